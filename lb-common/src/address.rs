@@ -1,0 +1,102 @@
+//! IP addresses as map fields: always 16 bytes, IPv4 as its IPv4-mapped IPv6 form (`::ffff:a.b.c.d`, RFC 4291
+//! section 2.5.5.2), so that one key layout serves both families. Network byte order.
+
+use bytemuck::{Pod, Zeroable};
+
+/// An IP address; IPv4 is IPv4-mapped.
+///
+/// Aligned to eight bytes, like every struct that a program builds on its stack: the compiler moves addresses as
+/// 64-bit words, and the verifier refuses a stack access that is not aligned to its own size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct Address {
+    /// Network byte order.
+    pub octets: [u8; 16],
+}
+
+impl Address {
+    /// An IPv6 address.
+    #[must_use]
+    #[inline]
+    pub const fn from_v6(octets: [u8; 16]) -> Self {
+        Self { octets }
+    }
+
+    /// Maps an IPv4 address into the common form.
+    #[must_use]
+    #[inline]
+    pub const fn from_v4(octets: [u8; 4]) -> Self {
+        let [a, b, c, d] = octets;
+        Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+    }
+
+    /// The last four bytes: the IPv4 address in an IPv4-mapped one.
+    #[must_use]
+    #[inline]
+    pub const fn v4_octets(&self) -> [u8; 4] {
+        let [.., a, b, c, d] = self.octets;
+        [a, b, c, d]
+    }
+
+    /// Whether this is an IPv4 address.
+    #[must_use]
+    #[inline]
+    pub fn is_v4(&self) -> bool {
+        let [a, b, c, _] = self.words();
+        a == 0 && b == 0 && c == 0xffff_0000
+    }
+
+    /// The address as four little-endian words, the form in which it is hashed.
+    #[must_use]
+    #[inline]
+    pub const fn words(&self) -> [u32; 4] {
+        let a = &self.octets;
+        [
+            u32::from_le_bytes([a[0], a[1], a[2], a[3]]),
+            u32::from_le_bytes([a[4], a[5], a[6], a[7]]),
+            u32::from_le_bytes([a[8], a[9], a[10], a[11]]),
+            u32::from_le_bytes([a[12], a[13], a[14], a[15]]),
+        ]
+    }
+}
+
+#[cfg(feature = "alloc")]
+mod std_forms {
+    use core::net::{IpAddr, Ipv6Addr};
+
+    use super::Address;
+
+    impl From<IpAddr> for Address {
+        fn from(ip: IpAddr) -> Self {
+            match ip {
+                IpAddr::V4(v4) => Self::from_v4(v4.octets()),
+                IpAddr::V6(v6) => Self::from_v6(v6.octets()),
+            }
+        }
+    }
+
+    impl From<Address> for IpAddr {
+        fn from(address: Address) -> Self {
+            Ipv6Addr::from(address.octets).to_canonical()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_address_is_v4_and_gives_its_octets_back() {
+        let address = Address::from_v4([192, 0, 2, 7]);
+        assert!(address.is_v4());
+        assert_eq!(address.v4_octets(), [192, 0, 2, 7]);
+    }
+
+    #[test]
+    fn v6_address_is_not_v4() {
+        let mut address = Address::from_v4([192, 0, 2, 7]);
+        address.octets[0] = 0x20;
+        assert!(!address.is_v4());
+    }
+}

@@ -1,0 +1,48 @@
+//! Backends, as the data plane sees them: one cache line each, next hop included, so that forwarding reads nothing
+//! else.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::address::Address;
+
+/// How a packet reaches a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Forwarding {
+    /// No next hop is known (yet); also what a free entry says.
+    Unresolved = 0,
+    /// New MAC addresses, the IP packet as it came; direct server return.
+    L2 = 1,
+    /// Encapsulated in IPv4 (RFC 2003 for IPv4, RFC 4213 for IPv6 inside); direct server return.
+    Ipip4 = 2,
+    /// Encapsulated in IPv6 (RFC 2473); direct server return.
+    Ipip6 = 3,
+}
+
+/// One backend of one service. Entries of a service are contiguous: `first_backend + index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct Backend {
+    /// Outer destination for a tunnel; the host's address, for the reader of a dump, otherwise.
+    pub address: Address,
+    /// Outer source for a tunnel.
+    pub source: Address,
+    /// Bits of the last four bytes of `source` that the flow hash fills, network byte order. All zero: fixed source.
+    pub source_mask: [u8; 4],
+    /// Egress interface index.
+    pub ifindex: u32,
+    /// MAC address of the next hop. Lies within one aligned 64-bit word, so it is replaced whole.
+    pub next_hop_mac: [u8; 6],
+    /// MAC address of the egress interface.
+    pub source_mac: [u8; 6],
+    /// Bytes of IP packet that the egress interface carries.
+    pub mtu: u16,
+    /// 802.1Q VLAN id to send with, host byte order; 0: none.
+    pub vlan: u16,
+    /// One of [`Forwarding`].
+    pub forwarding: u8,
+    /// 0: flows that it has stay. 1: they are given to the current backend of their slot.
+    pub gives_up_flows: u8,
+    /// Zero.
+    pub _pad: [u8; 6],
+}

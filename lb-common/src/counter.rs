@@ -1,0 +1,144 @@
+//! Counters, and the one list of reasons: every packet that a program sees ends with exactly one of them.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Packets, and their bytes on the wire without the frame check sequence. One per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, as they arrived.
+    pub bytes: u64,
+}
+
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
+impl core::iter::Sum for Traffic {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |mut sum, part| {
+            sum += part;
+            sum
+        })
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// To the kernel's stack, unchanged (a decapsulated one without its outer header).
+    Pass,
+    /// To a backend.
+    Forward,
+    /// Nowhere.
+    Drop,
+}
+
+/// Why a packet met its fate. The number is the index in the counters' map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Reason {
+    /// Neither IPv4 nor IPv6: ARP, LLDP, more VLAN tags than two, a frame too short to tell.
+    NotIp = 0,
+    /// For no service.
+    NotOurs,
+    /// For a VIP, but with a protocol that no service has, such as ICMP.
+    OtherProtocol,
+    /// Sent to a backend through the interface that it came by.
+    Transmitted,
+    /// Sent to a backend through another interface.
+    Redirected,
+    /// A tunnel's inner packet for one of this host's VIPs, handed to the stack.
+    Decapsulated,
+    /// For a service that has no backend to give a flow to.
+    NoBackend,
+    /// For a backend whose next hop is not resolved.
+    NoNextHop,
+    /// A fragment for a VIP; its ports cannot be known.
+    Fragment,
+    /// For a VIP, but cut short before the ports.
+    Truncated,
+    /// For a VIP, with an IP header that contradicts itself or the frame.
+    BadHeader,
+    /// For a VIP, with more IPv6 extension headers than are read.
+    TooManyHeaders,
+    /// Larger, once encapsulated, than the egress interface carries.
+    TooBig,
+    /// No room in front of the frame for an outer header; the driver gives too little headroom.
+    NoHeadroom,
+    /// The maps contradict each other; a fault of the daemon.
+    Internal,
+}
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::NotIp,
+        Self::NotOurs,
+        Self::OtherProtocol,
+        Self::Transmitted,
+        Self::Redirected,
+        Self::Decapsulated,
+        Self::NoBackend,
+        Self::NoNextHop,
+        Self::Fragment,
+        Self::Truncated,
+        Self::BadHeader,
+        Self::TooManyHeaders,
+        Self::TooBig,
+        Self::NoHeadroom,
+        Self::Internal,
+    ];
+
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Its name in metrics, `sluice status` and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotIp => "not_ip",
+            Self::NotOurs => "not_ours",
+            Self::OtherProtocol => "other_protocol",
+            Self::Transmitted => "transmitted",
+            Self::Redirected => "redirected",
+            Self::Decapsulated => "decapsulated",
+            Self::NoBackend => "no_backend",
+            Self::NoNextHop => "no_next_hop",
+            Self::Fragment => "fragment",
+            Self::Truncated => "truncated",
+            Self::BadHeader => "bad_header",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::TooBig => "too_big",
+            Self::NoHeadroom => "no_headroom",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// What becomes of a packet with this reason.
+    #[must_use]
+    pub const fn fate(self) -> Fate {
+        match self {
+            Self::NotIp | Self::NotOurs | Self::OtherProtocol | Self::Decapsulated => Fate::Pass,
+            Self::Transmitted | Self::Redirected => Fate::Forward,
+            _ => Fate::Drop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_numbered_in_the_order_of_the_list() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{}", reason.name());
+        }
+    }
+}

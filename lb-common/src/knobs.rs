@@ -1,0 +1,8 @@
+//! What is fixed when a program is loaded: constants in `.rodata`, which the verifier treats as known values and
+//! whose dead branches it removes.
+
+/// A service with port 0 is configured: look a packet up a second time, without its port.
+pub const FEATURE_ANY_PORT: u32 = 1 << 0;
+
+/// A service remembers flows (`track` other than `never`).
+pub const FEATURE_TRACKING: u32 = 1 << 1;

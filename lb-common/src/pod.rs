@@ -1,0 +1,29 @@
+//! Layout assertions: what the kernel, the XDP programs and the daemon must agree on, checked when either is
+//! compiled. `bytemuck`'s derives already refuse implicit padding.
+
+use core::mem::{align_of, offset_of, size_of};
+
+use crate::{
+    backend::Backend,
+    connection::Connection,
+    counter::Traffic,
+    flow::Flow,
+    service::{Bucket, Service, ServiceKey, TableRef},
+    slot::{Line, Slot},
+};
+
+const _: () = {
+    assert!(size_of::<Service>() == 64);
+    assert!(size_of::<ServiceKey>() == 24);
+    assert!(size_of::<TableRef>() == 8 && align_of::<TableRef>() == 8);
+    assert!(offset_of!(Service, table).is_multiple_of(8));
+    assert!(size_of::<Backend>() == 64);
+    // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
+    assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);
+    assert!(size_of::<Bucket>() == 32);
+    assert!(size_of::<Flow>() == 40);
+    assert!(size_of::<Connection>() == 16);
+    assert!(size_of::<Traffic>() == 16);
+    assert!(size_of::<Slot>() == 4);
+    assert!(size_of::<Line>() == 64);
+};
