@@ -1,0 +1,112 @@
+//! The last stage: room for an outer header, the frame's new link layer, and out.
+//!
+//! Everything that can fail is asked before the first byte is written.
+
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
+use lb_common::{
+    backend::{Backend, Forwarding},
+    counter::Reason,
+};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::{
+    encap,
+    packet::{Ethernet, Header, Packet, Tag},
+    parse::{Facts, IPV4_BE, IPV6_BE, Link},
+    select::Selected,
+    verdict::Verdict,
+};
+
+/// Sends a packet to its backend.
+#[inline(always)]
+pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<Verdict, Verdict> {
+    let backend = selected.backend;
+    if backend.forwarding == Forwarding::L2 as u8 {
+        let link = egress_link(packet, facts, backend, facts.link.ether_type_be);
+        prepare(packet, facts, backend, link, 0)?;
+        frame(packet, macs(backend), link)?;
+    } else if backend.forwarding == Forwarding::Ipip4 as u8 {
+        let link = egress_link(packet, facts, backend, IPV4_BE);
+        let outer = encap::ipv4_header(facts, selected);
+        prepare(packet, facts, backend, link, Ipv4Hdr::LEN)?;
+        write(packet, link.len(), outer)?;
+        frame(packet, macs(backend), link)?;
+    } else {
+        let link = egress_link(packet, facts, backend, IPV6_BE);
+        let outer = encap::ipv6_header(facts, selected);
+        prepare(packet, facts, backend, link, Ipv6Hdr::LEN)?;
+        write(packet, link.len(), outer)?;
+        frame(packet, macs(backend), link)?;
+    }
+    Ok(leave(packet, backend.ifindex))
+}
+
+/// The link layer that the packet leaves with: the tag of the next hop's VLAN; without one, the tags that it came
+/// with if it leaves by the same interface, otherwise none.
+#[inline(always)]
+fn egress_link(packet: &Packet, facts: &Facts, backend: &Backend, ether_type_be: u16) -> Link {
+    if backend.vlan != 0 {
+        return Link::tagged(backend.vlan, ether_type_be);
+    }
+    if facts.link.tags == 0 || packet.ingress_ifindex() != backend.ifindex {
+        return Link::untagged(ether_type_be);
+    }
+    facts.link.around(ether_type_be)
+}
+
+/// Checks the size and makes the room: `outer` bytes, and what the new link layer is longer than the old.
+#[inline(always)]
+fn prepare(
+    packet: &mut Packet,
+    facts: &Facts,
+    backend: &Backend,
+    link: Link,
+    outer: usize,
+) -> Result<(), Verdict> {
+    if u32::from(facts.ip_len) + outer as u32 > u32::from(backend.mtu) {
+        return Err(Verdict::drop(Reason::TooBig));
+    }
+    let longer = outer as i32 + link.len() as i32 - facts.link.len() as i32;
+    if packet.grow_front(longer) { Ok(()) } else { Err(Verdict::drop(Reason::NoHeadroom)) }
+}
+
+/// Writes the Ethernet header, with `link`'s EtherType and tags.
+#[inline(always)]
+pub fn frame(packet: &mut Packet, macs: Ethernet, link: Link) -> Result<(), Verdict> {
+    let ether_type = link.ether_type_be.to_ne_bytes();
+    match link.tags {
+        0 => {}
+        1 => write(packet, 14, Tag { ether_type, ..link.outer })?,
+        _ => {
+            write(packet, 14, link.outer)?;
+            write(packet, 18, Tag { ether_type, ..link.inner })?;
+        }
+    }
+    write(packet, 0, Ethernet { ether_type: link.first_be.to_ne_bytes(), ..macs })
+}
+
+/// The MAC addresses of the way to the backend.
+#[inline(always)]
+fn macs(backend: &Backend) -> Ethernet {
+    Ethernet { destination: backend.next_hop_mac, source: backend.source_mac, ether_type: [0; 2] }
+}
+
+#[inline(always)]
+fn write<T: Header>(packet: &mut Packet, offset: usize, value: T) -> Result<(), Verdict> {
+    *packet.header_mut::<T>(offset).ok_or(Verdict::drop(Reason::Internal))? = value;
+    Ok(())
+}
+
+#[inline(always)]
+fn leave(packet: &Packet, ifindex: u32) -> Verdict {
+    if packet.ingress_ifindex() == ifindex {
+        return Verdict::transmit();
+    }
+    // SAFETY: notes the interface for the kernel to act upon after the program.
+    let action = unsafe { bpf_redirect(ifindex, 0) } as u32;
+    if action == xdp_action::XDP_REDIRECT {
+        Verdict::redirected(action)
+    } else {
+        Verdict::drop(Reason::Internal)
+    }
+}

@@ -1,0 +1,78 @@
+//! Outer headers: IPv4 or IPv6 around either.
+//!
+//! The flow's hash varies what routers and receivers spread packets by: the bits of the source address that the
+//! configuration leaves open, and the IPv6 flow label (RFC 6438).
+
+use lb_common::{backend::Backend, checksum};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::{
+    parse::{Facts, IPV4_BE},
+    select::Selected,
+};
+
+/// Hop limit of outer headers (IANA's recommended default, RFC 1700).
+const HOP_LIMIT: u8 = 64;
+/// Don't fragment: a tunnel must not fragment what it carries, so the identification may be constant (RFC 6864).
+const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
+/// Protocol number of IPv4 in IP (RFC 2003).
+pub const IPIP: u8 = 4;
+/// Protocol number of IPv6 in IP (RFC 4213).
+pub const IPV6_IN_IP: u8 = 41;
+
+/// The protocol number of the packet inside.
+#[inline(always)]
+fn inner_protocol(facts: &Facts) -> u8 {
+    if facts.link.ether_type_be == IPV4_BE { IPIP } else { IPV6_IN_IP }
+}
+
+/// The outer source's last four bytes: fixed ones from the backend, open ones from the hash.
+#[inline(always)]
+fn varied_source(backend: &Backend, hash: u64) -> [u8; 4] {
+    let fixed = u32::from_le_bytes(backend.source.v4_octets());
+    (fixed | hash as u32 & u32::from_le_bytes(backend.source_mask)).to_le_bytes()
+}
+
+/// An outer IPv4 header (RFC 2003 section 3.1), checksum included. DSCP and ECN are the inner packet's.
+#[inline(always)]
+pub fn ipv4_header(facts: &Facts, selected: &Selected) -> Ipv4Hdr {
+    let mut header = Ipv4Hdr {
+        vihl: 0x45,
+        tos: facts.traffic_class,
+        tot_len: facts.ip_len.wrapping_add(Ipv4Hdr::LEN as u16).to_be_bytes(),
+        id: [0, 0],
+        frags: DONT_FRAGMENT,
+        ttl: HOP_LIMIT,
+        proto: inner_protocol(facts),
+        check: [0, 0],
+        src_addr: varied_source(selected.backend, selected.hash),
+        dst_addr: selected.backend.address.v4_octets(),
+    };
+    header.check = checksum::Sum::default()
+        .add_bytes(&[header.vihl, header.tos])
+        .add_bytes(&header.tot_len)
+        .add_bytes(&header.frags)
+        .add_bytes(&[header.ttl, header.proto])
+        .add_bytes(&header.src_addr)
+        .add_bytes(&header.dst_addr)
+        .finish();
+    header
+}
+
+/// An outer IPv6 header (RFC 2473 section 5.1). Traffic class is the inner packet's.
+#[inline(always)]
+pub fn ipv6_header(facts: &Facts, selected: &Selected) -> Ipv6Hdr {
+    let label = selected.hash as u32 & 0x000f_ffff;
+    let word = 6 << 28 | u32::from(facts.traffic_class) << 20 | label;
+    let mut src_addr = selected.backend.source.octets;
+    let [a, b, c, d] = varied_source(selected.backend, selected.hash);
+    (src_addr[12], src_addr[13], src_addr[14], src_addr[15]) = (a, b, c, d);
+    Ipv6Hdr {
+        vcf: word.to_be_bytes(),
+        payload_len: facts.ip_len.to_be_bytes(),
+        next_hdr: inner_protocol(facts),
+        hop_limit: HOP_LIMIT,
+        src_addr,
+        dst_addr: selected.backend.address.octets,
+    }
+}

@@ -1,0 +1,73 @@
+//! Finding the service of a packet.
+
+use lb_common::{
+    address::Address,
+    counter::Reason,
+    hash::KeyWords as _,
+    knobs::FEATURE_ANY_PORT,
+    service::{BUCKET_ENTRIES, Candidates, Service, ServiceKey},
+};
+
+use crate::{
+    maps::{ConstantKey, INDEX_KEY, SERVICE_BUCKETS, SERVICE_INDEX, SERVICES, index_entry, uses},
+    parse::Facts,
+    verdict::Verdict,
+};
+
+/// A service and its number.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Its number, which is also that of its counter.
+    pub id: u32,
+    /// Its entry.
+    pub service: &'static Service,
+}
+
+/// The service that a flow asks for: the one with its port, otherwise the one with every port.
+#[inline(always)]
+pub fn service(facts: &Facts) -> Result<Found, Verdict> {
+    let key = facts.flow.service_key();
+    if let Some(found) = find(&key) {
+        return Ok(found);
+    }
+    if uses(FEATURE_ANY_PORT)
+        && let Some(found) = find(&ServiceKey { port: [0, 0], ..key })
+    {
+        return Ok(found);
+    }
+    Err(Verdict::pass(Reason::NotOurs))
+}
+
+/// The verdict on a packet without readable ports: other protocols than services have always pass, anything else is
+/// dropped if its destination is a VIP.
+#[inline(always)]
+pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
+    if find(&ServiceKey::vip(*destination)).is_none() {
+        return Verdict::pass(Reason::NotOurs);
+    }
+    match reason {
+        Reason::OtherProtocol => Verdict::pass(reason),
+        _ => Verdict::drop(reason),
+    }
+}
+
+#[inline(always)]
+fn find(key: &ServiceKey) -> Option<Found> {
+    let candidates = Candidates::new(ConstantKey(&INDEX_KEY).service(key), SERVICE_BUCKETS.load());
+    find_in(candidates.buckets[0], candidates, key)
+        .or_else(|| find_in(candidates.buckets[1], candidates, key))
+}
+
+#[inline(always)]
+fn find_in(bucket: u32, candidates: Candidates, key: &ServiceKey) -> Option<Found> {
+    let bucket = SERVICE_INDEX.get(bucket)?;
+    for entry in 0..BUCKET_ENTRIES {
+        if let Some(id) = candidates.service_in(index_entry(bucket, entry))
+            && let Some(service) = SERVICES.get(id)
+            && service.key == *key
+        {
+            return Some(Found { id, service });
+        }
+    }
+    None
+}

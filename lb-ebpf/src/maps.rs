@@ -1,0 +1,142 @@
+//! The maps. Sizes here are placeholders: the daemon sets each from the configuration's limits when it loads the
+//! object.
+//!
+//! The tables are plain arrays that the daemon maps into its memory (`BPF_F_MMAPABLE`, kernel 5.5): it changes them
+//! without a system call, and the JIT inlines their lookup.
+
+use core::ptr::{self, NonNull};
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    address::Address,
+    backend::Backend,
+    connection::Connection,
+    counter::{Reason, Traffic},
+    flow::Flow,
+    hash::{HashKey, KeyWords, MAX_WORDS},
+    service::{Bucket, Service, TableRef},
+    slot::{LINE, Line, Slot},
+};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// Services, dense.
+#[btf_map(name = "services")]
+pub static SERVICES: Array<Service, 1, MMAPABLE> = Array::new();
+
+/// Finds a service's number from its key.
+#[btf_map(name = "service_index")]
+pub static SERVICE_INDEX: Array<Bucket, 1, MMAPABLE> = Array::new();
+
+/// Backends of all services.
+#[btf_map(name = "backends")]
+pub static BACKENDS: Array<Backend, 1, MMAPABLE> = Array::new();
+
+/// Slots of all lookup tables, sixteen in a value.
+#[btf_map(name = "arena")]
+pub static ARENA: Array<Line, 1, MMAPABLE> = Array::new();
+
+/// Backends of flows whose slot moved.
+#[btf_map(name = "connections")]
+pub static CONNECTIONS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
+
+/// Forwarded packets per service.
+#[btf_map(name = "service_counters")]
+pub static SERVICE_COUNTERS: PerCpuArray<Traffic, 1> = PerCpuArray::new();
+
+/// Forwarded packets per backend.
+#[btf_map(name = "backend_counters")]
+pub static BACKEND_COUNTERS: PerCpuArray<Traffic, 1> = PerCpuArray::new();
+
+/// All packets, by what became of them.
+#[btf_map(name = "reasons")]
+pub static REASONS: PerCpuArray<Traffic, { Reason::COUNT }> = PerCpuArray::new();
+
+/// VIPs whose tunnelled packets a backend takes in; the value is unused.
+#[btf_map(name = "decap_vips")]
+pub static DECAP_VIPS: HashMap<Address, u8, 256> = HashMap::new();
+
+/// Number of buckets in [`SERVICE_INDEX`].
+#[unsafe(no_mangle)]
+pub static SERVICE_BUCKETS: Global<u32> = Global::new(1);
+
+/// What the configuration makes use of: `FEATURE_*` of `lb_common::knobs`.
+#[unsafe(no_mangle)]
+pub static FEATURES: Global<u32> = Global::new(0);
+
+/// Key of the flow hash.
+#[unsafe(no_mangle)]
+pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
+
+/// Key of the service index.
+#[unsafe(no_mangle)]
+pub static INDEX_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
+
+/// Whether `feature` is in use; the verifier removes the branch where it is not.
+#[inline(always)]
+pub fn uses(feature: u32) -> bool {
+    FEATURES.load() & feature != 0
+}
+
+/// A key in `.rodata`, read word by word.
+pub struct ConstantKey(pub &'static Global<HashKey>);
+
+impl KeyWords for ConstantKey {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        let words = ptr::from_ref(self.0).cast::<u64>();
+        // SAFETY: `Global` and `HashKey` are transparent over an array of more than `MAX_WORDS` words. The volatile
+        // read keeps the compiler from taking the initial value, which the loader replaces.
+        unsafe { ptr::read_volatile(words.add(index)) }
+    }
+}
+
+/// The word that describes a service's table, read whole.
+#[inline(always)]
+pub fn table_of(service: &Service) -> TableRef {
+    let word = ptr::from_ref(&service.table).cast::<u64>();
+    // SAFETY: `TableRef` is eight bytes, aligned to eight. Volatile, since the daemon replaces it at any time.
+    TableRef::from_word(unsafe { ptr::read_volatile(word) })
+}
+
+/// One index entry, read whole.
+#[inline(always)]
+pub fn index_entry(bucket: &Bucket, entry: usize) -> u64 {
+    // SAFETY: a reference is valid; volatile for the same reason.
+    unsafe { ptr::read_volatile(&raw const bucket.entries[entry]) }
+}
+
+/// One slot, read whole.
+#[inline(always)]
+pub fn slot(index: u32) -> Option<Slot> {
+    let line = ARENA.get(index / LINE as u32)?;
+    // SAFETY: within the line, and a reference is valid; volatile for the same reason.
+    Some(Slot(unsafe {
+        ptr::read_volatile((&raw const line.slots).cast::<u32>().add(index as usize % LINE))
+    }))
+}
+
+/// The remembered backend of a flow.
+#[inline(always)]
+pub fn connection(flow: &Flow) -> Option<&'static mut Connection> {
+    let entry = NonNull::new(CONNECTIONS.get_ptr_mut(flow)?)?;
+    // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
+    // another flow, so what is read may be another flow's; the fields are plain numbers and are checked against use.
+    Some(unsafe { &mut *entry.as_ptr() })
+}
+
+/// Adds one packet of `bytes` to this CPU's counter. Counting never decides: a counter that is not there is left out.
+#[inline(always)]
+pub fn count<const N: usize>(counters: &PerCpuArray<Traffic, N>, index: u32, bytes: u64) {
+    let Some(counter) = counters.get_ptr_mut(index) else { return };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe {
+        (*counter).packets += 1;
+        (*counter).bytes += bytes;
+    }
+}

@@ -1,0 +1,122 @@
+//! The packet's bytes: the only place with pointers into a packet.
+//!
+//! A header is a `repr(C)` struct of byte arrays, so its alignment is 1 and any bytes are a valid value. One bounds
+//! check per header, in [`Packet::header`] and [`Packet::header_mut`]; the references borrow the packet, so none of
+//! them survives a change of its size.
+
+use core::mem::size_of;
+
+use aya_ebpf::{helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+/// Offsets are below this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
+/// refuses the access once the sum could exceed 0xffff (`MAX_PACKET_OFF` in kernel/bpf/verifier.c).
+const MAX_OFFSET: usize = 0x3ff;
+
+/// A header that can lie at any byte of a packet.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, has alignment 1, no padding, and every bit pattern is a value of it.
+pub unsafe trait Header: Copy {}
+
+// SAFETY: structs and arrays of bytes.
+unsafe impl Header for Ethernet {}
+// SAFETY: as above.
+unsafe impl Header for Tag {}
+// SAFETY: as above.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: as above.
+unsafe impl Header for Ipv6Hdr {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Header for [u8; N] {}
+
+/// An Ethernet header (IEEE 802.3) without its tags.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ethernet {
+    /// Destination MAC address.
+    pub destination: [u8; 6],
+    /// Source MAC address.
+    pub source: [u8; 6],
+    /// EtherType of what follows, network byte order.
+    pub ether_type: [u8; 2],
+}
+
+/// What an 802.1Q tag adds behind its own EtherType.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Tag {
+    /// Tag control information: priority and VLAN id, network byte order.
+    pub tci: [u8; 2],
+    /// EtherType of what follows, network byte order.
+    pub ether_type: [u8; 2],
+}
+
+/// A packet in the driver's buffer.
+pub struct Packet {
+    ctx: XdpContext,
+}
+
+impl Packet {
+    /// The packet that a program was called for.
+    #[inline(always)]
+    pub const fn new(ctx: XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// Bytes from the Ethernet header to the end.
+    #[inline(always)]
+    pub fn len(&self) -> u64 {
+        (self.end() - self.start()) as u64
+    }
+
+    /// Index of the interface that the packet came by.
+    #[inline(always)]
+    pub fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: the kernel hands the program a valid context.
+        unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    /// The header at `offset`, if the packet holds all of it.
+    #[inline(always)]
+    pub fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let at = self.checked::<T>(offset)?;
+        // SAFETY: in bounds by the check; `T: Header` makes any bytes at any alignment a value.
+        Some(unsafe { &*(at as *const T) })
+    }
+
+    /// The header at `offset`, to be changed.
+    #[inline(always)]
+    pub fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        let at = self.checked::<T>(offset)?;
+        // SAFETY: as in `header`; `&mut self` makes this the only reference.
+        Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    /// Makes the packet `bytes` longer at its front (shorter where negative). The bytes gained are not zeroed.
+    #[inline(always)]
+    #[must_use]
+    pub fn grow_front(&mut self, bytes: i32) -> bool {
+        // SAFETY: the kernel checks headroom and minimum length; no reference into the packet is alive.
+        bytes == 0 || unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -bytes) } == 0
+    }
+
+    #[inline(always)]
+    fn checked<T>(&self, offset: usize) -> Option<usize> {
+        let at = self.start() + (offset & MAX_OFFSET);
+        if at + size_of::<T>() > self.end() { None } else { Some(at) }
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the kernel hands the program a valid context.
+        unsafe { (*self.ctx.ctx).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.ctx.ctx).data_end as usize }
+    }
+}

@@ -1,0 +1,52 @@
+//! Verdicts: the only place that makes an XDP action, and the only one that counts a reason.
+
+use aya_ebpf::bindings::xdp_action;
+use lb_common::counter::Reason;
+
+use crate::{
+    maps::{REASONS, count},
+    packet::Packet,
+};
+
+/// What is to become of a packet, and why.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct Verdict {
+    action: u32,
+    reason: Reason,
+}
+
+impl Verdict {
+    /// To the kernel's stack.
+    #[inline(always)]
+    pub const fn pass(reason: Reason) -> Self {
+        Self { action: xdp_action::XDP_PASS, reason }
+    }
+
+    /// Nowhere.
+    #[inline(always)]
+    pub const fn drop(reason: Reason) -> Self {
+        Self { action: xdp_action::XDP_DROP, reason }
+    }
+
+    /// Back out through the interface that it came by.
+    #[inline(always)]
+    pub const fn transmit() -> Self {
+        Self { action: xdp_action::XDP_TX, reason: Reason::Transmitted }
+    }
+
+    /// Out through another interface, which `bpf_redirect` has noted.
+    #[inline(always)]
+    pub const fn redirected(action: u32) -> Self {
+        Self { action, reason: Reason::Redirected }
+    }
+}
+
+/// Runs `program` on a packet, counts the reason, and gives the kernel its action.
+#[inline(always)]
+pub fn finish(mut packet: Packet, program: impl FnOnce(&mut Packet) -> Result<Verdict, Verdict>) -> u32 {
+    let bytes = packet.len();
+    let (Ok(verdict) | Err(verdict)) = program(&mut packet);
+    count(&REASONS, verdict.reason as u32, bytes);
+    verdict.action
+}
