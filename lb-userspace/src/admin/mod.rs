@@ -1,0 +1,75 @@
+//! The admin API: HTTP on a Unix socket. Who may use it is the socket's file mode.
+
+pub mod client;
+pub mod status;
+
+use std::{
+    fs, io,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+};
+use tracing::error;
+
+use crate::daemon::Event;
+
+/// Why there is no socket to listen on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A daemon answers there.
+    #[error("another sluice answers on {}; stop it, or set another balancer.socket", .0.display())]
+    InUse(PathBuf),
+    /// The socket could not be made.
+    #[error("cannot listen on {}; set balancer.socket to a path that can be written", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What was said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Makes the socket, readable and writable by its owner and group. One that nobody answers on is replaced.
+///
+/// # Errors
+///
+/// [`ListenError`].
+pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(ListenError::InUse(path.to_owned()));
+    }
+    bind(path).map_err(|source| ListenError::Socket { path: path.to_owned(), source })
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Answers requests until the daemon ends.
+pub async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
+    let router = Router::new().route("/v1/status", get(status)).with_state(events);
+    if let Err(error) = axum::serve(listener, router).await {
+        error!("the admin API has ended: {error}");
+    }
+}
+
+async fn status(State(events): State<mpsc::Sender<Event>>) -> Result<Json<status::Status>, StatusCode> {
+    let (answer, status) = oneshot::channel();
+    events.send(Event::Status(answer)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    status.await.map(Json).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+}

@@ -1,0 +1,128 @@
+//! What `sluice status` tells: the shape of `GET /v1/status`.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AdminState, Forwarding};
+
+/// The whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Path of the configuration file.
+    pub config: String,
+    /// Where the program is attached.
+    pub interfaces: Vec<Interface>,
+    /// How full the arena is.
+    pub arena: Arena,
+    /// The services, by name.
+    pub services: Vec<Service>,
+    /// All packets by what became of them.
+    pub reasons: BTreeMap<String, Traffic>,
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Fill of the arena, in slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arena {
+    /// In use.
+    pub used: u32,
+    /// All.
+    pub slots: u32,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes as they arrived.
+    pub bytes: u64,
+}
+
+impl From<lb_common::counter::Traffic> for Traffic {
+    fn from(traffic: lb_common::counter::Traffic) -> Self {
+        Self { packets: traffic.packets, bytes: traffic.bytes }
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// Its port; 0 is every port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Digest of its table, 16 hex digits: equal on balancers with the same configuration and health.
+    pub digest: String,
+    /// How many tables were published.
+    pub generation: u32,
+    /// Length of its table.
+    pub slots: u32,
+    /// Slots whose old flows may still be elsewhere.
+    pub moved_slots: u32,
+    /// What was forwarded.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// The backends, by name.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// `l2` or `ipip`.
+    pub forwarding: String,
+    /// Its weight.
+    pub weight: u32,
+    /// `ready`, `drain` or `maintenance`.
+    pub admin: String,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Why its health is what it is.
+    pub reason: String,
+    /// The way to it, or why there is none.
+    pub next_hop: String,
+    /// Its part of the table, 0 to 1.
+    pub share: f64,
+    /// What was forwarded to it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// As it is written in the file.
+#[must_use]
+pub const fn forwarding(forwarding: Forwarding) -> &'static str {
+    match forwarding {
+        Forwarding::L2 => "l2",
+        Forwarding::Ipip => "ipip",
+    }
+}
+
+/// As it is written in the file.
+#[must_use]
+pub const fn admin(admin: AdminState) -> &'static str {
+    match admin {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maintenance => "maintenance",
+    }
+}

@@ -1,0 +1,175 @@
+//! `sluice backend`: sets this host up as a backend and undoes it.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::{
+    dataplane,
+    host::{self, Paths, Report, Wanted, state::State},
+    interface::Mode,
+};
+
+/// Arguments of `sluice backend`.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    #[command(subcommand)]
+    action: Action,
+    /// Directory in a BPF file system for the decapsulator's pins
+    #[arg(long, global = true, value_name = "DIRECTORY", default_value = "/sys/fs/bpf/sluice-backend")]
+    pin_path: PathBuf,
+    /// File that remembers what was changed
+    #[arg(long, global = true, value_name = "FILE", default_value = "/run/sluice/backend.json")]
+    state: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Sets this host up as a backend: VIPs on lo, ARP kept silent about them, tunnelled packets unpacked
+    ///
+    /// A second call with other VIPs changes the set-up. It lasts until `sluice backend down` or a reboot.
+    Up(UpArgs),
+    /// Undoes what `up` did, and nothing else
+    Down,
+    /// Shows what `up` did and whether it still holds
+    Show,
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    /// Interface that packets from the balancer arrive at
+    #[arg(long, value_name = "NAME")]
+    interface: String,
+    /// VIP of a service that this host serves; may be given several times
+    #[arg(long = "vip", value_name = "ADDRESS", required = true, value_parser = parse_vip)]
+    vips: Vec<IpAddr>,
+    /// Attach no program: for a backend that the balancer forwards to by l2
+    #[arg(long)]
+    no_decap: bool,
+}
+
+/// Runs `sluice backend`.
+///
+/// # Errors
+///
+/// Missing capabilities, or what [`host::HostError`] says.
+pub async fn run(args: BackendArgs) -> Result<()> {
+    let paths = Paths { pins: args.pin_path, state: args.state };
+    match args.action {
+        Action::Up(args) => up(&paths, args).await,
+        Action::Down => down(&paths).await,
+        Action::Show => show(&paths).await,
+    }
+}
+
+async fn up(paths: &Paths, args: UpArgs) -> Result<()> {
+    require_capabilities(!args.no_decap)?;
+    let mut vips = args.vips;
+    vips.sort_unstable();
+    vips.dedup();
+    let wanted = Wanted { interface: args.interface, vips, decap: !args.no_decap };
+    let state = host::up(paths, dataplane::OBJECT, &wanted).await?;
+    print_state(&state);
+    if state.decap == Some(Mode::Generic) {
+        eprintln!(
+            "warning: the driver of {} takes no native XDP program; the decapsulator runs in the kernel's stack, at \
+             several times the cost per packet",
+            state.interface
+        );
+    }
+    Ok(())
+}
+
+async fn down(paths: &Paths) -> Result<()> {
+    require_capabilities(false)?;
+    match host::down(paths).await? {
+        Some(state) => println!("{} is no backend any more: all changes are undone", state.interface),
+        None => println!("nothing to undo: {} does not exist", paths.state.display()),
+    }
+    Ok(())
+}
+
+/// Fails where something does not hold any more, so that a script can ask.
+async fn show(paths: &Paths) -> Result<()> {
+    let Some(report) = host::show(paths).await? else {
+        println!("this host is no backend: {} does not exist", paths.state.display());
+        return Ok(());
+    };
+    print_state(&report.state);
+    if report.state.decap.is_some() {
+        println!("  packets  {} decapsulated", report.decapsulated);
+    }
+    let problems = problems(&report);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}; run `sluice backend up` again", problems.join("; "))
+}
+
+fn print_state(state: &State) {
+    println!("{} is set up as a backend", state.interface);
+    for vip in &state.vips {
+        let note = if state.addresses.contains(vip) { "" } else { " (was there before)" };
+        println!("  vip      {vip} on lo{note}");
+    }
+    for change in &state.settings {
+        println!("  setting  {} = {} (was {})", change.key, change.set, change.before);
+    }
+    match state.decap {
+        Some(mode) => println!("  decap    attached, {}", mode.name()),
+        None => println!("  decap    none"),
+    }
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    let vips = report.missing_vips.iter().map(|vip| format!("{vip} is not on lo any more"));
+    let settings = report.overridden_settings.iter();
+    let settings = settings.map(|(change, value)| format!("{} is {value}, not {}", change.key, change.set));
+    let mut problems: Vec<String> = vips.chain(settings).collect();
+    if report.state.decap.is_some() && !report.decap_attached {
+        problems.push(format!("the decapsulator is not attached to {} any more", report.state.interface));
+    }
+    problems
+}
+
+/// Fails with the remedy where the kernel would only say "operation not permitted".
+fn require_capabilities(bpf: bool) -> Result<()> {
+    let effective = capabilities(None)?.effective;
+    let mut missing = Vec::new();
+    if !effective.contains(CapabilitySet::NET_ADMIN) {
+        missing.push("CAP_NET_ADMIN");
+    }
+    if bpf && !effective.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN) {
+        missing.push("CAP_BPF");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("`sluice backend` needs {}; run it as root", missing.join(" and "))
+}
+
+fn parse_vip(text: &str) -> Result<IpAddr, String> {
+    let vip: IpAddr =
+        text.parse().map_err(|_| "expected an IP address without a prefix length".to_owned())?;
+    let vip = vip.to_canonical();
+    if vip.is_unspecified() || vip.is_loopback() || vip.is_multicast() {
+        return Err("expected an address that clients can connect to".to_owned());
+    }
+    Ok(vip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vip_is_a_plain_unicast_address() {
+        assert_eq!(parse_vip("203.0.113.10"), Ok("203.0.113.10".parse().unwrap()));
+        assert_eq!(parse_vip("::ffff:203.0.113.10"), Ok("203.0.113.10".parse().unwrap()));
+        for bad in ["203.0.113.10/32", "0.0.0.0", "127.0.0.1", "::1", "224.0.0.1", "ff02::1", "eth0"] {
+            assert!(parse_vip(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line.
+
+mod backend;
+mod check;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+/// A kernel-bypass L4 load balancer.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balances, as a configuration file says
+    Run(run::Args),
+    /// Checks a configuration file without touching anything
+    Check(check::CheckArgs),
+    /// Shows what a running daemon balances: services, backends, state, share, packets
+    Status(status::Args),
+    /// Makes this host a backend: VIPs, ARP settings, decapsulation
+    Backend(backend::BackendArgs),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => return check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for one short command.
+fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}

@@ -1,0 +1,98 @@
+//! `[balancer]`: this host.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Balancer, XdpMode, schema,
+    section::{Entry, Section},
+};
+
+const MODES: &[(&str, XdpMode)] =
+    &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
+const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
+const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
+
+/// Reads `[balancer]`, the one table that every file must have.
+pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
+    if !root.mentions("balancer") {
+        let file = root.file;
+        let error = file.error(&root.place_of("balancer"), "missing table [balancer]");
+        file.report(error.expected("add `[balancer]`, and below it `interfaces = [\"eth0\"]`"));
+    }
+    let section = root.section("balancer", &schema::BALANCER)?;
+    let interfaces = section.required("interfaces", r#"interfaces = ["eth0"]"#, interfaces);
+    let mode = section.optional("mode", |entry| entry.choice(MODES));
+    let socket = section.optional("socket", socket);
+    let pin_path = section.optional("pin_path", pin_path);
+    Some(Balancer {
+        interfaces: interfaces?.value,
+        mode: mode.map(|mode| mode.value).unwrap_or_default(),
+        socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
+        pin_path: pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value),
+    })
+}
+
+fn interfaces(entry: &Entry<'_>) -> Option<Vec<String>> {
+    let entries = entry.list("interface names")?;
+    if entries.is_empty() {
+        return entry.refuse("there is no interface", "expected at least one, such as [\"eth0\"]");
+    }
+    let names: Vec<_> = entries.iter().filter_map(interface).map(str::to_owned).collect();
+    let mut seen = HashMap::new();
+    for (name, Entry { file, place, .. }) in names.iter().zip(&entries) {
+        if let Some(first) = seen.insert(name, place) {
+            let message = format!("interface {name} is listed twice");
+            file.report_second(place, first, message, "expected each interface once");
+        }
+    }
+    Some(names)
+}
+
+/// The kernel's rules: `dev_valid_name` in `net/core/dev.c`.
+fn interface<'a>(entry: &Entry<'a>) -> Option<&'a str> {
+    const MAX_BYTES: usize = 15;
+    let name = entry.string("the name of an interface")?;
+    let refuse =
+        |expected: &str| entry.refuse(format!("{} cannot be an interface", entry.excerpt()), expected);
+    if name.is_empty() || name == "." || name == ".." {
+        return refuse("expected the name of an interface, such as \"eth0\"");
+    }
+    if name.len() > MAX_BYTES {
+        return refuse(&format!("expected at most {MAX_BYTES} bytes, not {}", name.len()));
+    }
+    if name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        return refuse("expected the name of a device, without `/`, `:` and spaces");
+    }
+    Some(name)
+}
+
+fn socket(entry: &Entry<'_>) -> Option<PathBuf> {
+    /// `sun_path` holds 108 bytes, the last of them zero (unix(7)).
+    const MAX_BYTES: usize = 107;
+    let path = entry.path()?;
+    let length = path.as_os_str().len();
+    if length > MAX_BYTES {
+        let message = format!("a path of {length} bytes is too long for a socket");
+        return entry.refuse(message, format!("expected at most {MAX_BYTES} bytes"));
+    }
+    Some(path)
+}
+
+/// A BPF file system takes no name with a dot in it (`bpf_lookup` in `kernel/bpf/inode.c`).
+fn pin_path(entry: &Entry<'_>) -> Option<PathBuf> {
+    let file_system = Path::new("/sys/fs/bpf");
+    let path = entry.path()?;
+    if file_system.starts_with(&path) {
+        let message = format!("{} is not a directory of its own", entry.excerpt());
+        return entry.refuse(message, format!("expected a directory below, such as \"{DEFAULT_PIN_PATH}\""));
+    }
+    let below = path.strip_prefix(file_system).unwrap_or(Path::new(""));
+    if below.as_os_str().as_encoded_bytes().contains(&b'.') {
+        let message = format!("{} has a dot in it", entry.excerpt());
+        return entry.refuse(message, "expected no dot below /sys/fs/bpf: the kernel refuses such names");
+    }
+    Some(path)
+}

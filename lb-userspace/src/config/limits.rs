@@ -1,0 +1,91 @@
+//! `[limits]`: the sizes of the maps, and whether the services fit.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use super::{
+    Limits,
+    file::{File, Located, Place},
+    schema,
+    section::Section,
+    service::Reading,
+};
+
+/// Sizes of the maps, with the places that set them.
+#[derive(Debug)]
+pub(super) struct LocatedLimits {
+    services: Located<u32>,
+    backends: Located<u32>,
+    slots: Located<u32>,
+    connections: Located<u32>,
+}
+
+impl LocatedLimits {
+    /// Reads `[limits]`. The upper bounds keep each map below 16 GiB.
+    pub(super) fn read(root: &Section<'_>) -> Self {
+        let section = root.section("limits", &schema::LIMITS);
+        let limit = |key: &str, default: u32, most: u32| {
+            let written = section.as_ref().and_then(|s| s.optional(key, |entry| entry.integer(&(1..=most))));
+            written.unwrap_or_else(|| {
+                let header = section.as_ref().unwrap_or(root);
+                let place = Place { key: format!("limits.{key}"), ..header.place.clone() };
+                Located { value: default, place }
+            })
+        };
+        Self {
+            services: limit("services", 1024, 1 << 20),
+            backends: limit("backends", 65_536, 1 << 24),
+            slots: limit("slots", 4_194_304, (1 << 31) - 1),
+            connections: limit("connections", 262_144, 1 << 26),
+        }
+    }
+
+    /// The sizes themselves.
+    pub(super) const fn values(&self) -> Limits {
+        Limits {
+            services: self.services.value,
+            backends: self.backends.value,
+            slots: self.slots.value,
+            connections: self.connections.value,
+        }
+    }
+
+    /// Reports which of them the services exceed, and by how much.
+    pub(super) fn check(&self, file: &File<'_>, readings: &[Reading<'_>]) {
+        let (services, vips) = (readings.len(), count_vips(readings));
+        check_limit(
+            file,
+            &self.services,
+            services + vips,
+            &format!("{services} services and {vips} VIPs take an entry each"),
+        );
+        let backends = readings.iter().map(|reading| reading.backends.written).sum();
+        check_limit(file, &self.backends, backends, &format!("there are {backends} backends in all"));
+        let lengths = || readings.iter().map(|reading| reading.slots.value as usize);
+        let (sum, longest) = (lengths().sum::<usize>(), lengths().max().unwrap_or(0));
+        check_limit(
+            file,
+            &self.slots,
+            sum + longest,
+            &format!(
+                "the tables take {sum} slots, and the longest, {longest}, is there twice while it is replaced"
+            ),
+        );
+    }
+}
+
+fn check_limit(file: &File<'_>, limit: &Located<u32>, needed: usize, why: &str) {
+    if needed > limit.value as usize {
+        let key = limit.place.key.trim_start_matches("limits.");
+        let error = file.error(&limit.place, format!("{} is too few for this file", limit.value));
+        file.report(
+            error
+                .expected(format!("expected at least {needed}"))
+                .help(format!("{why}: set `{key} = {needed}` or more under [limits]")),
+        );
+    }
+}
+
+fn count_vips(readings: &[Reading<'_>]) -> usize {
+    let vips = readings.iter().filter_map(|reading| reading.address.as_ref());
+    vips.map(|vip| vip.value).collect::<HashSet<IpAddr>>().len()
+}

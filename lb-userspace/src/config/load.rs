@@ -1,0 +1,103 @@
+//! From a path or a text to a checked [`Config`].
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    str,
+};
+
+use toml::de::DeTable;
+
+use super::{
+    Config,
+    diagnostics::{Diagnostic, Diagnostics, Severity, Warning},
+    file::{File, Place},
+    section::Section,
+    whole,
+};
+
+/// A million backends take less.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or why it cannot be read.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), Diagnostics> {
+        let shown = path.display().to_string();
+        let (bytes, mode) = read(path).map_err(|error| unreadable(&shown, &error))?;
+        let text = str::from_utf8(&bytes).map_err(|error| not_text(&shown, &bytes, error.valid_up_to()))?;
+        let (config, mut warnings) = Self::parse(&shown, text)?;
+        if !config.fleet.seed_is_default && mode & 0o004 != 0 {
+            warnings.push(seed_is_public(&shown));
+        }
+        Ok((config, warnings))
+    }
+
+    /// Checks `text`, which diagnostics call `path_for_messages`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; where it is not TOML, only how.
+    pub fn parse(path_for_messages: &str, text: &str) -> Result<(Self, Vec<Warning>), Diagnostics> {
+        let file = File::new(path_for_messages, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            let config = whole::config(&Section::root(&file, document.get_ref()));
+            return file.conclude(config);
+        }
+        for error in errors {
+            let place = Place { key: String::new(), span: error.span() };
+            file.report(file.error(&place, "this is not TOML").expected(remedy(&error, text)));
+        }
+        file.conclude(None)
+    }
+}
+
+/// The parser takes a bare word for a misspelt `true` or for nothing it knows.
+fn remedy(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message();
+    let is_bare =
+        message.starts_with("invalid boolean") || message.starts_with("string values must be quoted");
+    let word = error.span().and_then(|span| text.get(span)).filter(|word| is_bare && !word.is_empty());
+    word.map_or_else(|| message.to_owned(), |word| format!("expected a string in quotes: \"{word}\""))
+}
+
+/// The file's bytes and mode.
+fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let file = fs::File::open(path)?;
+    let mode = file.metadata()?.mode();
+    let mut bytes = Vec::new();
+    if file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)? as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
+    }
+    Ok((bytes, mode))
+}
+
+fn unreadable(path: &str, error: &io::Error) -> Diagnostics {
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => "give the path of a TOML file",
+        io::ErrorKind::PermissionDenied => "make it readable for the user that runs sluice",
+        _ => "expected a TOML file in UTF-8",
+    };
+    let message = format!("the configuration cannot be read: {error}");
+    Diagnostics(vec![Diagnostic::new(Severity::Error, path, message).help(help)])
+}
+
+fn not_text(path: &str, bytes: &[u8], valid_bytes: usize) -> Diagnostics {
+    let text = String::from_utf8_lossy(bytes);
+    let file = File::new(path, &text);
+    let place = Place { key: String::new(), span: Some(valid_bytes..valid_bytes + 1) };
+    let error = file.error(&place, "this is not UTF-8");
+    Diagnostics(vec![error.expected("expected text in UTF-8, which TOML is written in")])
+}
+
+fn seed_is_public(path: &str) -> Warning {
+    let warning =
+        Diagnostic::new(Severity::Warning, path, "everybody on this host can read the fleet's seed");
+    Warning(
+        warning.key("fleet.seed").help("whoever knows it can aim flows at one backend: `chmod o-r` the file"),
+    )
+}

@@ -1,0 +1,208 @@
+//! The configuration: one TOML file, checked as a whole.
+//!
+//! [`Config`] is what the rest of the daemon sees: every value in it is possible, every default filled in, every name
+//! unique. A file that does not get that far yields [`Diagnostics`], which name file, line, column, key, value and
+//! remedy; nothing is half-loaded.
+//!
+//! `load` parses the text into a spanned document, `section` and `value` read its tables key by key, one module per
+//! kind of table makes sense of them, `coherence` checks what one service adds up to, and `whole` what all do.
+
+mod address;
+mod backend;
+mod balancer;
+mod coherence;
+mod diagnostics;
+mod file;
+mod fleet;
+mod limits;
+mod load;
+mod policy;
+mod probe;
+mod schema;
+mod section;
+mod service;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod value;
+mod whole;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use lb_common::{hash::Seed, service::Track};
+
+pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+
+/// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
+pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
+
+/// The heaviest backend: the weights of [`lb_common::slot::MAX_BACKENDS`] such backends still add up within 32 bits.
+pub const MAX_WEIGHT: u32 = 65_535;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How this balancer attaches.
+    pub balancer: Balancer,
+    /// What all balancers of a fleet share.
+    pub fleet: Fleet,
+    /// Sizes of the maps, fixed while the daemon runs.
+    pub limits: Limits,
+    /// The services, sorted by name.
+    pub services: Vec<Service>,
+}
+
+/// How this balancer attaches and where it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balancer {
+    /// Names of the interfaces that clients' packets arrive at; at least one.
+    pub interfaces: Vec<String>,
+    /// Which kind of XDP.
+    pub mode: XdpMode,
+    /// Path of the Unix socket of the admin API.
+    pub socket: PathBuf,
+    /// Directory in a BPF file system where maps, programs and links are pinned.
+    pub pin_path: PathBuf,
+}
+
+/// Which kind of XDP to attach with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native where the driver has it, otherwise generic with a warning.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the kernel's stack: any driver, several times slower.
+    Generic,
+}
+
+/// What all balancers of a fleet share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// Key of every hash and table.
+    pub seed: Seed,
+    /// Whether `seed` was left out, and is the one that everybody knows.
+    pub seed_is_default: bool,
+}
+
+/// Sizes of the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Services, VIPs (one entry each) included.
+    pub services: u32,
+    /// Backends over all services.
+    pub backends: u32,
+    /// Slots over all tables. The old and the new table of a service exist side by side while it changes.
+    pub slots: u32,
+    /// Entries of the connection table.
+    pub connections: u32,
+}
+
+/// What clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique name.
+    pub name: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// Port; 0 is every port.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Length of the lookup table: a prime.
+    pub slots: u32,
+    /// Which flows are remembered.
+    pub track: Track,
+    /// How long a flow may be silent and still be remembered.
+    pub idle_timeout: Duration,
+    /// How long a backend that is down keeps its old flows.
+    pub down_grace: Duration,
+    /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
+    pub tunnel_source: Vec<IpNet>,
+    /// How backends are probed; none: they are up.
+    pub probe: Option<Probe>,
+    /// The backends, sorted by name.
+    pub backends: Vec<Backend>,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// IANA protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// A host that serves a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Name, unique within the service; its identity over reloads.
+    pub name: String,
+    /// The host's own address.
+    pub address: IpAddr,
+    /// Share of new flows relative to the other backends; 0: none.
+    pub weight: u32,
+    /// What the operator wants of it.
+    pub admin: AdminState,
+    /// How packets reach it; the service's mode where it has none of its own.
+    pub forwarding: Forwarding,
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// New MAC addresses; the backend must be a direct neighbour.
+    L2,
+    /// IP in IP, of any family in any family.
+    Ipip,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    /// Takes flows.
+    #[default]
+    Ready,
+    /// Keeps its flows, takes no new ones.
+    Drain,
+    /// Takes no flows.
+    Maintenance,
+}
+
+/// A TCP-connect probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Time between the starts of two probes.
+    pub interval: Duration,
+    /// Time after which a probe has failed; at most `interval`.
+    pub timeout: Duration,
+    /// Consecutive successes until a backend is up.
+    pub rise: u32,
+    /// Consecutive failures until a backend is down.
+    pub fall: u32,
+    /// Port on the backend's own address; the service's where the file has none.
+    pub port: u16,
+}

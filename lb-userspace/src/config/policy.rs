@@ -1,0 +1,105 @@
+//! What a service may say of itself or leave to `[defaults]`.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use lb_common::{
+    maglev::{MAX_LENGTH, is_prime, next_prime},
+    service::Track,
+};
+
+use super::{
+    Forwarding,
+    file::Located,
+    probe::ProbePolicy,
+    schema::Schema,
+    section::{Entry, Section},
+};
+
+const TRACKS: &[(&str, Track)] =
+    &[("moved", Track::Moved), ("always", Track::Always), ("never", Track::Never)];
+const FORWARDINGS: &[(&str, Forwarding)] = &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip)];
+
+const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
+const MAX_DOWN_GRACE: Duration = Duration::from_hours(24);
+
+/// Everything here may be absent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policy {
+    pub(super) forwarding: Option<Located<Forwarding>>,
+    pub(super) track: Option<Located<Track>>,
+    pub(super) slots: Option<Located<u32>>,
+    pub(super) idle_timeout: Option<Located<Duration>>,
+    pub(super) down_grace: Option<Located<Duration>>,
+    pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
+    pub(super) probe: Option<ProbePolicy>,
+}
+
+impl Policy {
+    /// Reads the keys that `[defaults]` and `[[service]]` share.
+    pub(super) fn read(section: &Section<'_>, probe: &'static Schema) -> Self {
+        let idle_range = Duration::from_secs(1)..=MAX_IDLE_TIMEOUT;
+        Self {
+            forwarding: section.optional("forwarding", forwarding),
+            track: section.optional("track", |entry| entry.choice(TRACKS)),
+            slots: section.optional("slots", slots),
+            idle_timeout: section.optional("idle_timeout", |entry| entry.duration(&idle_range)),
+            down_grace: section
+                .optional("down_grace", |entry| entry.duration(&(Duration::ZERO..=MAX_DOWN_GRACE))),
+            tunnel_source: section.optional("tunnel_source", tunnel_source),
+            probe: section.section("probe", probe).map(|section| ProbePolicy::read(&section)),
+        }
+    }
+
+    /// This policy, with `defaults` where it says nothing.
+    pub(super) fn or(self, defaults: &Self) -> Self {
+        let defaults = defaults.clone();
+        Self {
+            forwarding: self.forwarding.or(defaults.forwarding),
+            track: self.track.or(defaults.track),
+            slots: self.slots.or(defaults.slots),
+            idle_timeout: self.idle_timeout.or(defaults.idle_timeout),
+            down_grace: self.down_grace.or(defaults.down_grace),
+            tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
+            probe: match (self.probe, defaults.probe) {
+                (Some(own), Some(default)) => Some(own.or(default)),
+                (own, default) => own.or(default),
+            },
+        }
+    }
+}
+
+pub(super) fn forwarding(entry: &Entry<'_>) -> Option<Forwarding> {
+    entry.choice(FORWARDINGS)
+}
+
+/// The length of a lookup table.
+fn slots(entry: &Entry<'_>) -> Option<u32> {
+    let slots = entry.integer(&(2..=MAX_LENGTH))?;
+    if is_prime(slots) {
+        return Some(slots);
+    }
+    let next = next_prime(slots).unwrap_or(MAX_LENGTH);
+    entry.refuse(format!("{slots} is not a prime"), format!("expected a prime: the next one is {next}"))
+}
+
+fn tunnel_source(entry: &Entry<'_>) -> Option<Vec<IpNet>> {
+    let mut seen = HashMap::new();
+    let mut prefixes = Vec::new();
+    for entry in entry.list("prefixes")? {
+        let Some(prefix) = entry.source_prefix() else {
+            continue;
+        };
+        if let Some(first) = seen.insert(prefix.addr().is_ipv4(), entry.place.clone()) {
+            let message = format!("{prefix} is a second {} prefix", family(prefix.addr()));
+            entry.file.report_second(&entry.place, &first, message, "expected at most one prefix per family");
+        }
+        prefixes.push(prefix);
+    }
+    Some(prefixes)
+}
+
+/// The name of an address's family.
+pub(super) const fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}

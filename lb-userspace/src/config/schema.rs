@@ -1,0 +1,62 @@
+//! Which keys each table of the file has: what unknown keys are measured against, and what `docs/config.md` must list.
+
+/// One kind of table.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// How its header is written.
+    pub(super) header: &'static str,
+    /// Its keys, required ones first.
+    pub(super) keys: &'static [&'static str],
+}
+
+pub(super) const ROOT: Schema =
+    Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "service"] };
+
+pub(super) const BALANCER: Schema =
+    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path"] };
+
+pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed"] };
+
+pub(super) const LIMITS: Schema =
+    Schema { header: "[limits]", keys: &["services", "backends", "slots", "connections"] };
+
+pub(super) const DEFAULTS: Schema = Schema {
+    header: "[defaults]",
+    keys: &["forwarding", "track", "slots", "idle_timeout", "down_grace", "tunnel_source", "probe"],
+};
+
+pub(super) const SERVICE: Schema = Schema {
+    header: "[[service]]",
+    keys: &[
+        "name",
+        "address",
+        "port",
+        "protocol",
+        "forwarding",
+        "track",
+        "slots",
+        "idle_timeout",
+        "down_grace",
+        "tunnel_source",
+        "probe",
+        "backend",
+    ],
+};
+
+pub(super) const DEFAULT_PROBE: Schema =
+    Schema { header: "[defaults.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+
+pub(super) const PROBE: Schema =
+    Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+
+pub(super) const BACKEND: Schema =
+    Schema { header: "[[service.backend]]", keys: &["name", "address", "weight", "admin", "forwarding"] };
+
+/// Every kind of table.
+pub(super) const ALL: [&Schema; 9] =
+    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &PROBE, &BACKEND];
+
+/// Headers of the tables that have `key`.
+pub(super) fn homes_of(key: &str) -> Vec<&'static str> {
+    ALL.iter().filter(|schema| schema.keys.contains(&key)).map(|schema| schema.header).collect()
+}

@@ -1,0 +1,121 @@
+//! What whole files become: defaults, inheritance, order.
+
+use std::time::Duration;
+
+use lb_common::{maglev::DEFAULT_LENGTH, service::Track};
+
+use super::{
+    super::{Backend, Config, DEFAULT_SEED, Forwarding, Probe, XdpMode},
+    DNS, FLAWLESS, parse, with,
+};
+
+fn config(text: &str) -> Config {
+    match parse(text) {
+        Ok((config, _)) => config,
+        Err(diagnostics) => panic!("{diagnostics}"),
+    }
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config = config(FLAWLESS);
+    let service = &config.services[0];
+    assert_eq!(config.balancer.mode, XdpMode::Auto);
+    assert_eq!(config.balancer.socket.to_str(), Some("/run/sluice/sluice.sock"));
+    assert_eq!(config.balancer.pin_path.to_str(), Some("/sys/fs/bpf/sluice"));
+    assert_eq!((service.slots, service.track), (DEFAULT_LENGTH, Track::Moved));
+    assert_eq!((service.idle_timeout, service.down_grace), (Duration::from_mins(5), Duration::from_secs(30)));
+    assert_eq!(
+        service.probe,
+        Some(Probe {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            port: 80
+        })
+    );
+}
+
+#[test]
+fn udp_remembers_every_flow_for_a_minute() {
+    let config = config(&format!("{FLAWLESS}{DNS}"));
+    let dns = &config.services[0];
+    assert_eq!((dns.track, dns.idle_timeout), (Track::Always, Duration::from_mins(1)));
+}
+
+#[test]
+fn services_and_backends_are_sorted_by_name() {
+    let swapped = FLAWLESS.replace("web-1", "x").replace("web-2", "web-1").replace("\"x\"", "\"web-2\"");
+    let config = config(&format!("{swapped}{DNS}"));
+    let names =
+        |backends: &[Backend]| backends.iter().map(|backend| backend.name.clone()).collect::<Vec<_>>();
+    assert_eq!(config.services.iter().map(|service| &*service.name).collect::<Vec<_>>(), ["dns", "web"]);
+    assert_eq!(names(&config.services[1].backends), ["web-1", "web-2"]);
+}
+
+#[test]
+fn service_overrides_defaults_key_by_key() {
+    let defaults = "slots = 131\ntrack = \"never\"\n[defaults.probe]\ninterval = \"9s\"\nrise = 5\n";
+    let config =
+        config(&with("[[service]]", &format!("[defaults]\n{defaults}\n[[service]]\ntrack = \"always\"")));
+    let service = &config.services[0];
+    let probe = service.probe.expect("probed");
+    assert_eq!((service.slots, service.track), (131, Track::Always));
+    assert_eq!((probe.interval, probe.rise), (Duration::from_secs(2), 5));
+}
+
+#[test]
+fn backend_overrides_its_services_forwarding() {
+    let config = config(&with("name = \"web-2\"", "name = \"web-2\"\nforwarding = \"l2\""));
+    let forwardings: Vec<_> = config.services[0].backends.iter().map(|backend| backend.forwarding).collect();
+    assert_eq!(forwardings, [Forwarding::Ipip, Forwarding::L2]);
+}
+
+#[test]
+fn service_needs_no_forwarding_where_every_backend_has_its_own() {
+    let text = with("forwarding = \"ipip\"\n", "")
+        .replace("[[service.backend]]", "[[service.backend]]\nforwarding = \"l2\"");
+    assert_eq!(config(&text).services[0].backends.len(), 2);
+}
+
+#[test]
+fn service_without_probe_type_none_is_not_probed() {
+    assert_eq!(config(&with("interval = \"2s\"", "type = \"none\"")).services[0].probe, None);
+}
+
+#[test]
+fn every_port_is_port_zero_beside_a_service_on_one_port() {
+    let any = DNS
+        .replace("port = 53", "port = \"any\"")
+        .replace("2001:db8::53", "203.0.113.10")
+        .replace("udp", "tcp");
+    let config = config(&format!("{FLAWLESS}{any}"));
+    assert_eq!(config.services.iter().map(|service| service.port).collect::<Vec<_>>(), [0, 80]);
+}
+
+#[test]
+fn default_timeout_does_not_exceed_a_short_interval() {
+    let probe = config(&with("\"2s\"", "\"200ms\"")).services[0].probe.expect("probed");
+    assert_eq!(probe.timeout, Duration::from_millis(200));
+}
+
+#[test]
+fn bare_address_is_a_fixed_tunnel_source() {
+    let config = config(&with("port = 80", "port = 80\ntunnel_source = [\"192.0.2.1\"]"));
+    assert_eq!(config.services[0].tunnel_source, ["192.0.2.1/32".parse().unwrap()]);
+}
+
+#[test]
+fn seed_is_read_as_big_endian_hexadecimal() {
+    let fleet = config(FLAWLESS).fleet;
+    assert!(!fleet.seed_is_default);
+    assert_eq!(fleet.seed.0[..3], [0x00, 0x11, 0x22]);
+}
+
+#[test]
+fn seed_that_is_not_said_is_the_known_one() {
+    let fleet = config(&with("seed = \"00112233445566778899aabbccddeeff\"", "")).fleet;
+    assert!(fleet.seed_is_default);
+    assert!(fleet.seed == DEFAULT_SEED);
+}

@@ -1,0 +1,101 @@
+//! The whole file: all tables, and what the services mean together.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use super::{
+    Config, Service,
+    balancer::balancer,
+    file::{File, Located, Place},
+    fleet::fleet,
+    limits::LocatedLimits,
+    policy::Policy,
+    schema,
+    section::Section,
+    service::Reading,
+};
+
+/// Reads and checks the document; `None` if it was refused.
+pub(super) fn config(root: &Section<'_>) -> Option<Config> {
+    let balancer = balancer(root);
+    let fleet = fleet(root);
+    let limits = LocatedLimits::read(root);
+    let services = services(root, &limits);
+    Some(Config { balancer: balancer?, fleet, limits: limits.values(), services })
+}
+
+fn services(root: &Section<'_>, limits: &LocatedLimits) -> Vec<Service> {
+    let defaults = root.section("defaults", &schema::DEFAULTS);
+    let defaults = defaults.map(|section| Policy::read(&section, &schema::DEFAULT_PROBE)).unwrap_or_default();
+    let sections = root.sections("service", &schema::SERVICE);
+    let readings: Vec<_> = sections.into_iter().map(|section| Reading::new(section, &defaults)).collect();
+    readings.iter().for_each(Reading::check);
+    check_together(root, &readings);
+    limits.check(root.file, &readings);
+    let mut services: Vec<_> = readings.into_iter().filter_map(Reading::into_service).collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    services
+}
+
+fn check_together(root: &Section<'_>, readings: &[Reading<'_>]) {
+    let file = root.file;
+    if readings.is_empty() {
+        let warning = file.warning(&root.place_of("service"), "there are no services");
+        file.warn(warning.help("expected at least one [[service]]"));
+    }
+    refuse_repeated_names(file, readings);
+    refuse_overlap(file, readings);
+    refuse_vips_as_backends(file, readings);
+}
+
+fn refuse_repeated_names(file: &File<'_>, readings: &[Reading<'_>]) {
+    let mut seen = HashMap::new();
+    for Located { value, place } in readings.iter().filter_map(|reading| reading.name.as_ref()) {
+        if let Some(first) = seen.insert(value, place) {
+            let message = format!("service name {value} is used twice");
+            file.report_second(place, first, message, "expected another name");
+        }
+    }
+}
+
+fn refuse_overlap(file: &File<'_>, readings: &[Reading<'_>]) {
+    let mut seen = HashMap::new();
+    for reading in readings {
+        let (Some(endpoint), Some(address)) = (reading.endpoint(), &reading.address) else {
+            continue;
+        };
+        if let Some((first, first_place)) = seen.insert(endpoint, (reading, &address.place)) {
+            let (vip, port, protocol) = endpoint;
+            let port = if port == 0 { "every port".to_owned() } else { format!("port {port}") };
+            let message = format!(
+                "services {} and {} both serve {vip}, {port}, {}",
+                Reading::label(first),
+                reading.label(),
+                protocol.name()
+            );
+            file.report_second(
+                &address.place,
+                first_place,
+                message,
+                "expected another address, port or protocol",
+            );
+        }
+    }
+}
+
+/// What the balancer sends to such a backend comes back to the balancer.
+fn refuse_vips_as_backends(file: &File<'_>, readings: &[Reading<'_>]) {
+    let vips = vips(readings);
+    for backend in readings.iter().flat_map(|reading| &reading.backends.read) {
+        let address = backend.backend.address;
+        if let Some(vip) = vips.get(&address) {
+            let error = file.error(&backend.address, format!("{address} is a VIP"));
+            let error = error.expected("expected the host's own address");
+            file.report(error.related(file.spot(vip), "the VIP"));
+        }
+    }
+}
+
+fn vips<'a>(readings: &'a [Reading<'_>]) -> HashMap<IpAddr, &'a Place> {
+    let addresses = readings.iter().rev().filter_map(|reading| reading.address.as_ref());
+    addresses.map(|address| (address.value, &address.place)).collect()
+}

@@ -1,0 +1,96 @@
+//! The interfaces that the program is attached to.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use tracing::{info, warn};
+
+use crate::{
+    admin::status,
+    config::{Config, XdpMode},
+    dataplane::{
+        attach::{self, Place},
+        ebpf::EbpfDataPlane,
+        pins::{self, Pins, unpin},
+    },
+    interface::{Interface, Mode, Netlink},
+};
+
+/// What is attached, or can be.
+#[derive(Debug)]
+pub(super) struct Attachments {
+    wanted: XdpMode,
+    interfaces: Vec<Attachment>,
+}
+
+#[derive(Debug)]
+struct Attachment {
+    interface: Interface,
+    pin: std::path::PathBuf,
+    mode: Option<Mode>,
+}
+
+impl Attachments {
+    /// Looks for a place on every configured interface; attaches nothing.
+    pub(super) async fn find(config: &Config, netlink: &Netlink, pins: &Pins) -> Result<Self> {
+        let mut interfaces = Vec::new();
+        for name in &config.balancer.interfaces {
+            let interface =
+                netlink.interface(name).await.with_context(|| format!("balancer.interfaces: {name:?}"))?;
+            let pin = pins.link(name);
+            attach::place(&interface, &pin)?;
+            interfaces.push(Attachment { interface, pin, mode: None });
+        }
+        Ok(Self { wanted: config.balancer.mode, interfaces })
+    }
+
+    /// Attaches the program everywhere, through the links that are there where there are some.
+    pub(super) fn attach(&mut self, dataplane: &mut EbpfDataPlane, pin_path: &Path) -> Result<()> {
+        let program = dataplane.program()?;
+        for attachment in &mut self.interfaces {
+            let place: Place = attach::place(&attachment.interface, &attachment.pin)?;
+            let kept = matches!(place, Place::Ours(..));
+            let mode = attach::attach(program, &attachment.interface, place, self.wanted, &attachment.pin)?;
+            attachment.mode = Some(mode);
+            if !kept {
+                report(&attachment.interface.name, mode, self.wanted);
+            }
+        }
+        let pin = pin_path.join(pins::PROGRAM);
+        unpin(&pin)?;
+        program.pin(&pin).with_context(|| format!("cannot pin the program to {}", pin.display()))
+    }
+
+    /// Detaches from all interfaces but these.
+    pub(super) fn detach_others(&self, pins: &Pins) -> Result<()> {
+        for interface in pins.linked_interfaces()? {
+            if !self.interfaces.iter().any(|attachment| attachment.interface.name == interface) {
+                unpin(&pins.link(&interface))?;
+                info!(interface, "detached");
+            }
+        }
+        Ok(())
+    }
+
+    /// For the status.
+    pub(super) fn report(&self) -> Vec<status::Interface> {
+        self.interfaces
+            .iter()
+            .filter_map(|a| {
+                Some(status::Interface { name: a.interface.name.clone(), mode: a.mode?.name().to_owned() })
+            })
+            .collect()
+    }
+}
+
+fn report(interface: &str, mode: Mode, wanted: XdpMode) {
+    if mode == Mode::Generic && wanted == XdpMode::Auto {
+        warn!(
+            interface,
+            "attached in generic mode, since the driver has no native XDP: every packet is first copied into a socket \
+             buffer, which costs several times as much per packet"
+        );
+    } else {
+        info!(interface, mode = mode.name(), "attached");
+    }
+}

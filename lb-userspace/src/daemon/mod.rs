@@ -1,0 +1,290 @@
+//! The daemon: one task that owns the truth, and the tasks that tell it what changed.
+//!
+//! | task | tells | owner |
+//! | --- | --- | --- |
+//! | [`Neighbours`] | next hops | netlink sockets |
+//! | [`Scheduler`] | health | probes |
+//! | [`reload`] | that the file changed, or SIGHUP | watcher |
+//! | [`crate::admin`] | what somebody asks | Unix socket |
+//!
+//! All of them speak through channels, and nothing but this task ([`truth::Truth`]) writes a map.
+
+mod interfaces;
+mod preflight;
+mod reload;
+mod truth;
+
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    task, time,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin,
+    config::Config,
+    dataplane::{ebpf::EbpfDataPlane, pins::Pins},
+    health::{HealthEvent, Scheduler, Target, TargetKey, Targets, tcp::TcpProber},
+    interface::Netlink,
+    neighbours::{Neighbours, Resolution},
+};
+use interfaces::Attachments;
+use reload::Reload;
+use truth::Truth;
+
+/// How long the first table waits for next hops and first probes. What comes later is a change like any other.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// How often moved slots are looked at.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+
+/// Events that may wait; senders wait beyond.
+const QUEUE: usize = 1024;
+
+/// What `sluice run` was asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Whether the data plane goes on forwarding after the daemon has stopped.
+    pub keep_attached: bool,
+}
+
+/// Something that may change the truth.
+#[derive(Debug)]
+pub enum Event {
+    /// A next hop became different.
+    NextHop(IpAddr, Resolution),
+    /// A backend's health became different.
+    Health(HealthEvent),
+    /// The file is to be read again.
+    Reload(Reload),
+    /// Somebody asks how things are.
+    Status(oneshot::Sender<admin::status::Status>),
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// What keeps it from starting, with the remedy. A running daemon logs its errors and goes on.
+pub async fn run(options: Options) -> Result<()> {
+    let config = load(&options.config)?;
+    preflight::check()?;
+    let pins = Pins::open(&config.balancer.pin_path)?;
+    let listener = admin::listen(&config.balancer.socket)?;
+    let socket = config.balancer.socket.clone();
+    let result = balance(config, &options, &pins, listener).await;
+    // A data plane that was forwarding before a failed start goes on forwarding.
+    let keep = if result.is_ok() { options.keep_attached } else { !pins.linked_interfaces()?.is_empty() };
+    if keep {
+        info!("stopped; the data plane goes on forwarding as it is");
+    } else {
+        pins.remove()?;
+        info!("stopped and detached");
+    }
+    let _ = std::fs::remove_file(socket);
+    result
+}
+
+/// Starts everything and serves until a signal says to stop.
+async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixListener) -> Result<()> {
+    let netlink = Netlink::open()?;
+    let mut attachments = Attachments::find(&config, &netlink, pins).await?;
+    pins.remove_maps()?;
+    let features = truth::features(&config);
+    let dataplane = EbpfDataPlane::load(truth::knobs(&config, features), Some(pins.path()))?;
+
+    let (events, inbox) = mpsc::channel(QUEUE);
+    let inputs = Inputs::start(&config, &events)?;
+    let _watching = reload::watch(&options.config, events.clone())?;
+    task::spawn(admin::serve(listener, events));
+
+    let truth = Truth::new(config, options.config.clone(), dataplane, features);
+    let mut owner = Owner { truth, inbox, inputs, netlink, pins };
+    owner.first_look().await;
+    owner.truth.converge().context("cannot fill the maps")?;
+    attachments.attach(owner.truth.dataplane_mut(), pins.path())?;
+    attachments.detach_others(pins)?;
+    owner.truth.set_interfaces(attachments.report());
+    info!(services = owner.truth.config().services.len(), "forwarding");
+
+    let result = owner.serve(&mut attachments).await;
+    owner.inputs.stop().await;
+    result
+}
+
+/// Reads the configuration for the first time.
+fn load(path: &std::path::Path) -> Result<Config> {
+    let (config, warnings) = Config::load(path)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// Time on the monotonic clock, which `bpf_ktime_get_ns` reads too.
+#[must_use]
+pub fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// What the other tasks are to look at.
+struct Inputs {
+    addresses: watch::Sender<BTreeSet<IpAddr>>,
+    targets: watch::Sender<Targets>,
+    neighbours: task::JoinHandle<()>,
+}
+
+impl Inputs {
+    /// Starts the tasks that resolve next hops and probe backends.
+    fn start(config: &Config, events: &mpsc::Sender<Event>) -> Result<Self> {
+        let (addresses, wanted) = watch::channel(addresses(config));
+        let (next_hops, found) = mpsc::channel(QUEUE);
+        let neighbours = Neighbours::open()?;
+        let neighbours = task::spawn(async move {
+            if let Err(error) = neighbours.run(wanted, next_hops).await {
+                error!("next hops are no longer kept up to date: {error:#}; restart sluice");
+            }
+        });
+        let (targets, probed) = watch::channel(targets(config));
+        let (verdicts, judged) = mpsc::channel(QUEUE);
+        let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
+        task::spawn(scheduler.run(probed));
+        task::spawn(forward(found, events.clone(), |(address, resolution)| {
+            Event::NextHop(address, resolution)
+        }));
+        task::spawn(forward(judged, events.clone(), Event::Health));
+        Ok(Self { addresses, targets, neighbours })
+    }
+
+    fn update(&self, config: &Config) {
+        self.addresses.send_replace(addresses(config));
+        self.targets.send_replace(targets(config));
+    }
+
+    /// Ends the task that has neighbours under management, and waits until it has released them.
+    async fn stop(self) {
+        drop(self.addresses);
+        let _ = time::timeout(Duration::from_secs(1), self.neighbours).await;
+    }
+}
+
+/// Passes everything from one channel on as events.
+async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: impl Fn(T) -> Event) {
+    while let Some(item) = from.recv().await {
+        if to.send(event(item)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The addresses whose next hops are needed.
+fn addresses(config: &Config) -> BTreeSet<IpAddr> {
+    config.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address).collect()
+}
+
+/// What is to be probed.
+fn targets(config: &Config) -> Targets {
+    let mut targets = Targets::new();
+    for service in &config.services {
+        let Some(probe) = service.probe else { continue };
+        for backend in &service.backends {
+            let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
+            targets.insert(key, Target { address: (backend.address, probe.port).into(), probe });
+        }
+    }
+    targets
+}
+
+/// The task that owns the truth, with what it needs to act.
+struct Owner<'a> {
+    truth: Truth,
+    inbox: mpsc::Receiver<Event>,
+    inputs: Inputs,
+    netlink: Netlink,
+    pins: &'a Pins,
+}
+
+impl Owner<'_> {
+    /// Collects what is known about the world before anything is published.
+    async fn first_look(&mut self) {
+        let look = async {
+            while !self.truth.knows_everything() {
+                let Some(event) = self.inbox.recv().await else { return };
+                self.truth.note(event);
+            }
+        };
+        if time::timeout(FIRST_LOOK, look).await.is_err() {
+            info!("not every backend is known yet; starting with what is");
+        }
+    }
+
+    /// Handles events until a signal says to stop.
+    async fn serve(&mut self, attachments: &mut Attachments) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut settle = time::interval(SETTLE_EVERY);
+        loop {
+            let wait = self.truth.next_change().map_or(SETTLE_EVERY, |at| at.saturating_sub(now()));
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = settle.tick() => self.truth.settle(),
+                () = time::sleep(wait) => self.truth.converge_or_log(),
+                event = self.inbox.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.handle(event, attachments).await;
+                }
+            }
+        }
+    }
+
+    /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
+    async fn handle(&mut self, event: Event, attachments: &mut Attachments) {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            if let Event::Reload(reload) = event {
+                self.reload(reload, attachments).await;
+            } else {
+                self.truth.note(event);
+            }
+            next = self.inbox.try_recv().ok();
+        }
+        self.truth.converge_or_log();
+    }
+
+    /// Reads the file again. Whatever is wrong with it, what ran goes on running.
+    async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
+        match self.try_reload(attachments).await {
+            Ok(()) => {
+                self.inputs.update(self.truth.config());
+                info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
+            }
+            Err(error) => {
+                error!(cause = %reload, "configuration not reloaded, the running one stays: {error:#}");
+            }
+        }
+    }
+
+    async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
+        let config = load(self.truth.path())?;
+        truth::check_change(self.truth.config(), &config)?;
+        let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
+        let features = truth::features(&config);
+        self.truth.specialise(features, self.pins.path())?;
+        self.truth.adopt(config)?;
+        wanted.attach(self.truth.dataplane_mut(), self.pins.path())?;
+        wanted.detach_others(self.pins)?;
+        *attachments = wanted;
+        self.truth.set_interfaces(attachments.report());
+        Ok(())
+    }
+}

@@ -1,0 +1,378 @@
+//! The kernel's data plane: the loaded object, its maps, and the operations on them.
+
+use std::{fmt, io, os::fd::AsFd as _, path::Path, thread, time::Duration};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+    programs::{ProgramError, Xdp},
+};
+use bytemuck::Zeroable as _;
+use lb_common::{
+    backend::Backend,
+    connection::Connection,
+    counter::{Reason, Traffic},
+    flow::Flow,
+    hash::{HashKey, KeyWords as _, Seed},
+    service::{BUCKET_ENTRIES, Service, TableRef, bucket_count},
+    slot::{LINE, Slot},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::{DataPlane, DataPlaneError, OBJECT, mapped::Mapped, memory::is_live, pins};
+use crate::{
+    config::Limits,
+    reconcile::{LiveFlow, Op, ReadSlots},
+};
+
+/// How long a grace period is taken to last where the kernel cannot be asked to wait for one.
+const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
+
+/// Name of the balancing program in the object.
+const BALANCER: &str = "sluice";
+
+type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
+type Counters = PerCpuArray<MapData, [u64; 2]>;
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object or its maps were refused.
+    #[error("cannot load the eBPF object: {hint}")]
+    Object {
+        /// What to do about it.
+        hint: &'static str,
+        /// What was said.
+        #[source]
+        source: Box<EbpfError>,
+    },
+    /// The object lacks a program.
+    #[error("the eBPF object has no program `{0}`; rebuild with `cargo xtask build-ebpf`")]
+    NoProgram(&'static str),
+    /// The verifier refused a program.
+    #[error("the kernel refused program `{program}`; the verifier's last words:\n{log}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// Last lines of the verifier's log.
+        log: String,
+        /// What was said.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A map is not as expected.
+    #[error(transparent)]
+    DataPlane(#[from] DataPlaneError),
+}
+
+/// The loaded programs and the maps that they read.
+pub struct EbpfDataPlane {
+    ebpf: Ebpf,
+    flow_key: HashKey,
+    services: Mapped,
+    index: Mapped,
+    backends: Mapped,
+    arena: Mapped,
+    connections: Flows,
+    service_counters: Counters,
+    backend_counters: Counters,
+    reasons: Counters,
+    /// What backends had counted under another number.
+    carried: std::collections::HashMap<u32, Traffic>,
+}
+
+impl fmt::Debug for EbpfDataPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EbpfDataPlane").finish_non_exhaustive()
+    }
+}
+
+/// What a program is specialised for when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Knobs<'a> {
+    /// Sizes of the maps.
+    pub limits: &'a Limits,
+    /// Where the hash keys come from.
+    pub seed: &'a Seed,
+    /// `FEATURE_*` of `lb_common::knobs`.
+    pub features: u32,
+}
+
+impl EbpfDataPlane {
+    /// Loads the object. With `pin_path`, its maps are taken from there as far as they are pinned, and pinned there
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names what was refused and what to do.
+    pub fn load(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Self, LoadError> {
+        let mut ebpf = load_object(knobs, pin_path)?;
+        let limits = knobs.limits;
+        Ok(Self {
+            services: mapped(&mut ebpf, "services", limits.services as usize * size_of::<Service>())?,
+            index: mapped(
+                &mut ebpf,
+                "service_index",
+                bucket_count(limits.services) as usize * BUCKET_ENTRIES * 8,
+            )?,
+            backends: mapped(&mut ebpf, "backends", limits.backends as usize * size_of::<Backend>())?,
+            arena: mapped(&mut ebpf, "arena", lines(limits) as usize * LINE * size_of::<Slot>())?,
+            connections: HashMap::try_from(take(&mut ebpf, "connections")?)
+                .map_err(refused("connections"))?,
+            service_counters: counters(&mut ebpf, "service_counters")?,
+            backend_counters: counters(&mut ebpf, "backend_counters")?,
+            reasons: counters(&mut ebpf, "reasons")?,
+            flow_key: knobs.seed.flow_key(),
+            carried: std::collections::HashMap::new(),
+            ebpf,
+        })
+    }
+
+    /// Replaces the program by one that is specialised for other features, on the same maps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`]; the program that is loaded stays.
+    pub fn specialise(&mut self, knobs: Knobs<'_>, pin_path: &Path) -> Result<(), LoadError> {
+        self.ebpf = load_object(knobs, Some(pin_path))?;
+        Ok(())
+    }
+
+    /// The balancing program.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where the object lacks it.
+    pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
+        program(&mut self.ebpf, BALANCER)
+    }
+}
+
+/// Loads a program of an object, once.
+///
+/// # Errors
+///
+/// [`LoadError`] where it is missing or the verifier refuses it.
+pub fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+    let program: &mut Xdp = program.try_into().map_err(|_| LoadError::NoProgram(name))?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(source) => {
+            Err(LoadError::Program { program: name, log: last_words(&source), source: Box::new(source) })
+        }
+    }
+}
+
+fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadError> {
+    let limits = knobs.limits;
+    let buckets = bucket_count(limits.services);
+    let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(VerifierLogLevel::default())
+        .map_max_entries("services", limits.services)
+        .map_max_entries("service_index", buckets)
+        .map_max_entries("backends", limits.backends)
+        .map_max_entries("arena", lines(limits))
+        .map_max_entries("connections", limits.connections)
+        .map_max_entries("service_counters", limits.services)
+        .map_max_entries("backend_counters", limits.backends)
+        .override_global("SERVICE_BUCKETS", &buckets, true)
+        .override_global("FEATURES", &knobs.features, true)
+        .override_global("FLOW_KEY", &flow_key, true)
+        .override_global("INDEX_KEY", &index_key, true);
+    if let Some(pin_path) = pin_path {
+        for map in pins::MAPS {
+            loader.map_pin_path(map, pin_path.join(map));
+        }
+    }
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|source| LoadError::Object { hint: hint(&source), source: Box::new(source) })?;
+    // Now, since a program names its maps by file descriptors, and those of mapped arrays are closed soon.
+    program(&mut ebpf, BALANCER)?;
+    Ok(ebpf)
+}
+
+/// Values of the arena's map.
+fn lines(limits: &Limits) -> u32 {
+    limits.slots.div_ceil(LINE as u32)
+}
+
+/// What an operator can do about an object that is refused.
+fn hint(error: &EbpfError) -> &'static str {
+    let text = format!("{error:?}");
+    if text.contains("PermissionDenied") || text.contains("Operation not permitted") {
+        "permission denied; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    } else if text.contains("OutOfMemory") || text.contains("Cannot allocate memory") {
+        "out of memory for the maps; lower limits.slots, limits.backends or limits.connections"
+    } else {
+        "Sluice needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and BTF"
+    }
+}
+
+/// The last lines of the verifier's log, which say what it stumbled over.
+fn last_words(error: &ProgramError) -> String {
+    const LINES: usize = 12;
+    let ProgramError::LoadError { verifier_log, .. } = error else { return error.to_string() };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlaneError> {
+    ebpf.take_map(name).ok_or(DataPlaneError::NoMap(name))
+}
+
+fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneError> {
+    PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
+}
+
+fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
+    let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
+    Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
+}
+
+fn refused(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> DataPlaneError {
+    move |source| DataPlaneError::Map { map, source }
+}
+
+/// The sum over all CPUs; nothing where the counter cannot be read.
+fn total(counters: &Counters, index: u32) -> Traffic {
+    let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
+    values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
+}
+
+fn clear(counters: &mut Counters, map: &'static str, index: u32) -> Result<(), DataPlaneError> {
+    let cpus = counters.get(&index, 0).map_err(refused(map))?.len();
+    let zeros = aya::maps::PerCpuValues::try_from(vec![[0; 2]; cpus])
+        .map_err(|source: io::Error| DataPlaneError::Memory { map, source })?;
+    counters.set(index, zeros, 0).map_err(refused(map))
+}
+
+/// Waits until every program that began before has ended. `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, and
+/// XDP programs run in RCU read-side sections (Documentation/RCU/whatisRCU.rst); it fails only where the kernel was
+/// booted with `nohz_full`.
+fn grace_period() {
+    if membarrier(MembarrierCommand::Global).is_err() {
+        thread::sleep(GRACE_WITHOUT_MEMBARRIER);
+    }
+}
+
+impl EbpfDataPlane {
+    fn step(&mut self, op: &Op) -> Result<(), DataPlaneError> {
+        match op {
+            Op::WriteBackend { id, entry } => self.backends.write(*id, entry, None),
+            Op::WriteSlots { base, slots } => self.write_slots(*base, slots),
+            Op::WriteService { id, entry } => {
+                self.services.write(*id, entry, Some(std::mem::offset_of!(Service, table) / 8));
+            }
+            Op::WriteIndex(cell) => {
+                let word = cell.bucket as usize * BUCKET_ENTRIES + cell.entry;
+                self.index.words()[word].store(cell.word, std::sync::atomic::Ordering::Release);
+            }
+            Op::Grace => grace_period(),
+            Op::MoveCounters { from, to, count } => self.move_counters(*from, *to, *count),
+            Op::ClearService { id } => self.clear_service(*id)?,
+            Op::ClearBackends { first, count } => self.clear_backends(*first, *count)?,
+        }
+        Ok(())
+    }
+
+    fn write_slots(&self, base: u32, slots: &[Slot]) {
+        let cells = &self.arena.half_words()[base as usize..][..slots.len()];
+        for (cell, slot) in cells.iter().zip(slots) {
+            cell.store(slot.0, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn move_counters(&mut self, from: u32, to: u32, count: u32) {
+        for offset in 0..count {
+            let mut sum = self.backend_traffic(from + offset);
+            if let Some(carried) = self.carried.remove(&(to + offset)) {
+                sum += carried;
+            }
+            self.carried.insert(to + offset, sum);
+        }
+    }
+
+    fn clear_service(&mut self, id: u32) -> Result<(), DataPlaneError> {
+        self.services.write(id, &Service::zeroed(), None);
+        clear(&mut self.service_counters, "service_counters", id)?;
+        self.delete_flows(|entry| entry.service == id).map(|_| ())
+    }
+
+    fn clear_backends(&mut self, first: u32, count: u32) -> Result<(), DataPlaneError> {
+        for id in first..first + count {
+            self.backends.write(id, &Backend::zeroed(), None);
+            clear(&mut self.backend_counters, "backend_counters", id)?;
+            self.carried.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Deletes the entries that `doomed` says, and gives the others.
+    fn delete_flows(
+        &mut self,
+        doomed: impl Fn(&Connection) -> bool,
+    ) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        let mut kept = Vec::new();
+        let mut dead = Vec::new();
+        for entry in &self.connections {
+            // An entry that the kernel evicts while the walk stands on it ends the walk early; the next one goes on.
+            let Ok((flow, connection)) = entry else { break };
+            let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
+            if doomed(&connection) { dead.push(flow) } else { kept.push((flow, connection)) }
+        }
+        for flow in dead {
+            match self.connections.remove(&bytemuck::cast(flow)) {
+                Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
+                Err(source) => return Err(DataPlaneError::Map { map: "connections", source }),
+            }
+        }
+        Ok(kept)
+    }
+}
+
+impl ReadSlots for EbpfDataPlane {
+    fn slots(&self, table: TableRef) -> Vec<Slot> {
+        let cells = &self.arena.half_words()[table.base as usize..][..table.length as usize];
+        cells.iter().map(|cell| Slot(cell.load(std::sync::atomic::Ordering::Relaxed))).collect()
+    }
+}
+
+impl DataPlane for EbpfDataPlane {
+    fn apply(&mut self, ops: &[Op]) -> Result<(), DataPlaneError> {
+        ops.iter().try_for_each(|op| self.step(op))
+    }
+
+    fn sweep(
+        &mut self,
+        now: Duration,
+        idle: &dyn Fn(u32) -> Option<Duration>,
+    ) -> Result<Vec<LiveFlow>, DataPlaneError> {
+        let live = self.delete_flows(|entry| !is_live(entry, now, idle))?;
+        let key = self.flow_key;
+        let hashed = live.into_iter().map(|(flow, entry)| LiveFlow {
+            service: entry.service,
+            hash: (key.flow(&flow) >> 32) as u32,
+            backend: entry.backend,
+        });
+        Ok(hashed.collect())
+    }
+
+    fn service_traffic(&self, id: u32) -> Traffic {
+        total(&self.service_counters, id)
+    }
+
+    fn backend_traffic(&self, id: u32) -> Traffic {
+        let mut sum = total(&self.backend_counters, id);
+        sum += self.carried.get(&id).copied().unwrap_or_default();
+        sum
+    }
+
+    fn reasons(&self) -> [Traffic; Reason::COUNT] {
+        Reason::ALL.map(|reason| total(&self.reasons, reason as u32))
+    }
+}

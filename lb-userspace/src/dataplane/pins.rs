@@ -1,0 +1,164 @@
+//! The directory in the BPF file system where maps, programs and links are pinned, and who owns it.
+//!
+//! ```text
+//! /sys/fs/bpf/sluice/services, service_index, backends, …   maps
+//! /sys/fs/bpf/sluice/program                                the balancing program
+//! /sys/fs/bpf/sluice/link-eth0                              one link per interface
+//! ```
+//!
+//! A pinned link keeps its program attached, whatever becomes of the daemon.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, open, statfs},
+    mount::{MountFlags, mount},
+};
+
+/// The maps that are pinned, by name.
+pub const MAPS: [&str; 8] = [
+    "services",
+    "service_index",
+    "backends",
+    "arena",
+    "connections",
+    "service_counters",
+    "backend_counters",
+    "reasons",
+];
+
+/// Name of the pinned program.
+pub const PROGRAM: &str = "program";
+
+/// Prefix of the names of pinned links; the interface's name follows.
+const LINK: &str = "link-";
+
+/// `BPF_FS_MAGIC` of linux/magic.h.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Where BPF file systems are mounted by convention.
+const BPF_FS: &str = "/sys/fs/bpf";
+
+/// Why the directory could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// No BPF file system, and it could not be mounted.
+    #[error("cannot mount a BPF file system at {BPF_FS}: {0}; try `mount -t bpf bpf {BPF_FS}` as root")]
+    Mount(io::Error),
+    /// The directory is elsewhere.
+    #[error("{} is not in a BPF file system; set balancer.pin_path to a directory below {BPF_FS}", .0.display())]
+    NotBpfFs(PathBuf),
+    /// A daemon is running on the same directory.
+    #[error("another sluice is running with {}; stop it, or set another balancer.pin_path", .0.display())]
+    InUse(PathBuf),
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What was said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The directory, locked for this process.
+#[derive(Debug)]
+pub struct Pins {
+    path: PathBuf,
+    /// Holds the lock.
+    _directory: rustix::fd::OwnedFd,
+}
+
+impl Pins {
+    /// Makes the directory, mounting the BPF file system where it is missing, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError`] says what is in the way.
+    pub fn open(path: &Path) -> Result<Self, PinError> {
+        if path.starts_with(BPF_FS) && !is_bpf_fs(Path::new(BPF_FS)) {
+            mount("bpf", BPF_FS, "bpf", MountFlags::empty(), None).map_err(|e| PinError::Mount(e.into()))?;
+        }
+        fs::create_dir_all(path).map_err(file_error("create", path))?;
+        if !is_bpf_fs(path) {
+            return Err(PinError::NotBpfFs(path.to_owned()));
+        }
+        let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| file_error("open", path)(e.into()))?;
+        flock(&directory, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| PinError::InUse(path.to_owned()))?;
+        Ok(Self { path: path.to_owned(), _directory: directory })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the link of `interface` is pinned.
+    #[must_use]
+    pub fn link(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{LINK}{interface}"))
+    }
+
+    /// Interfaces with a pinned link.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`] where the directory cannot be read.
+    pub fn linked_interfaces(&self) -> Result<Vec<String>, PinError> {
+        let entries = fs::read_dir(&self.path).map_err(file_error("read", &self.path))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| name.strip_prefix(LINK).map(str::to_owned)).collect())
+    }
+
+    /// Removes the pins of maps and program. What is attached keeps using them.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`] names the pin that stayed.
+    pub fn remove_maps(&self) -> Result<(), PinError> {
+        MAPS.iter().chain([&PROGRAM]).try_for_each(|name| unpin(&self.path.join(name)))
+    }
+
+    /// Removes all pins, links included, which detaches the programs; then the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`] names the pin that stayed.
+    pub fn remove(self) -> Result<(), PinError> {
+        for interface in self.linked_interfaces()? {
+            unpin(&self.link(&interface))?;
+        }
+        self.remove_maps()?;
+        fs::remove_dir(&self.path).map_err(file_error("remove", &self.path))
+    }
+}
+
+/// Removes a pin; one that is not there is no error.
+///
+/// # Errors
+///
+/// [`PinError::File`] where it stays.
+pub fn unpin(path: &Path) -> Result<(), PinError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_bpf_fs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.f_type.cast_unsigned() & 0xffff_ffff == BPF_FS_MAGIC)
+}
+
+fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinError {
+    let path = path.to_owned();
+    move |source| PinError::File { action, path, source }
+}

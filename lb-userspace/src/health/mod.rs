@@ -1,0 +1,105 @@
+//! Health: whether a backend answers its probes.
+//!
+//! One task, [`Scheduler::run`], owns all probes: it starts them in time (`scheduler`), feeds each result to the
+//! backend's rise/fall state machine (`machine`) and sends an event when that changes its mind. How a probe is made
+//! is a [`Prober`]; [`tcp::TcpProber`] is the only one.
+//!
+//! A backend of which nothing is known yet has no health, which is neither up nor down: whoever builds tables treats it
+//! as usable, so that a daemon that starts moves no flow before it has seen a reason.
+
+pub mod machine;
+pub mod scheduler;
+pub mod tcp;
+
+use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, time::SystemTime};
+
+pub use scheduler::Scheduler;
+
+use crate::config::Probe;
+
+/// Whether a backend answers its probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// Names a backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetKey {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend within it.
+    pub backend: String,
+}
+
+/// What is probed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The backend's address and the probe's port.
+    pub address: SocketAddr,
+    /// How often, how long, how many.
+    pub probe: Probe,
+}
+
+/// Everything that is to be probed.
+pub type Targets = BTreeMap<TargetKey, Target>;
+
+/// A backend's health is known for the first time, or has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend within it.
+    pub backend: String,
+    /// What it is now.
+    pub health: Health,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// None until the first probe has ended.
+    pub health: Option<Health>,
+    /// When `health` last changed.
+    pub since: Option<SystemTime>,
+    /// Why `health` is what it is.
+    pub reason: String,
+    /// How the last probe ended: its failure, or nothing where it passed.
+    pub last_failure: Option<String>,
+    /// How many probes in a row ended like the last one.
+    pub streak: u32,
+}
+
+/// The status of every target.
+pub type Board = BTreeMap<TargetKey, Status>;
+
+/// How a probe ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend answered.
+    Passed,
+    /// It did not, and why.
+    Failed(String),
+    /// Something on this host kept the probe from being made, which says nothing about the backend.
+    Inconclusive(String),
+}
+
+/// Makes one probe. The scheduler limits its time.
+pub trait Prober: Clone + Send + Sync + 'static {
+    /// Probes `address`. May be dropped at any time.
+    fn probe(&self, address: SocketAddr) -> impl Future<Output = Outcome> + Send;
+}

@@ -1,0 +1,104 @@
+//! The decapsulator on an interface: the XDP program `sluice_decap`, its VIPs and its counters.
+//!
+//! Nobody stays behind to hold it, so the link is pinned: the program is attached for as long as that file exists. A
+//! change of VIPs loads the program anew, with a map of its own, and swaps it in through the link, so every packet sees
+//! either the earlier VIPs or the later ones.
+
+use std::{fs, net::IpAddr, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+    programs::Xdp,
+};
+use lb_common::{address::Address, counter::Reason};
+
+use super::HostError;
+use crate::{
+    config::XdpMode,
+    dataplane::{
+        attach::{self, Place},
+        pins::{Pins, unpin},
+    },
+    interface::{Interface, Mode},
+};
+
+const PROGRAM: &str = "sluice_decap";
+const VIPS: &str = "decap_vips";
+const REASONS: &str = "reasons";
+/// Name of the pinned link.
+const LINK: &str = "link";
+
+/// Looks for a place on `interface`.
+///
+/// # Errors
+///
+/// Somebody else's program is there.
+pub(super) fn place(pins: &Path, interface: &Interface) -> Result<Place, HostError> {
+    Ok(attach::place(interface, &pins.join(LINK))?)
+}
+
+/// Loads the program with `vips`, attaches it, and pins it below `pins`.
+pub(super) fn attach(
+    pins: &Path,
+    object: &[u8],
+    interface: &Interface,
+    place: Place,
+    vips: &[IpAddr],
+) -> Result<Mode, HostError> {
+    let mut ebpf = load(object, vips)?;
+    let program: &mut Xdp =
+        ebpf.program_mut(PROGRAM).ok_or(HostError::Object(PROGRAM))?.try_into().map_err(load_error)?;
+    program.load().map_err(load_error)?;
+    let _locked = Pins::open(pins)?;
+    let mode = attach::attach(program, interface, place, XdpMode::Auto, &pins.join(LINK))?;
+    for name in [VIPS, REASONS] {
+        let path = pins.join(name);
+        unpin(&path)?;
+        let map = ebpf.map_mut(name).ok_or(HostError::Object(name))?;
+        map.pin(&path).map_err(|source| HostError::Pin { path, source })?;
+    }
+    Ok(mode)
+}
+
+fn load(object: &[u8], vips: &[IpAddr]) -> Result<Ebpf, HostError> {
+    let entries = u32::try_from(vips.len().max(1)).map_err(load_error)?;
+    let mut ebpf = EbpfLoader::new().map_max_entries(VIPS, entries).load(object).map_err(load_error)?;
+    let map = ebpf.map_mut(VIPS).ok_or(HostError::Object(VIPS))?;
+    let mut map: HashMap<&mut MapData, [u8; 16], u8> = map.try_into().map_err(load_error)?;
+    for vip in vips {
+        map.insert(Address::from(*vip).octets, 1, 0).map_err(load_error)?;
+    }
+    Ok(ebpf)
+}
+
+fn load_error(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
+    HostError::Load(Box::new(error))
+}
+
+/// Detaches the program, if it is attached, and removes its pins. The directory goes where nothing else is in it.
+pub(super) fn detach(pins: &Path) -> Result<(), HostError> {
+    for name in [LINK, VIPS, REASONS] {
+        unpin(&pins.join(name))?;
+    }
+    let _ = fs::remove_dir(pins);
+    Ok(())
+}
+
+/// Whether the pinned program is the one on `interface`.
+pub(super) fn is_attached(pins: &Path, interface: &Interface) -> bool {
+    attach::is_attached(interface, &pins.join(LINK))
+}
+
+/// Packets decapsulated since the program was last loaded; 0 where it is not.
+pub(super) fn packets(pins: &Path) -> u64 {
+    read_packets(pins).unwrap_or(0)
+}
+
+/// The counters are packets and bytes per CPU, indexed by [`Reason`].
+fn read_packets(pins: &Path) -> Option<u64> {
+    let map = Map::PerCpuArray(MapData::from_pin(pins.join(REASONS)).ok()?);
+    let map: PerCpuArray<MapData, [u64; 2]> = map.try_into().ok()?;
+    let per_cpu = map.get(&(Reason::Decapsulated as u32), 0).ok()?;
+    Some(per_cpu.iter().map(|[packets, _]| packets).sum())
+}

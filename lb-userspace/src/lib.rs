@@ -1,0 +1,17 @@
+//! Sluice's daemon and command line, as a library so that tests reach every part.
+//!
+//! One task owns the truth ([`daemon`]). Whatever can change it is an event to that task; after events it computes
+//! what the data plane ought to hold ([`plan`]), the difference from what it holds ([`reconcile`]), and applies that
+//! ([`dataplane`]). The first two are pure.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod dataplane;
+pub mod health;
+pub mod host;
+pub mod interface;
+pub mod neighbours;
+pub mod plan;
+pub mod reconcile;

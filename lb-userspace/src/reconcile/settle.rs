@@ -1,0 +1,94 @@
+//! Settling: a moved slot whose old flows are gone decides by its hash alone again, and a retired backend that nothing
+//! names any more gives its index back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use lb_common::{
+    service::ServiceKey,
+    slot::{self, Slot},
+};
+
+use super::{Applied, AppliedService, Op, ReadSlots};
+
+/// A flow that the connection table remembers and that was not silent for longer than its service's idle timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveFlow {
+    /// Number of its service.
+    pub service: u32,
+    /// Upper half of its hash.
+    pub hash: u32,
+    /// Index of its backend.
+    pub backend: u16,
+}
+
+/// Settles what can be settled, given all live flows. `now` is on the monotonic clock.
+///
+/// A slot of a service that moved less than its idle timeout ago stays, since flows from before may be silent and
+/// alive; one with a live flow that the hash would send elsewhere stays too.
+pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, now: Duration) -> Vec<Op> {
+    let mut by_service: HashMap<u32, Vec<LiveFlow>> = HashMap::new();
+    for flow in live {
+        by_service.entry(flow.service).or_default().push(*flow);
+    }
+    let mut ops = Vec::new();
+    let due: Vec<ServiceKey> =
+        applied.services.iter().filter(|(_, service)| is_due(service, now)).map(|(&key, _)| key).collect();
+    for key in due {
+        if let Some(service) = applied.services.get_mut(&key) {
+            let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
+            settle_service(service, live, slots, &mut ops);
+        }
+    }
+    ops
+}
+
+/// Whether [`settle`] has anything to look at.
+#[must_use]
+pub fn settle_is_due(applied: &Applied, now: Duration) -> bool {
+    applied.services.values().any(|service| is_due(service, now))
+}
+
+/// Whether a service has something to settle and has waited long enough.
+fn is_due(service: &AppliedService, now: Duration) -> bool {
+    let pending = service.moved_slots > 0 || service.members.iter().flatten().any(|member| member.retired);
+    pending && now >= service.last_move.saturating_add(service.idle_timeout)
+}
+
+fn settle_service(
+    service: &mut AppliedService,
+    live: &[LiveFlow],
+    slots: &impl ReadSlots,
+    ops: &mut Vec<Op>,
+) {
+    let table = service.entry.table;
+    let mut held = slots.slots(table);
+    let at = |flow: &LiveFlow| (table.slot_of(flow.hash) - table.base) as usize;
+    let disputed: HashSet<usize> =
+        live.iter().filter(|flow| held[at(flow)].current() != flow.backend).map(at).collect();
+    for (_, slot) in held.iter_mut().enumerate().filter(|(index, _)| !disputed.contains(index)) {
+        *slot = Slot::settled(slot.current());
+    }
+    let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
+    named.extend(held.iter().flat_map(|slot| [slot.current(), slot.previous()]));
+    let still_moved = held.iter().filter(|slot| !slot.is_settled()).count() as u32;
+    if still_moved != service.moved_slots {
+        service.moved_slots = still_moved;
+        // In place: each slot is whole in itself, and those that stay are written as they were.
+        ops.push(Op::WriteSlots { base: table.base, slots: held });
+    }
+    free_retired(service, &named, ops);
+}
+
+/// Frees the indexes of retired backends that neither a slot nor a flow names.
+fn free_retired(service: &mut AppliedService, named: &HashSet<u16>, ops: &mut Vec<Op>) {
+    for (index, member) in (0..slot::NONE).zip(&mut service.members) {
+        if member.as_ref().is_some_and(|member| member.retired) && !named.contains(&index) {
+            *member = None;
+            let first = service.entry.first_backend + u32::from(index);
+            ops.push(Op::ClearBackends { first, count: 1 });
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Reconciliation against a data plane in memory, looked at after every single operation.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use lb_common::{
+    address::Address,
+    backend::Backend as Entry,
+    counter::Reason,
+    flow::Flow,
+    service::{ServiceKey, Track},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::{AdminState, Backend, Balancer, Config, Fleet, Forwarding, Protocol, Service, XdpMode},
+    dataplane::{DataPlane as _, memory::Memory},
+    neighbours::NextHop,
+    plan::{Tables, View, plan},
+};
+
+const SEED: lb_common::hash::Seed = lb_common::hash::Seed([3; 16]);
+const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const LIMITS: Limits = Limits { services: 8, backends: 48, slots: 4096, connections: 64 };
+
+/// A daemon without a kernel.
+struct World {
+    memory: Memory,
+    applied: Applied,
+    tables: Tables,
+    now: Duration,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            memory: Memory::new(&LIMITS, SEED.flow_key(), SEED.index_key()),
+            applied: Applied::new(&LIMITS, SEED.index_key()),
+            tables: Tables::default(),
+            now: Duration::from_secs(1000),
+        }
+    }
+
+    /// Reconciles with a configuration; `look` sees the data plane after every operation.
+    fn reconcile(&mut self, config: &Config, mut look: impl FnMut(&mut Memory)) -> Result<(), CapacityError> {
+        let plan = plan(config, &view(config), &mut self.tables, self.now);
+        let (ops, next) = reconcile(&self.applied, &plan, &self.memory, self.now)?;
+        for op in &ops {
+            self.memory.step(op);
+            look(&mut self.memory);
+        }
+        self.applied = next;
+        Ok(())
+    }
+
+    fn apply(&mut self, config: &Config) {
+        self.reconcile(config, |_| {}).unwrap();
+    }
+
+    fn settle(&mut self) {
+        let forever = |_| Some(Duration::from_hours(1));
+        let live = self.memory.sweep(self.now, &forever).unwrap();
+        let ops = settle(&mut self.applied, &live, &self.memory, self.now);
+        self.memory.apply(&ops).unwrap();
+    }
+
+    fn service(&self) -> &AppliedService {
+        self.applied.services().next().expect("a service is applied").1
+    }
+
+    /// Which host each of 200 flows goes to.
+    fn hosts(&mut self, opens: bool) -> HashMap<u16, IpAddr> {
+        let now = self.now;
+        (0..200).filter_map(|port| Some((port, host(&mut self.memory, port, opens, now).ok()?))).collect()
+    }
+}
+
+fn host(memory: &mut Memory, port: u16, opens: bool, now: Duration) -> Result<IpAddr, Reason> {
+    let flow = Flow {
+        source: Address::from_v4([192, 0, 2, 7]),
+        destination: Address::from_v4(VIP.octets()),
+        source_port: port.to_be_bytes(),
+        destination_port: 80u16.to_be_bytes(),
+        protocol: 6,
+    };
+    memory.forward(&flow, opens, now).map(|backend: Entry| backend.address.into())
+}
+
+fn address(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, n))
+}
+
+fn backend(n: u8) -> Backend {
+    Backend {
+        name: format!("b{n}"),
+        address: address(n),
+        weight: 1,
+        admin: AdminState::Ready,
+        forwarding: Forwarding::Ipip,
+    }
+}
+
+fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
+    Service {
+        name: name.to_owned(),
+        address: vip.into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        slots: 499,
+        track: Track::Moved,
+        idle_timeout: Duration::from_mins(1),
+        down_grace: Duration::from_secs(30),
+        tunnel_source: Vec::new(),
+        probe: None,
+        backends,
+    }
+}
+
+fn config_of(services: Vec<Service>) -> Config {
+    Config {
+        balancer: Balancer {
+            interfaces: vec!["eth0".to_owned()],
+            mode: XdpMode::Auto,
+            socket: "/run/sluice/test.sock".into(),
+            pin_path: "/sys/fs/bpf/sluice-test".into(),
+        },
+        fleet: Fleet { seed: SEED, seed_is_default: false },
+        limits: LIMITS,
+        services,
+    }
+}
+
+fn config(backends: impl IntoIterator<Item = u8>) -> Config {
+    config_of(vec![service("web", VIP, backends.into_iter().map(backend).collect())])
+}
+
+fn view(config: &Config) -> View {
+    let addresses =
+        config.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address);
+    let next_hop = |address| NextHop {
+        ifindex: 2,
+        interface: "eth0".to_owned(),
+        mac: [2, 0, 0, 0, 0, 1],
+        source_mac: [2, 0, 0, 0, 0, 2],
+        source: address,
+        mtu: 1500,
+        vlan: 0,
+        gateway: None,
+    };
+    View { next_hops: addresses.map(|address| (address, next_hop(address))).collect(), ..View::default() }
+}
+
+#[test]
+fn nothing_to_do_is_nothing_done() {
+    let mut world = World::new();
+    world.apply(&config(1..=5));
+    world.reconcile(&config(1..=5), |_| panic!("an operation")).unwrap();
+}
+
+#[test]
+fn order_of_backends_changes_nothing() {
+    let mut world = World::new();
+    world.apply(&config(1..=5));
+    let digest = world.service().entry.digest;
+    let hosts = world.hosts(true);
+    let mut other = World::new();
+    other.apply(&config((1..=5).rev()));
+    assert_eq!(other.service().entry.digest, digest);
+    assert_eq!(other.hosts(true), hosts);
+}
+
+#[test]
+fn new_service_is_found_only_once_it_is_whole() {
+    let mut world = World::new();
+    let now = world.now;
+    let mut found = false;
+    world
+        .reconcile(&config(1..=5), |memory| match host(memory, 1, true, now) {
+            Ok(_) => found = true,
+            Err(reason) => assert!(!found && reason == Reason::NotOurs, "{reason:?}"),
+        })
+        .unwrap();
+    assert!(found);
+}
+
+#[test]
+fn service_that_outgrows_its_entries_loses_no_packet() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let (before, now) = (world.hosts(true), world.now);
+    world
+        .reconcile(&config(1..=20), |memory| {
+            for (port, host_before) in &before {
+                assert_eq!(host(memory, *port, false, now), Ok(*host_before), "port {port}");
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn plan_that_does_not_fit_changes_nothing() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let hosts = world.hosts(true);
+    let error = world.reconcile(&config(1..=200), |_| panic!("an operation")).unwrap_err();
+    assert!(matches!(error, CapacityError::Backends { needed: 200, limit: 48, .. }), "{error}");
+    assert_eq!(world.hosts(false), hosts);
+}
+
+#[test]
+fn tables_take_turns_where_the_arena_is_small() {
+    let vips = (1..=7).map(|n| Ipv4Addr::new(203, 0, 113, n));
+    let many = |backends: u8| {
+        let backends = || (1..=backends).map(backend).collect();
+        config_of(vips.clone().map(|vip| service(&vip.to_string(), vip, backends())).take(3).collect())
+    };
+    let mut world = World::new();
+    world.apply(&many(3));
+    // Three tables and one more fit: each change waits for the grace period of the one before.
+    world.applied.arena.take(4096 - 4 * 512).unwrap();
+    world.apply(&many(4));
+    assert!(world.memory.graces >= 2, "{} grace periods", world.memory.graces);
+}
+
+#[test]
+fn length_of_a_running_table_is_fixed() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let mut longer = config(1..=4);
+    longer.services[0].slots = 997;
+    let error = world.reconcile(&longer, |_| panic!("an operation")).unwrap_err();
+    assert!(matches!(error, CapacityError::Length { from: 499, to: 997, .. }), "{error}");
+}
+
+#[test]
+fn settled_service_gives_the_index_of_a_removed_backend_to_the_next() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    world.apply(&config(2..=4));
+    assert_eq!(world.service().members.iter().flatten().count(), 4, "old flows may still be with b1");
+    world.now += Duration::from_secs(61);
+    world.settle();
+    assert_eq!(world.service().moved_slots, 0);
+    assert_eq!(world.service().members.iter().flatten().count(), 3);
+    world.apply(&config(2..=5));
+    assert_eq!(world.service().members.len(), 4);
+}
+
+#[test]
+fn slot_with_a_live_flow_elsewhere_is_not_settled() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let old = world.hosts(true);
+    world.apply(&config(2..=4));
+    assert_eq!(world.hosts(false), old, "which remembers them");
+    world.now += Duration::from_secs(61);
+    let kept = world.hosts(false);
+    world.settle();
+    assert_eq!(world.hosts(false), kept);
+    assert!(world.service().members.iter().flatten().any(|member| member.retired), "b1 still has flows");
+}
+
+#[test]
+fn same_name_with_another_address_is_another_backend() {
+    let mut world = World::new();
+    world.apply(&config(1..=3));
+    let old = world.hosts(true);
+    let mut readdressed = config(1..=3);
+    readdressed.services[0].backends[0].address = address(99);
+    world.apply(&readdressed);
+    assert_eq!(world.hosts(false), old, "old flows stay with the old host");
+    assert!(world.hosts(true).values().all(|&host| host != address(1)));
+}
+
+#[test]
+fn removed_service_and_its_vip_are_forgotten() {
+    let mut world = World::new();
+    world.apply(&config(1..=3));
+    world.apply(&config_of(Vec::new()));
+    let vip = ServiceKey::vip(Address::from_v4(VIP.octets()));
+    assert!(world.memory.find(&vip).is_none());
+    assert_eq!(host(&mut world.memory, 1, true, world.now), Err(Reason::NotOurs));
+    assert_eq!(world.applied.arena_use().0, 0);
+}
+
+/// One change of the configuration: which of ten backends there are, and with which weights.
+fn changes() -> impl Strategy<Value = Vec<Vec<u32>>> {
+    prop::collection::vec(prop::collection::vec(0u32..4, 10), 1..8)
+}
+
+fn weighted(weights: &[u32]) -> Config {
+    let backends = (0u8..).zip(weights).filter(|(_, weight)| **weight > 0);
+    let backends = backends.map(|(n, &weight)| Backend { weight, ..backend(n) });
+    config_of(vec![service("web", VIP, backends.collect())])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_change_moves_a_flow_at_any_moment(changes in changes()) {
+        let mut world = World::new();
+        let mut open: HashMap<u16, IpAddr> = HashMap::new();
+        let mut next_port = 0;
+        for weights in changes {
+            let now = world.now;
+            world.reconcile(&weighted(&weights), |memory| {
+                for (port, expected) in &open {
+                    assert_eq!(host(memory, *port, false, now), Ok(*expected), "port {port}");
+                }
+            }).unwrap();
+            for port in next_port..next_port + 20 {
+                if let Ok(host) = host(&mut world.memory, port, true, world.now) {
+                    open.insert(port, host);
+                }
+            }
+            next_port += 20;
+            world.now += Duration::from_secs(1);
+        }
+    }
+}
