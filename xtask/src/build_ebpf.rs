@@ -1,0 +1,67 @@
+//! Compiles the XDP programs: `lb-ebpf`, by the compiler that `setup` found, to one object with BTF.
+//!
+//! The target is tier 3, so `core` is compiled from source. That is an unstable option of cargo, which a stable
+//! compiler accepts with `RUSTC_BOOTSTRAP`.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::{command, setup::Toolchain, workspace::Workspace};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// The linker makes BTF, which types the maps for `bpftool` and the kernel, out of the debug information. Instruction
+/// set v3 (Linux 5.1) has 32-bit arithmetic and jumps. Packet headers are not aligned, and without the feature (LLVM
+/// 22) each of their fields would be read byte by byte; the linker generates the code, so it alone is told.
+const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf \
+                         -C link-arg=--cpu-features=+allows-misaligned-mem-access";
+
+/// What `cargo xtask` or a person's settings for user space would make the other compiler do.
+const FOREIGN_VARIABLES: [&str; 11] = [
+    "CARGO",
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "LD_LIBRARY_PATH",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTDOC",
+    "RUSTFLAGS",
+    "RUSTUP_TOOLCHAIN",
+];
+
+/// Builds the object and says where it lies. Its time stamp changes only with its content, so that what embeds it is
+/// not built again for nothing.
+pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+    // Its own directory: two compilers in one would invalidate each other's work.
+    let target = workspace.target.join("ebpf");
+    command::run(cargo_build(workspace, toolchain).arg("--target-dir").arg(&target))
+        .context("cannot compile the XDP programs")?;
+    let built = target.join(TARGET).join("release/sluice");
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let object = workspace.object();
+    if fs::read(&object).is_ok_and(|old| old == bytes) {
+        return Ok(object);
+    }
+    fs::create_dir_all(workspace.target.join("bpf")).context("cannot create the object's directory")?;
+    fs::write(&object, bytes).with_context(|| format!("cannot write {}", object.display()))?;
+    Ok(object)
+}
+
+fn cargo_build(workspace: &Workspace, toolchain: &Toolchain) -> Command {
+    let mut cargo = Command::new(&toolchain.compiler.cargo);
+    for variable in FOREIGN_VARIABLES {
+        cargo.env_remove(variable);
+    }
+    cargo
+        .current_dir(workspace.root.join("lb-ebpf"))
+        .env("RUSTC", &toolchain.compiler.rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", RUSTFLAGS)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker)
+        .args(["build", "--release", "-Z", "build-std=core", "--target", TARGET])
+        .args(workspace.locked.then_some("--locked"));
+    cargo
+}

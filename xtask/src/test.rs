@@ -1,0 +1,167 @@
+//! `cargo xtask test`: builds what the suites need, and runs them in order.
+//!
+//! A suite that fails does not stop the next. The last line printed is always the sum, for whoever reads only that.
+
+mod report;
+mod tally;
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, ExitStatus, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{
+    build_ebpf, build_sluice, command,
+    setup::{self, Needs},
+    test::{
+        report::{Outcome, Report, Skips},
+        tally::Tally,
+    },
+    workspace::{self, Workspace},
+};
+
+/// Names the daemon under test for the suites.
+const SLUICE_BINARY: &str = "SLUICE_BIN";
+
+/// Names the file in which the suites note what they skip and why.
+const SKIPS_FILE: &str = "SLUICE_SKIPS";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The suites to run; all of them where none is named
+    #[arg(value_enum)]
+    names: Vec<Suite>,
+    /// Count a skipped test as failed, unless the kernel lacks what it needs (the default where `CI` is set)
+    #[arg(long)]
+    no_skip: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Everything that needs no root and no kernel
+    Host,
+    /// The XDP programs, packet by packet, by `BPF_PROG_TEST_RUN`
+    Program,
+    /// Real clients, balancer and servers in network namespaces
+    Netns,
+    /// The command line: what it prints and what it refuses
+    Cli,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let suites = if args.names.is_empty() { Suite::value_variants() } else { &args.names };
+    let skips =
+        if args.no_skip || workspace::in_ci() { Skips::OnlyForTheKernel } else { Skips::ForAnyReason };
+    let report = run_suites(&Workspace::locate()?, suites, skips)?;
+    println!("\n{report}");
+    Ok(report.exit_code())
+}
+
+/// Every suite, with the rules of a place where nobody watches.
+pub(crate) fn run_all(workspace: &Workspace) -> Result<Report> {
+    run_suites(workspace, Suite::value_variants(), Skips::OnlyForTheKernel)
+}
+
+fn run_suites(workspace: &Workspace, suites: &[Suite], skips: Skips) -> Result<Report> {
+    check_root(suites)?;
+    let sluice = prepare(workspace, suites)?;
+    let mut report = Report::default();
+    for suite in suites {
+        report.add(suite.name(), run_suite(workspace, *suite, sluice.as_deref(), skips)?);
+    }
+    Ok(report)
+}
+
+/// Before anything is built, since that takes minutes.
+fn check_root(suites: &[Suite]) -> Result<()> {
+    if setup::is_root() || suites.iter().all(|suite| *suite == Suite::Host) {
+        return Ok(());
+    }
+    bail!(
+        "the suites load XDP programs and make network namespaces, so they need root: \
+         run `sudo -E env \"PATH=$PATH\" cargo xtask test`, or `cargo xtask test host` for what works without"
+    )
+}
+
+/// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
+fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<PathBuf>> {
+    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli)) {
+        return build_sluice::build(workspace).map(Some);
+    }
+    let toolchain = setup::ensure(workspace, Needs::Toolchain)?;
+    build_ebpf::build(workspace, &toolchain).map(|_| None)
+}
+
+fn run_suite(workspace: &Workspace, suite: Suite, sluice: Option<&Path>, skips: Skips) -> Result<Outcome> {
+    let start = Instant::now();
+    let skips_file = workspace.target.join(format!("skips-{}", std::process::id()));
+    let mut cargo = workspace.cargo("test");
+    cargo.args(suite.arguments()).arg("--no-fail-fast").env(SKIPS_FILE, &skips_file);
+    if let Some(sluice) = sluice {
+        cargo.env(SLUICE_BINARY, sluice);
+    }
+    println!("\n=== suite {} ===\n$ {}", suite.name(), command::shown(&cargo));
+    let (status, tally) = watch(&mut cargo)?;
+    // No file means that nothing was skipped.
+    let skipped = fs::read_to_string(&skips_file).unwrap_or_default();
+    let _ = fs::remove_file(&skips_file);
+    Ok(Outcome::new(tally, status, &skipped, skips).taking(start.elapsed()))
+}
+
+/// Runs the tests, showing what they print as they print it.
+fn watch(cargo: &mut Command) -> Result<(ExitStatus, Tally)> {
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot run `cargo test`")?;
+    let mut tally = Tally::default();
+    let mut output = child.stdout.take().context("the tests have no output")?;
+    let mut chunk = [0; 4096];
+    loop {
+        let length = output.read(&mut chunk).context("cannot read what the tests print")?;
+        if length == 0 {
+            break;
+        }
+        tally.feed(&chunk[..length]);
+        let mut stdout = io::stdout();
+        stdout.write_all(&chunk[..length]).and_then(|()| stdout.flush()).context("cannot print")?;
+    }
+    Ok((child.wait().context("cannot wait for the tests")?, tally))
+}
+
+impl Suite {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Program => "program",
+            Self::Netns => "netns",
+            Self::Cli => "cli",
+        }
+    }
+
+    /// What `cargo test` is told.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &["--workspace", "--exclude", "lb-tests", "--all-features"],
+            Self::Program => &["--package", "lb-tests", "--test", "program"],
+            // The harness's own tests make namespaces too.
+            Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
+            Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_is_asked_for_by_the_name_it_is_reported_by() {
+        for suite in Suite::value_variants() {
+            assert_eq!(Suite::from_str(suite.name(), false), Ok(*suite));
+        }
+    }
+}
