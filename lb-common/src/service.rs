@@ -98,12 +98,14 @@ pub struct Service {
     pub generation: u32,
     /// Where its lookup table lies.
     pub table: TableRef,
+    /// The table before its length was changed, which all flows of before still follow; length 0: none.
+    pub previous_table: TableRef,
     /// Digest of the table, equal on every balancer with the same configuration and health.
     pub digest: u64,
     /// One of [`Track`].
     pub track: u8,
     /// Zero; fills the cache line.
-    pub _pad: [u8; 15],
+    pub _pad: [u8; 7],
 }
 
 /// Entries in one bucket.

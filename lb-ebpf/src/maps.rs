@@ -96,10 +96,10 @@ impl KeyWords for ConstantKey {
     }
 }
 
-/// The word that describes a service's table, read whole.
+/// The word that describes a table, read whole.
 #[inline(always)]
-pub fn table_of(service: &Service) -> TableRef {
-    let word = ptr::from_ref(&service.table).cast::<u64>();
+pub fn table(reference: &TableRef) -> TableRef {
+    let word = ptr::from_ref(reference).cast::<u64>();
     // SAFETY: `TableRef` is eight bytes, aligned to eight. Volatile, since the daemon replaces it at any time.
     TableRef::from_word(unsafe { ptr::read_volatile(word) })
 }

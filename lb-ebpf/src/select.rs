@@ -12,13 +12,13 @@ use lb_common::{
     flow::Flow,
     hash::KeyWords as _,
     knobs::FEATURE_TRACKING,
-    service::Track,
+    service::{TableRef, Track},
     slot::{self, Slot},
 };
 
 use crate::{
     lookup::Found,
-    maps::{BACKENDS, CONNECTIONS, ConstantKey, FLOW_KEY, connection, slot, table_of, uses},
+    maps::{BACKENDS, CONNECTIONS, ConstantKey, FLOW_KEY, connection, slot, table, uses},
     parse::Facts,
     verdict::Verdict,
 };
@@ -41,9 +41,8 @@ pub struct Selected {
 #[inline(always)]
 pub fn backend(found: Found, facts: &Facts) -> Result<Selected, Verdict> {
     let hash = ConstantKey(&FLOW_KEY).flow(&facts.flow);
-    let at = table_of(found.service).slot_of((hash >> 32) as u32);
-    let slot = slot(at).ok_or(Verdict::drop(Reason::Internal))?;
-    let index = index(found, facts, slot);
+    let slot = slot_in(table(&found.service.table), hash).ok_or(Verdict::drop(Reason::Internal))?;
+    let index = index(found, facts, slot, hash);
     if index == slot::NONE {
         return Err(Verdict::drop(Reason::NoBackend));
     }
@@ -56,36 +55,59 @@ pub fn backend(found: Found, facts: &Facts) -> Result<Selected, Verdict> {
 }
 
 #[inline(always)]
-fn index(found: Found, facts: &Facts, slot: Slot) -> u16 {
+fn slot_in(table: TableRef, hash: u64) -> Option<Slot> {
+    slot(table.slot_of((hash >> 32) as u32))
+}
+
+#[inline(always)]
+fn index(found: Found, facts: &Facts, slot: Slot, hash: u64) -> u16 {
     let track = found.service.track;
     if !uses(FEATURE_TRACKING) || track == Track::Never as u8 {
         return slot.current();
     }
-    if slot.is_settled() && track == Track::Moved as u8 {
+    let before = table(&found.service.previous_table);
+    if track == Track::Moved as u8 && slot.is_settled() && before.length == 0 {
         return slot.current();
     }
-    tracked(found, facts, slot)
-}
-
-#[inline(always)]
-fn tracked(found: Found, facts: &Facts, slot: Slot) -> u16 {
-    // SAFETY: reads the clock.
-    let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(entry) = connection(&facts.flow)
-        && entry.service == found.id
-        && !facts.opens
-        && keeps_flows(found, entry.backend)
-    {
-        entry.last_seen_ns = now;
-        return entry.backend;
+    if let Some(backend) = remembered(found, facts) {
+        return backend;
     }
     // Where every flow is remembered, one that is not must be new.
-    let before_the_move = found.service.track == Track::Moved as u8 && !facts.opens && !slot.is_settled();
-    let backend = if before_the_move { slot.previous() } else { slot.current() };
+    let is_older = track == Track::Moved as u8 && !facts.opens;
+    let previous = if is_older { previous(before, slot, hash) } else { slot::NONE };
+    let keeps = previous != slot::NONE && keeps_flows(found, previous);
+    let backend = if keeps { previous } else { slot.current() };
     if backend != slot::NONE {
-        remember(&facts.flow, Connection { last_seen_ns: now, service: found.id, backend, _pad: 0 });
+        remember(found, &facts.flow, backend);
     }
     backend
+}
+
+/// Where a flow is that was there before the slot moved, or before the table's length changed.
+#[inline(always)]
+fn previous(before: TableRef, slot: Slot, hash: u64) -> u16 {
+    if before.length == 0 {
+        return slot.previous();
+    }
+    match slot_in(before, hash) {
+        Some(slot) if slot.is_settled() => slot.current(),
+        Some(slot) => slot.previous(),
+        None => slot::NONE,
+    }
+}
+
+/// The backend that a flow is known to have. A packet that opens a connection has none.
+#[inline(always)]
+fn remembered(found: Found, facts: &Facts) -> Option<u16> {
+    if facts.opens {
+        return None;
+    }
+    let entry = connection(&facts.flow)?;
+    if entry.service != found.id || !keeps_flows(found, entry.backend) {
+        return None;
+    }
+    entry.last_seen_ns = now_ns();
+    Some(entry.backend)
 }
 
 /// Whether a backend may still serve the flows that it has.
@@ -97,6 +119,13 @@ fn keeps_flows(found: Found, index: u16) -> bool {
 
 /// Remembers a flow. Where the table has no room for it the hash decides again at its next packet.
 #[inline(always)]
-fn remember(flow: &Flow, connection: Connection) {
+fn remember(found: Found, flow: &Flow, backend: u16) {
+    let connection = Connection { last_seen_ns: now_ns(), service: found.id, backend, _pad: 0 };
     let _ = CONNECTIONS.insert(flow, connection, ANY);
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: reads the clock.
+    unsafe { bpf_ktime_get_ns() }
 }

@@ -14,13 +14,13 @@ mod preflight;
 mod reload;
 mod truth;
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, future::pending, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task, time,
 };
@@ -95,6 +95,7 @@ pub async fn run(options: Options) -> Result<()> {
 
 /// Starts everything and serves until a signal says to stop.
 async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixListener) -> Result<()> {
+    let stop = Stop::watch()?;
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     pins.remove_maps()?;
@@ -115,7 +116,7 @@ async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixL
     owner.truth.set_interfaces(attachments.report());
     info!(services = owner.truth.config().services.len(), "forwarding");
 
-    let result = owner.serve(&mut attachments).await;
+    let result = owner.serve(&mut attachments, stop).await;
     owner.inputs.stop().await;
     result
 }
@@ -204,6 +205,36 @@ fn targets(config: &Config) -> Targets {
     targets
 }
 
+/// The signals that end the daemon. Watched from the start, so that one that comes early is not lost.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn watch() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits for a moment of the monotonic clock; forever where there is none.
+async fn until(at: Option<Duration>) {
+    match at {
+        Some(at) => time::sleep(at.saturating_sub(now())).await,
+        None => pending().await,
+    }
+}
+
 /// The task that owns the truth, with what it needs to act.
 struct Owner<'a> {
     truth: Truth,
@@ -228,17 +259,13 @@ impl Owner<'_> {
     }
 
     /// Handles events until a signal says to stop.
-    async fn serve(&mut self, attachments: &mut Attachments) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    async fn serve(&mut self, attachments: &mut Attachments, mut stop: Stop) -> Result<()> {
         let mut settle = time::interval(SETTLE_EVERY);
         loop {
-            let wait = self.truth.next_change().map_or(SETTLE_EVERY, |at| at.saturating_sub(now()));
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                () = stop.asked() => return Ok(()),
                 _ = settle.tick() => self.truth.settle(),
-                () = time::sleep(wait) => self.truth.converge_or_log(),
+                () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -250,7 +277,9 @@ impl Owner<'_> {
     /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
     async fn handle(&mut self, event: Event, attachments: &mut Attachments) {
         let mut next = Some(event);
+        let mut changed = false;
         while let Some(event) = next {
+            changed |= !matches!(event, Event::Status(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {
@@ -258,7 +287,9 @@ impl Owner<'_> {
             }
             next = self.inbox.try_recv().ok();
         }
-        self.truth.converge_or_log();
+        if changed {
+            self.truth.converge_or_log();
+        }
     }
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
@@ -278,10 +309,14 @@ impl Owner<'_> {
         let config = load(self.truth.path())?;
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
-        let features = truth::features(&config);
-        self.truth.specialise(features, self.pins.path())?;
-        self.truth.adopt(config)?;
-        wanted.attach(self.truth.dataplane_mut(), self.pins.path())?;
+        self.truth.specialise(truth::features(&config), self.pins.path())?;
+        let result = wanted
+            .attach(self.truth.dataplane_mut(), self.pins.path())
+            .and_then(|()| self.truth.adopt(config));
+        if result.is_err() {
+            attachments.detach_others(self.pins)?;
+            return result;
+        }
         wanted.detach_others(self.pins)?;
         *attachments = wanted;
         self.truth.set_interfaces(attachments.report());

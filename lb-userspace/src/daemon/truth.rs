@@ -30,6 +30,9 @@ use crate::{
     reconcile::{self, Applied, reconcile},
 };
 
+/// When what failed is tried again, where nothing else happens.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The owner's state.
 #[derive(Debug)]
 pub(super) struct Truth {
@@ -215,6 +218,7 @@ impl Truth {
     pub(super) fn converge_or_log(&mut self) {
         if let Err(error) = self.converge() {
             error!("the data plane does not follow: {error:#}");
+            self.plan.next_change = Some(now() + RETRY);
         }
     }
 
@@ -324,11 +328,11 @@ fn key(service: &Service, backend: &str) -> TargetKey {
     TargetKey { service: service.name.clone(), backend: backend.to_owned() }
 }
 
-/// What a probe's verdict is about: the verdict ends with any of it.
-fn find(config: &Config, target: &TargetKey) -> Option<(IpAddr, crate::config::Probe)> {
+/// What a probe's verdict is about: the verdict ends with it. Another rhythm of the same probe is no end.
+fn find(config: &Config, target: &TargetKey) -> Option<(IpAddr, u16)> {
     let service = config.services.iter().find(|service| service.name == target.service)?;
     let backend = service.backends.iter().find(|backend| backend.name == target.backend)?;
-    Some((backend.address, service.probe?))
+    Some((backend.address, service.probe?.port))
 }
 
 /// One line for each table that was published.

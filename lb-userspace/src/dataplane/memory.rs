@@ -71,14 +71,21 @@ impl Memory {
     pub fn forward(&mut self, flow: &Flow, opens: bool, now: Duration) -> Result<Backend, Reason> {
         let (id, service) = self.find(&flow.service_key()).ok_or(Reason::NotOurs)?;
         let service = *service;
-        let at = service.table.slot_of((self.flow_key.flow(flow) >> 32) as u32);
-        let slot = *self.arena.get(at as usize).ok_or(Reason::Internal)?;
-        let index = if service.track == Track::Never as u8
-            || slot.is_settled() && service.track == Track::Moved as u8
-        {
+        let hash = (self.flow_key.flow(flow) >> 32) as u32;
+        let slot = *self.arena.get(service.table.slot_of(hash) as usize).ok_or(Reason::Internal)?;
+        let moved = !slot.is_settled() || service.previous_table.length > 0;
+        let index = if service.track == Track::Never as u8 || !moved && service.track == Track::Moved as u8 {
             slot.current()
         } else {
-            self.tracked(id, &service, flow, slot, opens, now)
+            self.tracked(id, &service, flow, opens, now).unwrap_or_else(|| {
+                let index = self.untracked(&service, slot, hash, opens);
+                let last_seen_ns = now.as_nanos() as u64;
+                if index != slot::NONE {
+                    let entry = Connection { last_seen_ns, service: id, backend: index, _pad: 0 };
+                    self.connections.insert(*flow, entry);
+                }
+                index
+            })
         };
         if index == slot::NONE {
             return Err(Reason::NoBackend);
@@ -92,24 +99,33 @@ impl Memory {
         id: u32,
         service: &Service,
         flow: &Flow,
-        slot: Slot,
         opens: bool,
         now: Duration,
-    ) -> u16 {
-        if let Some(entry) = self.connections.get(flow)
-            && entry.service == id
-            && !opens
-            && self.backends[(service.first_backend + u32::from(entry.backend)) as usize].gives_up_flows == 0
-        {
-            return entry.backend;
+    ) -> Option<u16> {
+        let backend = self.connections.get(flow).filter(|entry| entry.service == id && !opens)?.backend;
+        if !self.keeps_flows(service, backend) {
+            return None;
         }
-        let before_the_move = service.track == Track::Moved as u8 && !opens && !slot.is_settled();
-        let backend = if before_the_move { slot.previous() } else { slot.current() };
-        let last_seen_ns = now.as_nanos() as u64;
-        if backend != slot::NONE {
-            self.connections.insert(*flow, Connection { last_seen_ns, service: id, backend, _pad: 0 });
-        }
-        backend
+        self.connections.get_mut(flow)?.last_seen_ns = now.as_nanos() as u64;
+        Some(backend)
+    }
+
+    fn untracked(&self, service: &Service, slot: Slot, hash: u32, opens: bool) -> u16 {
+        let before = service.previous_table;
+        let previous = match () {
+            () if opens || service.track == Track::Always as u8 => slot::NONE,
+            () if before.length == 0 => slot.previous(),
+            () => {
+                let old = self.arena[before.slot_of(hash) as usize];
+                if old.is_settled() { old.current() } else { old.previous() }
+            }
+        };
+        let keeps = previous != slot::NONE && self.keeps_flows(service, previous);
+        if keeps { previous } else { slot.current() }
+    }
+
+    fn keeps_flows(&self, service: &Service, index: u16) -> bool {
+        self.backends[(service.first_backend + u32::from(index)) as usize].gives_up_flows == 0
     }
 
     /// Carries out one operation, so that a test can look between two.

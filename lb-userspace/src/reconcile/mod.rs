@@ -146,19 +146,6 @@ pub enum CapacityError {
     #[error("service `{0}` has more backends, with those that still keep old flows, than the {max} that a table can \
              name; wait for the old ones to settle", max = slot::MAX_BACKENDS)]
     Members(String),
-    /// The length of a running table was changed.
-    #[error(
-        "service `{service}`: slots cannot change from {from} to {to} while it runs, since that would move its \
-             flows; set it back, or restart the daemon"
-    )]
-    Length {
-        /// The service.
-        service: String,
-        /// Its table's length.
-        from: u32,
-        /// The length asked for.
-        to: u32,
-    },
 }
 
 /// What the data plane holds, as far as the daemon has written it.
@@ -333,7 +320,15 @@ impl<S: ReadSlots> Work<'_, S> {
         self.release_id(service.id);
         self.ops.push(Op::ClearBackends { first: service.entry.first_backend, count: service.capacity });
         self.next.backends.rest(service.entry.first_backend, service.capacity);
-        self.next.arena.rest(service.entry.table.base, service.entry.table.length);
+        for table in [service.entry.table, service.entry.previous_table] {
+            self.rest_table(table);
+        }
+    }
+
+    fn rest_table(&mut self, table: TableRef) {
+        if table.length > 0 {
+            self.next.arena.rest(table.base, table.length);
+        }
     }
 
     fn release_id(&mut self, id: u32) {
@@ -455,17 +450,41 @@ impl<S: ReadSlots> Work<'_, S> {
             let slots = target(&service, planned).map(Slot::settled).collect();
             self.publish(&mut service, planned, slots)?;
             self.enter_index(&planned.key, service.id, &service.name)?;
+        } else if before.table.length as usize != planned.table.slots().len() {
+            self.change_length(&mut service, planned)?;
         } else {
             let old = self.slots.slots(before.table);
-            let new = merge(&old, &service, planned)?;
+            let new = merge(&old, &service, planned);
             if new != old {
                 self.publish(&mut service, planned, new)?;
-                self.next.arena.rest(before.table.base, before.table.length);
+                self.rest_table(before.table);
             } else if service.entry != before {
                 self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
             }
         }
         self.next.services.insert(planned.key, service);
+        Ok(())
+    }
+
+    /// Publishes a table of another length. The old one stays as everybody's previous, until the service settles; it is
+    /// named as such before the new one is, so no packet meets the new one alone.
+    fn change_length(
+        &mut self,
+        service: &mut AppliedService,
+        planned: &PlannedService,
+    ) -> Result<(), CapacityError> {
+        let before = service.entry.table;
+        let keeps_old = planned.track == Track::Moved && service.entry.previous_table.length == 0;
+        if keeps_old {
+            service.entry.previous_table = before;
+            self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
+            self.grace();
+        }
+        let slots = target(service, planned).map(Slot::settled).collect();
+        self.publish(service, planned, slots)?;
+        if !keeps_old {
+            self.rest_table(before);
+        }
         Ok(())
     }
 
@@ -477,7 +496,8 @@ impl<S: ReadSlots> Work<'_, S> {
     ) -> Result<(), CapacityError> {
         let length = slots.len() as u32;
         let base = self.take_slots(&service.name, length)?;
-        service.moved_slots = slots.iter().filter(|slot| !slot.is_settled()).count() as u32;
+        let moved = |slot: &&Slot| !slot.is_settled() || service.entry.previous_table.length > 0;
+        service.moved_slots = slots.iter().filter(moved).count() as u32;
         service.last_move = self.now;
         service.entry.table = TableRef { base, length };
         service.entry.generation += 1;
@@ -551,16 +571,8 @@ fn target<'a>(service: &'a AppliedService, planned: &'a PlannedService) -> impl 
         .map(move |&member| indexes.get(usize::from(member)).copied().unwrap_or(slot::NONE))
 }
 
-/// The new table merged into the old one.
-fn merge(
-    old: &[Slot],
-    service: &AppliedService,
-    planned: &PlannedService,
-) -> Result<Vec<Slot>, CapacityError> {
-    let (from, to) = (old.len() as u32, planned.table.slots().len() as u32);
-    if from != to {
-        return Err(CapacityError::Length { service: service.name.clone(), from, to });
-    }
+/// The new table merged into the old one of the same length.
+fn merge(old: &[Slot], service: &AppliedService, planned: &PlannedService) -> Vec<Slot> {
     let keeps: Vec<bool> =
         service.members.iter().map(|m| m.as_ref().is_some_and(|m| m.entry.gives_up_flows == 0)).collect();
     let remembers = planned.track == Track::Moved;
@@ -569,5 +581,5 @@ fn merge(
         let kept = keeps.get(usize::from(moved.previous())).copied().unwrap_or(false);
         if remembers && kept { moved } else { Slot::settled(next) }
     });
-    Ok(merged.collect())
+    merged.collect()
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    service::ServiceKey,
+    service::{ServiceKey, TableRef},
     slot::{self, Slot},
 };
 
@@ -37,10 +37,16 @@ pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, 
     let due: Vec<ServiceKey> =
         applied.services.iter().filter(|(_, service)| is_due(service, now)).map(|(&key, _)| key).collect();
     for key in due {
-        if let Some(service) = applied.services.get_mut(&key) {
-            let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
-            settle_service(service, live, slots, &mut ops);
+        let Some(service) = applied.services.get_mut(&key) else { continue };
+        let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
+        settle_slots(service, live, slots, &mut ops);
+        if let Some(table) = drop_previous_table(service, &mut ops) {
+            applied.arena.rest(table.base, table.length);
         }
+    }
+    if applied.arena.any_rests() {
+        ops.push(Op::Grace);
+        applied.arena.wake();
     }
     ops
 }
@@ -57,29 +63,41 @@ fn is_due(service: &AppliedService, now: Duration) -> bool {
     pending && now >= service.last_move.saturating_add(service.idle_timeout)
 }
 
-fn settle_service(
-    service: &mut AppliedService,
-    live: &[LiveFlow],
-    slots: &impl ReadSlots,
-    ops: &mut Vec<Op>,
-) {
+fn settle_slots(service: &mut AppliedService, live: &[LiveFlow], slots: &impl ReadSlots, ops: &mut Vec<Op>) {
     let table = service.entry.table;
-    let mut held = slots.slots(table);
+    let old = slots.slots(table);
     let at = |flow: &LiveFlow| (table.slot_of(flow.hash) - table.base) as usize;
     let disputed: HashSet<usize> =
-        live.iter().filter(|flow| held[at(flow)].current() != flow.backend).map(at).collect();
-    for (_, slot) in held.iter_mut().enumerate().filter(|(index, _)| !disputed.contains(index)) {
-        *slot = Slot::settled(slot.current());
-    }
+        live.iter().filter(|flow| old[at(flow)].current() != flow.backend).map(at).collect();
+    let held: Vec<Slot> =
+        (0..).zip(&old).map(|(index, slot)| settled(*slot, disputed.contains(&index))).collect();
     let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
     named.extend(held.iter().flat_map(|slot| [slot.current(), slot.previous()]));
-    let still_moved = held.iter().filter(|slot| !slot.is_settled()).count() as u32;
-    if still_moved != service.moved_slots {
-        service.moved_slots = still_moved;
+    service.moved_slots = held.iter().filter(|slot| !slot.is_settled()).count() as u32;
+    if held != old {
         // In place: each slot is whole in itself, and those that stay are written as they were.
         ops.push(Op::WriteSlots { base: table.base, slots: held });
     }
     free_retired(service, &named, ops);
+}
+
+/// What becomes of a slot. One that a live flow disputes keeps asking the connection table, also where only a change
+/// of the table's length had made it do so.
+fn settled(slot: Slot, disputed: bool) -> Slot {
+    match (disputed, slot.is_settled()) {
+        (false, _) => Slot::settled(slot.current()),
+        (true, false) => slot,
+        (true, true) => Slot::new(slot.current(), slot.current()),
+    }
+}
+
+/// Lets go of the table of another length: all flows that still live are remembered by now.
+fn drop_previous_table(service: &mut AppliedService, ops: &mut Vec<Op>) -> Option<TableRef> {
+    let table = std::mem::take(&mut service.entry.previous_table);
+    (table.length > 0).then(|| {
+        ops.push(Op::WriteService { id: service.id, entry: service.entry });
+        table
+    })
 }
 
 /// Frees the indexes of retired backends that neither a slot nor a flow names.

@@ -226,14 +226,54 @@ fn tables_take_turns_where_the_arena_is_small() {
     assert!(world.memory.graces >= 2, "{} grace periods", world.memory.graces);
 }
 
+fn longer(mut config: Config) -> Config {
+    config.services[0].slots = 997;
+    config
+}
+
 #[test]
-fn length_of_a_running_table_is_fixed() {
+fn change_of_length_moves_no_flow_at_any_moment() {
     let mut world = World::new();
     world.apply(&config(1..=4));
-    let mut longer = config(1..=4);
-    longer.services[0].slots = 997;
-    let error = world.reconcile(&longer, |_| panic!("an operation")).unwrap_err();
-    assert!(matches!(error, CapacityError::Length { from: 499, to: 997, .. }), "{error}");
+    let (old, now) = (world.hosts(true), world.now);
+    world
+        .reconcile(&longer(config(1..=4)), |memory| {
+            for (port, host_before) in &old {
+                assert_eq!(host(memory, *port, false, now), Ok(*host_before), "port {port}");
+            }
+        })
+        .unwrap();
+    assert_eq!(world.service().entry.table.length, 997);
+    assert_ne!(world.hosts(true), old, "new flows follow the new table");
+}
+
+#[test]
+fn old_table_goes_when_its_flows_are_remembered_or_gone() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let old = world.hosts(true);
+    world.apply(&longer(config(1..=4)));
+    assert_eq!(world.hosts(false), old);
+    world.now += Duration::from_secs(61);
+    let kept = world.hosts(false);
+    world.settle();
+    assert_eq!(world.service().entry.previous_table.length, 0);
+    assert_eq!(world.applied.arena_use().0, 1008, "997 slots in lines of 16");
+    assert_eq!(world.hosts(false), kept, "live flows stay");
+    world.memory.connections.clear();
+    world.now += Duration::from_secs(61);
+    world.settle();
+    assert_eq!(world.service().moved_slots, 0);
+}
+
+#[test]
+fn length_that_changes_twice_still_knows_the_first_table() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let first = world.hosts(true);
+    world.apply(&longer(config(1..=4)));
+    world.apply(&config(1..=3));
+    assert_eq!(world.hosts(false), first);
 }
 
 #[test]

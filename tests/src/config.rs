@@ -1,0 +1,103 @@
+//! Configuration files for the balancer under test.
+
+use std::{
+    fmt::{self, Display},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use crate::topology::Host;
+
+/// A configuration with small maps, so that dumps of them are short. Displays as TOML.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Interfaces that clients' packets arrive at.
+    pub interfaces: Vec<String>,
+    /// Admin socket.
+    pub socket: PathBuf,
+    /// Directory of the pins.
+    pub pin_path: PathBuf,
+    /// The services.
+    pub services: Vec<Service>,
+}
+
+/// A TCP service with a probe of the backends' web server, whatever port the service has: iperf3, for one, serves a
+/// single client, and takes a probe for it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// VIP and port.
+    pub address: SocketAddr,
+    /// The backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// The host's address.
+    pub address: IpAddr,
+    /// `l2` or `ipip`.
+    pub forwarding: &'static str,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl Service {
+    /// A service without backends.
+    #[must_use]
+    pub fn new(name: &str, address: SocketAddr) -> Self {
+        Self { name: name.to_owned(), address, backends: Vec::new() }
+    }
+
+    /// Adds hosts as backends of weight 1, each by its address of the VIP's family.
+    #[must_use]
+    pub fn with<'a>(mut self, forwarding: &'static str, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
+        let v4 = self.address.is_ipv4();
+        self.backends.extend(hosts.into_iter().map(|host| Backend {
+            name: host.name.clone(),
+            address: if v4 { host.v4 } else { host.v6 },
+            forwarding,
+            weight: 1,
+        }));
+        self
+    }
+}
+
+impl Display for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "[balancer]\ninterfaces = {:?}", self.interfaces)?;
+        writeln!(
+            out,
+            "socket = \"{}\"\npin_path = \"{}\"\n",
+            self.socket.display(),
+            self.pin_path.display()
+        )?;
+        writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n")?;
+        writeln!(out, "[limits]\nservices = 16\nbackends = 64\nslots = 200000\nconnections = 65536")?;
+        self.services.iter().try_for_each(|service| write!(out, "\n{service}"))
+    }
+}
+
+impl Display for Service {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "[[service]]\nname = {:?}", self.name)?;
+        writeln!(out, "address = \"{}\"\nport = {}", self.address.ip(), self.address.port())?;
+        writeln!(out, "protocol = \"tcp\"\nforwarding = \"l2\"\nslots = 4099\n")?;
+        writeln!(
+            out,
+            "[service.probe]\ntype = \"tcp\"\nport = 80\ninterval = \"200ms\"\ntimeout = \"150ms\"\nrise = 2\nfall = 2"
+        )?;
+        self.backends.iter().try_for_each(|backend| write!(out, "\n{backend}"))
+    }
+}
+
+impl Display for Backend {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "[[service.backend]]\nname = {:?}\naddress = \"{}\"", self.name, self.address)?;
+        writeln!(out, "weight = {}\nforwarding = \"{}\"", self.weight, self.forwarding)
+    }
+}

@@ -1,0 +1,80 @@
+//! What `sluice status --output json` prints, as far as the harness reads it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole answer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// The services.
+    pub services: Vec<Service>,
+    /// All packets, by the name of what became of them.
+    pub reasons: BTreeMap<String, Traffic>,
+}
+
+/// Packets.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Traffic {
+    /// How many.
+    pub packets: u64,
+}
+
+/// A service.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Digest of its lookup table.
+    pub digest: String,
+    /// Number of its published table.
+    pub generation: u64,
+    /// Packets that clients sent to it.
+    pub packets: u64,
+    /// The backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// `l2` or `ipip`.
+    pub forwarding: String,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Its part of the lookup table, 0 to 1.
+    pub share: f64,
+    /// Packets that it was sent.
+    pub packets: u64,
+}
+
+impl Status {
+    /// The service `name`.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Packets with the reason `name`; 0 where there is no such reason.
+    #[must_use]
+    pub fn reason(&self, name: &str) -> u64 {
+        self.reasons.get(name).map_or(0, |traffic| traffic.packets)
+    }
+
+    /// Whether there are services, and every backend of each is up and has a share of the table.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let mut backends = self.services.iter().flat_map(|service| &service.backends).peekable();
+        backends.peek().is_some() && backends.all(|backend| backend.health == "up" && backend.share > 0.0)
+    }
+}
+
+impl Service {
+    /// The backend `name`.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+}

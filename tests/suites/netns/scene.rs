@@ -1,0 +1,85 @@
+//! What most tests start from: a balancer whose backends are up.
+
+use std::{fs, path::PathBuf};
+
+use lb_tests::{
+    balancer::{Daemon, Prepared, binary},
+    bpf::Pins,
+    config::{Config, Service},
+    server::Nginx,
+    temporary,
+    topology::{Host, VIP4, VIP6},
+};
+use tempfile::TempDir;
+
+/// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
+pub(crate) struct Scene<'net> {
+    pub(crate) daemon: Daemon<'net>,
+    pub(crate) servers: Vec<Nginx>,
+    pub(crate) config: Config,
+    balancer: &'net Host,
+    _prepared: Vec<Prepared<'net>>,
+    pub(crate) pins: Pins,
+    files: TempDir,
+}
+
+impl<'net> Scene<'net> {
+    /// Sets the backends up, starts the daemon with `services`, and waits until it is ready.
+    pub(crate) fn start(balancer: &'net Host, backends: &'net [Host], services: Vec<Service>) -> Self {
+        Self::start_with(balancer, backends, services, &[])
+    }
+
+    /// The same, with options for `sluice run`.
+    pub(crate) fn start_with(
+        balancer: &'net Host,
+        backends: &'net [Host],
+        services: Vec<Service>,
+        options: &[&str],
+    ) -> Self {
+        let binary = binary().unwrap();
+        let prepare = |host| Prepared::up(host, &binary, &[VIP4, VIP6], &[]).unwrap();
+        let prepared = backends.iter().map(prepare).collect();
+        let servers = backends.iter().map(|host| Nginx::start(host).unwrap()).collect();
+        let pins = Pins::unique("balancer").unwrap();
+        let files = temporary::directory("balancer").unwrap();
+        let config = Config {
+            interfaces: vec!["eth0".to_owned()],
+            socket: files.path().join("sluice.sock"),
+            pin_path: pins.path().to_owned(),
+            services,
+        };
+        let path = files.path().join("sluice.toml");
+        fs::write(&path, config.to_string()).unwrap();
+        let mut daemon = Daemon::start(balancer, &binary, &path, &config.socket, options).unwrap();
+        daemon.wait_ready().unwrap();
+        Self { daemon, servers, config, balancer, _prepared: prepared, pins, files }
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.files.path().join("sluice.toml")
+    }
+
+    /// Writes the configuration to the file, as an editor does: a new file in the place of the old one.
+    pub(crate) fn save_config(&self) {
+        let draft = self.files.path().join("draft");
+        fs::write(&draft, self.config.to_string()).unwrap();
+        fs::rename(draft, self.config_path()).unwrap();
+    }
+
+    /// Starts another daemon, after the first has ended.
+    pub(crate) fn restart(&mut self) {
+        let binary = binary().unwrap();
+        self.daemon =
+            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
+        self.daemon.wait_ready().unwrap();
+    }
+}
+
+/// A web service for each family, `web4` and `web6`, with the first half of `backends` by `ipip` and the rest by `l2`.
+pub(crate) fn web_services(backends: &[Host]) -> Vec<Service> {
+    let (tunnelled, direct) = backends.split_at(backends.len() / 2);
+    [("web4", VIP4), ("web6", VIP6)]
+        .map(|(name, vip)| Service::new(name, (vip, 80).into()).with("ipip", tunnelled).with("l2", direct))
+        .into()
+}

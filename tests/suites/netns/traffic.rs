@@ -1,0 +1,120 @@
+//! Requests and bulk data over both families and both ways of forwarding.
+
+use std::{env, thread};
+
+use lb_tests::{
+    client::{fetch, iperf},
+    config::{Backend, Service},
+    server::Iperf,
+    status::Status,
+    topology::{Lan, VIP4, VIP6},
+};
+
+use crate::scene::{Scene, web_services};
+
+/// How long each bulk transfer takes.
+fn iperf_seconds() -> u64 {
+    env::var("SLUICE_IPERF_SECONDS").map_or(3, |seconds| seconds.parse().unwrap())
+}
+
+#[test]
+fn requests_reach_every_backend_over_both_families() {
+    let lan = Lan::new().unwrap();
+    let scene = Scene::start(&lan.balancer, &lan.backends, web_services(&lan.backends));
+    for vip in [VIP4, VIP6] {
+        let answers = fetch(&lan.client.netns, (vip, 80).into(), 200).unwrap();
+        assert_eq!(answers.failures, Vec::<String>::new(), "{vip}");
+        assert_eq!(answers.by_backend.len(), 4, "{vip}: {answers:?}");
+    }
+    let status = scene.daemon.status().unwrap();
+    for service in &status.services {
+        // At least SYN, request and FIN of every connection; nothing is forwarded uncounted.
+        assert!(service.packets >= 600, "{service:?}");
+        assert_eq!(service.packets, service.backends.iter().map(|backend| backend.packets).sum::<u64>());
+    }
+    assert!(status.reason("transmitted") >= 1200 && status.reason("redirected") == 0, "{status:?}");
+}
+
+#[test]
+fn tunnels_cross_the_families() {
+    let lan = Lan::new().unwrap();
+    let host = &lan.backends[0];
+    // (VIP, address of the backend): IPv4 in IPv6, and IPv6 in IPv4.
+    let services = [(VIP4, host.v6), (VIP6, host.v4)].map(|(vip, address)| {
+        let name = host.name.clone();
+        let backends = vec![Backend { name, address, forwarding: "ipip", weight: 1 }];
+        Service { backends, ..Service::new(&format!("cross-{vip}"), (vip, 80).into()) }
+    });
+    let _scene = Scene::start(&lan.balancer, &lan.backends[..1], services.into());
+    for vip in [VIP4, VIP6] {
+        let answers = fetch(&lan.client.netns, (vip, 80).into(), 20).unwrap();
+        assert_eq!((answers.of("b1"), answers.failures), (20, vec![]), "{vip}");
+    }
+}
+
+/// Ports of the bulk services, by way of forwarding.
+const BULK: [(&str, u16); 2] = [("ipip", 5201), ("l2", 5202)];
+
+/// One service per family and way of forwarding, each with one backend: iperf3's control connection and its data have
+/// to meet at the same one.
+fn bulk_services(lan: &Lan) -> Vec<Service> {
+    let service = |vip, (forwarding, port)| {
+        Service::new(&format!("{forwarding}-{vip}"), (vip, port).into()).with(forwarding, &lan.backends[..1])
+    };
+    [VIP4, VIP6].into_iter().flat_map(|vip| BULK.map(|bulk| service(vip, bulk))).collect()
+}
+
+fn bulk_servers(lan: &Lan) -> Vec<Iperf> {
+    BULK.iter().map(|(_, port)| Iperf::start(&lan.backends[0], *port).unwrap()).collect()
+}
+
+#[test]
+fn bulk_data_flows_over_both_families_and_forwardings() {
+    let lan = Lan::new().unwrap();
+    let _servers = bulk_servers(&lan);
+    let _scene = Scene::start(&lan.balancer, &lan.backends[..1], bulk_services(&lan));
+    for vip in [VIP4, VIP6] {
+        for (forwarding, port) in BULK {
+            let sent = iperf(&lan.client.netns, vip, port, iperf_seconds()).unwrap();
+            println!("{forwarding} to {vip}: {sent:?}");
+            // Half the rate that the client paces itself to.
+            assert!(sent.bits_per_second > 100e6, "{forwarding} to {vip}: {sent:?}");
+        }
+    }
+}
+
+/// A second backend joins and changes its weight, so slots move back and forth under the flow, which stays where it is.
+#[test]
+fn reloads_cost_bulk_data_no_retransmission() {
+    let lan = Lan::new().unwrap();
+    let _servers = bulk_servers(&lan);
+    let mut scene = Scene::start(&lan.balancer, &lan.backends[..2], bulk_services(&lan));
+    let (forwarding, port) = BULK[0];
+    let seconds = iperf_seconds();
+    let quiet = iperf(&lan.client.netns, VIP4, port, seconds).unwrap();
+    let before = forwarded(&scene.daemon.status().unwrap());
+    let reloaded = thread::scope(|scope| {
+        let transfer = scope.spawn(|| iperf(&lan.client.netns, VIP4, port, seconds).unwrap());
+        scene.daemon.wait_for("data to flow", |status| forwarded(status) > before + 1000).unwrap();
+        let alone = scene.config.services[0].clone();
+        for weight in [1, 2, 1, 2, 1, 2, 1, 2, 1, 2] {
+            scene.config.services[0] = alone.clone().with(forwarding, &lan.backends[1..2]);
+            scene.config.services[0].backends[1].weight = weight;
+            scene.save_config();
+            let share = f64::from(weight) / f64::from(weight + 1);
+            let moved = |status: &Status| (share_of_b2(status) - share).abs() < 0.01;
+            scene.daemon.wait_for(&format!("b2 to have a share of {share:.2}"), moved).unwrap();
+        }
+        transfer.join().unwrap()
+    });
+    println!("{forwarding}: without reloads {quiet:?}, with ten {reloaded:?}");
+    assert!(reloaded.retransmits <= quiet.retransmits, "{quiet:?} {reloaded:?}");
+}
+
+fn share_of_b2(status: &Status) -> f64 {
+    status.services.iter().filter_map(|service| service.backend("b2")).map(|b2| b2.share).sum()
+}
+
+fn forwarded(status: &Status) -> u64 {
+    status.services.iter().map(|service| service.packets).sum()
+}

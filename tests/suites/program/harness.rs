@@ -1,0 +1,214 @@
+//! A loaded balancer whose maps a configuration has filled, by the daemon's own plan and reconciliation.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::{
+    counter::{Fate, Reason},
+    knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
+    service::ServiceKey,
+};
+use sluice::{
+    config::Config,
+    dataplane::{
+        DataPlane as _,
+        ebpf::{EbpfDataPlane, Knobs},
+    },
+    health::{Health, TargetKey},
+    neighbours::NextHop,
+    plan::{Plan, Tables, Verdict, View, plan},
+    reconcile::{Applied, reconcile},
+};
+
+/// What every configuration of a test begins with.
+const PRELUDE: &str = r#"
+[balancer]
+interfaces = ["lo"]
+[fleet]
+seed = "000102030405060708090a0b0c0d0e0f"
+[limits]
+services = 32
+backends = 64
+slots = 65536
+connections = 1024
+[defaults]
+slots = 1021
+"#;
+
+/// The interface that test packets come by: the kernel takes the loopback device of the namespace.
+pub const INGRESS: u32 = 1;
+/// MAC address of every egress interface.
+pub const EGRESS_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xee];
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why.
+    pub reason: Reason,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// A loaded balancer.
+pub struct Harness {
+    pub dataplane: EbpfDataPlane,
+    pub applied: Applied,
+    pub plan: Plan,
+    pub view: View,
+    config: Config,
+    tables: Tables,
+    now: Duration,
+}
+
+impl Harness {
+    /// Loads the program and fills its maps for the services in `toml`.
+    pub fn new(toml: &str) -> Self {
+        Self::with_next_hops(toml, |_| {})
+    }
+
+    /// As [`Self::new`], with next hops changed by `adjust`.
+    pub fn with_next_hops(toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
+        let config = parse(toml);
+        let knobs = Knobs {
+            limits: &config.limits,
+            seed: &config.fleet.seed,
+            features: FEATURE_ANY_PORT | FEATURE_TRACKING,
+        };
+        let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
+        let mut view = View::default();
+        for backend in config.services.iter().flat_map(|service| &service.backends) {
+            let mut next_hop = next_hop(backend.address);
+            adjust(&mut next_hop);
+            view.next_hops.insert(backend.address, next_hop);
+        }
+        let applied = Applied::new(&config.limits, config.fleet.seed.index_key());
+        let plan = Plan { services: Vec::new(), next_change: None };
+        let tables = Tables::default();
+        let mut harness = Self { dataplane, applied, plan, view, config, tables, now: sluice::daemon::now() };
+        harness.converge();
+        harness
+    }
+
+    /// Makes the maps follow another configuration.
+    pub fn reload(&mut self, toml: &str) {
+        self.config = parse(toml);
+        for backend in self.config.services.iter().flat_map(|service| &service.backends) {
+            self.view.next_hops.entry(backend.address).or_insert_with(|| next_hop(backend.address));
+        }
+        self.converge();
+    }
+
+    /// Makes the maps follow a backend's health.
+    pub fn set_health(&mut self, service: &str, backend: &str, health: Health) {
+        let key = TargetKey { service: service.to_owned(), backend: backend.to_owned() };
+        self.view.health.insert(key, Verdict { health, since: self.now });
+        self.converge();
+    }
+
+    /// Lets time pass, for what the daemon decides by time.
+    pub fn advance(&mut self, time: Duration) {
+        self.now += time;
+        self.converge();
+    }
+
+    /// Runs the balancer on `frame`.
+    pub fn run(&mut self, frame: &[u8]) -> Outcome {
+        let before = self.dataplane.reasons();
+        let program = self.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
+        let (action, frame) = run(program, frame);
+        let after = self.dataplane.reasons();
+        let mut counted = Reason::ALL.into_iter().zip(before.iter().zip(after));
+        let grown = |(_, (before, after)): &(Reason, (&_, _))| before != &after;
+        let (reason, _) = counted.find(grown).expect("every packet is counted under a reason");
+        assert!(!counted.any(|counter| grown(&counter)), "a packet is counted once");
+        assert_eq!(action, action_of(reason), "action of {reason:?}");
+        Outcome { reason, frame }
+    }
+
+    /// The backend of the default service that `frame` is forwarded to, told by its next hop.
+    pub fn backend_of(&mut self, frame: &[u8]) -> u8 {
+        let outcome = self.run(frame);
+        assert_eq!(outcome.reason.fate(), Fate::Forward, "{:?}", outcome.reason);
+        outcome.frame[5]
+    }
+
+    /// Number of a service's entry.
+    pub fn service_id(&self, vip: IpAddr, port: u16, protocol: u8) -> u32 {
+        let key = ServiceKey::new(vip.into(), port, protocol);
+        self.applied.service(&key).expect("the service is applied").id
+    }
+
+    fn converge(&mut self) {
+        let plan = plan(&self.config, &self.view, &mut self.tables, self.now);
+        let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, self.now).expect("the plan fits");
+        self.dataplane.apply(&ops).expect("the kernel takes it");
+        (self.applied, self.plan) = (next, plan);
+    }
+}
+
+/// Runs a program on one frame; gives the XDP action and the frame afterwards.
+pub fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
+    let mut out = vec![0; frame.len() + 256];
+    let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+    let result = program.test_run(options).expect("the kernel runs the program");
+    out.truncate(result.data_size_out as usize);
+    (result.return_value, out)
+}
+
+/// The XDP action of a packet that meets `reason` (linux/bpf.h, `enum xdp_action`).
+fn action_of(reason: Reason) -> u32 {
+    match (reason.fate(), reason) {
+        (Fate::Drop, _) => 1,
+        (Fate::Pass, _) => 2,
+        (Fate::Forward, Reason::Redirected) => 4,
+        (Fate::Forward, _) => 3,
+    }
+}
+
+/// The way to a backend: out where the packet came in, to a MAC address that ends like its address.
+fn next_hop(address: IpAddr) -> NextHop {
+    let source = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
+    };
+    NextHop {
+        ifindex: INGRESS,
+        interface: "lo".to_owned(),
+        mac: backend_mac(address),
+        source_mac: EGRESS_MAC,
+        source,
+        mtu: 1500,
+        vlan: 0,
+        gateway: None,
+    }
+}
+
+/// MAC address of the next hop to a backend.
+pub fn backend_mac(address: IpAddr) -> [u8; 6] {
+    let last = match address {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(v6) => v6.octets()[15],
+    };
+    [2, 0, 0, 0, 1, last]
+}
+
+fn parse(toml: &str) -> Config {
+    let (config, _) =
+        Config::parse("test.toml", &format!("{PRELUDE}{toml}")).unwrap_or_else(|error| panic!("{error}"));
+    config
+}
+
+/// A service with backends, in TOML. Each backend is an address; its name is `b` and the address's last number.
+pub fn service(name: &str, vip: &str, port: &str, rest: &str, backends: &[&str]) -> String {
+    use std::fmt::Write as _;
+    let mut toml = format!("[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nport = {port}\n{rest}\n");
+    for address in backends {
+        let last = address.rsplit(['.', ':']).next().expect("rsplit gives a part");
+        writeln!(toml, "[[service.backend]]\nname = \"b{last}\"\naddress = \"{address}\"")
+            .expect("a string takes it");
+    }
+    toml
+}
