@@ -157,6 +157,18 @@ fn failure_of_ten_in_a_thousand_moves_nobody_elses_slots() {
     assert!(peak(&refilled) < 1.0125);
 }
 
+/// What the second step is for. The paper, section 5.3, has about 2 % as well.
+#[test]
+fn rebuilding_without_the_failed_moves_slots_of_the_healthy() {
+    let failed = |member: usize| member % 100 == 7;
+    let weights: Vec<u32> = (0..1_000).map(|member| u32::from(!failed(member))).collect();
+    let (before, after) = (base(&[1; 1_000], DEFAULT_LENGTH), base(&weights, DEFAULT_LENGTH));
+    let pairs = before.table().slots().iter().zip(after.table().slots());
+    let moved = pairs.filter(|&(&before, after)| !failed(before.into()) && before != *after).count();
+    let part = moved as f64 / f64::from(DEFAULT_LENGTH);
+    assert!((0.02..0.027).contains(&part), "{:.2} % of the table", part * 100.0);
+}
+
 #[test]
 fn failures_of_any_number_leave_even_shares() {
     let base = base(&[1; 100], 10_007);
