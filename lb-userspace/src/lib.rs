@@ -5,6 +5,7 @@
 //! ([`dataplane`]). The first two are pure.
 
 pub mod admin;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod daemon;

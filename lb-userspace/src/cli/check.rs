@@ -1,14 +1,12 @@
 //! `sluice check`: what the daemon would say of a file, without touching anything.
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
 
+use super::is_styled;
 use crate::config::{Config, Service};
 
 /// Arguments of `sluice check`.
@@ -20,22 +18,13 @@ pub(super) struct CheckArgs {
 }
 
 /// Runs `sluice check`: a summary and `ok` on standard output, complaints on standard error.
-#[must_use]
-pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    let styled = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match Config::load(&args.file) {
-        Ok((config, warnings)) => {
-            for warning in &warnings {
-                eprintln!("{}\n", if styled { warning.styled() } else { warning.to_string() });
-            }
-            println!("{}\nok", summary(&config));
-            ExitCode::SUCCESS
-        }
-        Err(diagnostics) => {
-            eprintln!("{}", if styled { diagnostics.styled() } else { diagnostics.to_string() });
-            ExitCode::FAILURE
-        }
+pub(super) fn run(args: &CheckArgs) -> Result<()> {
+    let (config, warnings) = Config::load(&args.file)?;
+    for warning in &warnings {
+        eprintln!("{}\n", if is_styled() { warning.styled() } else { warning.to_string() });
     }
+    println!("{}\nok", summary(&config));
+    Ok(())
 }
 
 fn summary(config: &Config) -> String {

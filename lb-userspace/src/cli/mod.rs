@@ -5,11 +5,17 @@ mod check;
 mod run;
 mod status;
 
-use std::process::ExitCode;
+use std::{
+    env,
+    io::{IsTerminal as _, stderr},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::{causes::with_causes, config::Diagnostics};
 
 /// A kernel-bypass L4 load balancer.
 #[derive(Debug, Parser)]
@@ -36,17 +42,31 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
-        Command::Check(args) => return check::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with a configuration has its own form; everything else is one line.
+fn complain(error: &anyhow::Error) {
+    match error.downcast_ref::<Diagnostics>() {
+        Some(diagnostics) if is_styled() => eprintln!("{}", diagnostics.styled()),
+        Some(diagnostics) => eprintln!("{diagnostics}"),
+        None => eprintln!("error: {}", with_causes(error.as_ref())),
+    }
+}
+
+/// Whether standard error takes colours.
+fn is_styled() -> bool {
+    stderr().is_terminal() && env::var_os("NO_COLOR").is_none()
 }
 
 /// A runtime for one short command.

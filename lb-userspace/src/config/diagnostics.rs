@@ -52,6 +52,12 @@ impl Warning {
     pub fn styled(&self) -> String {
         self.0.styled()
     }
+
+    /// Renders without the word "warning", for a log that has its own.
+    #[must_use]
+    pub fn unnamed(&self) -> String {
+        self.0.render(self.0.severity.level().no_name(), &Renderer::plain())
+    }
 }
 
 impl fmt::Display for Warning {
@@ -145,11 +151,11 @@ impl Diagnostic {
     /// Renders with terminal colours; `to_string` renders without.
     #[must_use]
     pub fn styled(&self) -> String {
-        self.render(&Renderer::styled())
+        self.render(self.severity.level(), &Renderer::styled())
     }
 
-    fn render(&self, renderer: &Renderer) -> String {
-        let title = self.severity.level().primary_title(self.title());
+    fn render(&self, level: Level<'_>, renderer: &Renderer) -> String {
+        let title = level.primary_title(self.title());
         let mut group = match &self.spot {
             Some(spot) => {
                 title.element(spot.snippet(&self.file, AnnotationKind::Primary, self.expected.as_deref()))
@@ -173,7 +179,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(&Renderer::plain()))
+        f.write_str(&self.render(self.severity.level(), &Renderer::plain()))
     }
 }
 

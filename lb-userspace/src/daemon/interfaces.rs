@@ -35,8 +35,7 @@ impl Attachments {
     pub(super) async fn find(config: &Config, netlink: &Netlink, pins: &Pins) -> Result<Self> {
         let mut interfaces = Vec::new();
         for name in &config.balancer.interfaces {
-            let interface =
-                netlink.interface(name).await.with_context(|| format!("balancer.interfaces: {name:?}"))?;
+            let interface = netlink.interface(name).await.context("balancer.interfaces")?;
             let pin = pins.link(name);
             attach::place(&interface, &pin)?;
             interfaces.push(Attachment { interface, pin, mode: None });

@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin,
+    causes::with_causes,
     config::Config,
     dataplane::{ebpf::EbpfDataPlane, pins::Pins},
     health::{HealthEvent, Scheduler, Target, TargetKey, Targets, tcp::TcpProber},
@@ -78,17 +79,25 @@ pub async fn run(options: Options) -> Result<()> {
     let config = load(&options.config)?;
     preflight::check()?;
     let pins = Pins::open(&config.balancer.pin_path)?;
-    let listener = admin::listen(&config.balancer.socket)?;
-    let socket = config.balancer.socket.clone();
-    let result = balance(config, &options, &pins, listener).await;
-    // A data plane that was forwarding before a failed start goes on forwarding.
-    let keep = if result.is_ok() { options.keep_attached } else { !pins.linked_interfaces()?.is_empty() };
+    let inherited = !pins.linked_interfaces()?.is_empty();
+    let result = listen_and_balance(config, &options, &pins).await;
+    // A failed start takes back what it did, unless a data plane was forwarding before it.
+    let keep = if result.is_ok() { options.keep_attached } else { inherited };
     if keep {
         info!("stopped; the data plane goes on forwarding as it is");
-    } else {
-        pins.remove()?;
-        info!("stopped and detached");
+        return result;
     }
+    let removed = pins.remove();
+    result?;
+    info!("stopped and detached");
+    Ok(removed?)
+}
+
+/// Holds the admin socket for as long as it balances.
+async fn listen_and_balance(config: Config, options: &Options, pins: &Pins) -> Result<()> {
+    let socket = config.balancer.socket.clone();
+    let listener = admin::listen(&socket)?;
+    let result = balance(config, options, pins, listener).await;
     let _ = std::fs::remove_file(socket);
     result
 }
@@ -125,7 +134,7 @@ async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixL
 fn load(path: &std::path::Path) -> Result<Config> {
     let (config, warnings) = Config::load(path)?;
     for warning in warnings {
-        warn!("{warning}");
+        warn!("{}", warning.unnamed());
     }
     Ok(config)
 }
@@ -152,7 +161,8 @@ impl Inputs {
         let neighbours = Neighbours::open()?;
         let neighbours = task::spawn(async move {
             if let Err(error) = neighbours.run(wanted, next_hops).await {
-                error!("next hops are no longer kept up to date: {error:#}; restart sluice");
+                let causes = with_causes(&error);
+                error!("next hops are no longer kept up to date: {causes}; restart sluice");
             }
         });
         let (targets, probed) = watch::channel(targets(config));
@@ -300,7 +310,8 @@ impl Owner<'_> {
                 info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
             }
             Err(error) => {
-                error!(cause = %reload, "configuration not reloaded, the running one stays: {error:#}");
+                let causes = with_causes(error.as_ref());
+                error!(cause = %reload, "configuration not reloaded, the running one stays: {causes}");
             }
         }
     }

@@ -21,25 +21,25 @@ pub(super) fn check() -> Result<()> {
 }
 
 fn check_capabilities() -> Result<()> {
-    let held = capabilities(None)?.effective;
-    if held.contains(CapabilitySet::SYS_ADMIN) {
-        return Ok(());
-    }
-    let needed = [
-        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
-        (CapabilitySet::BPF, "CAP_BPF"),
-        (CapabilitySet::PERFMON, "CAP_PERFMON"),
-    ];
-    let missing: Vec<_> =
-        needed.into_iter().filter(|(cap, _)| !held.contains(*cap)).map(|(_, name)| name).collect();
+    let missing = missing(capabilities(None)?.effective).join(", ");
     if missing.is_empty() {
         return Ok(());
     }
-    let missing = missing.join(", ");
     bail!(
         "missing {missing}: run sluice as root, or give the binary what it needs with \
          `setcap cap_net_admin,cap_bpf,cap_perfmon+ep $(command -v sluice)`"
     )
+}
+
+/// What is needed and not held. `CAP_SYS_ADMIN` stands for the two that were split off from it (capabilities(7)).
+fn missing(held: CapabilitySet) -> Vec<&'static str> {
+    let or_admin = CapabilitySet::SYS_ADMIN;
+    let needed = [
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::BPF | or_admin, "CAP_BPF"),
+        (CapabilitySet::PERFMON | or_admin, "CAP_PERFMON"),
+    ];
+    needed.into_iter().filter(|(any, _)| !held.intersects(*any)).map(|(_, name)| name).collect()
 }
 
 fn check_kernel(release: &str) -> Result<()> {
@@ -58,6 +58,15 @@ fn check_kernel(release: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sys_admin_stands_for_what_was_split_off_from_it() {
+        use CapabilitySet as Cap;
+        assert_eq!(missing(Cap::empty()), ["CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing(Cap::SYS_ADMIN), ["CAP_NET_ADMIN"]);
+        assert!(missing(Cap::SYS_ADMIN | Cap::NET_ADMIN).is_empty());
+        assert!(missing(Cap::NET_ADMIN | Cap::BPF | Cap::PERFMON).is_empty());
+    }
 
     #[test]
     fn kernel_is_judged_by_its_first_two_numbers() {

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::{Event, now};
 use crate::{
     admin::status::{self, Status},
+    causes::with_causes,
     config::{Config, Service},
     dataplane::{
         DataPlane as _,
@@ -217,7 +218,7 @@ impl Truth {
     /// As [`Self::converge`], for when there is nobody to tell.
     pub(super) fn converge_or_log(&mut self) {
         if let Err(error) = self.converge() {
-            error!("the data plane does not follow: {error:#}");
+            error!("the data plane does not follow: {}", with_causes(error.as_ref()));
             self.plan.next_change = Some(now() + RETRY);
         }
     }
@@ -240,7 +241,7 @@ impl Truth {
             return;
         }
         if let Err(error) = block_in_place(|| self.try_settle()) {
-            error!("cannot settle moved slots: {error:#}");
+            error!("cannot settle moved slots: {}", with_causes(error.as_ref()));
         }
     }
 

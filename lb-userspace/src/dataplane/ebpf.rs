@@ -50,15 +50,23 @@ pub enum LoadError {
     #[error("the eBPF object has no program `{0}`; rebuild with `cargo xtask build-ebpf`")]
     NoProgram(&'static str),
     /// The verifier refused a program.
-    #[error("the kernel refused program `{program}`; the verifier's last words:\n{log}")]
+    #[error("the kernel refused program `{program}` ({reason}); the verifier's last words:\n{log}")]
+    Verifier {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel said. No source, since it stands before the log.
+        reason: io::Error,
+        /// Last lines of the verifier's log.
+        log: String,
+    },
+    /// A program could not be loaded, and not because of the verifier.
+    #[error("cannot load program `{program}`")]
     Program {
         /// Name of the program.
         program: &'static str,
-        /// Last lines of the verifier's log.
-        log: String,
         /// What was said.
         #[source]
-        source: Box<ProgramError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A map is not as expected.
     #[error(transparent)]
@@ -158,10 +166,20 @@ pub fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp
     let program: &mut Xdp = program.try_into().map_err(|_| LoadError::NoProgram(name))?;
     match program.load() {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
-        Err(source) => {
-            Err(LoadError::Program { program: name, log: last_words(&source), source: Box::new(source) })
-        }
+        Err(error) => Err(program_refused(name, error)),
     }
+}
+
+/// Not aya's error, which holds the verifier's whole log.
+fn program_refused(program: &'static str, error: ProgramError) -> LoadError {
+    let ProgramError::LoadError { io_error: reason, verifier_log } = error else {
+        return LoadError::Program { program, source: Box::new(error) };
+    };
+    let log = last_lines(&verifier_log.to_string());
+    if log.is_empty() {
+        return LoadError::Program { program, source: Box::new(reason) };
+    }
+    LoadError::Verifier { program, reason, log }
 }
 
 fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadError> {
@@ -212,12 +230,10 @@ fn hint(error: &EbpfError) -> &'static str {
     }
 }
 
-/// The last lines of the verifier's log, which say what it stumbled over.
-fn last_words(error: &ProgramError) -> String {
+/// The end of the verifier's log, which says what it stumbled over.
+fn last_lines(log: &str) -> String {
     const LINES: usize = 12;
-    let ProgramError::LoadError { verifier_log, .. } = error else { return error.to_string() };
-    let log = verifier_log.to_string();
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<&str> = log.trim_end().lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 

@@ -85,10 +85,11 @@ impl Pins {
         if path.starts_with(BPF_FS) && !is_bpf_fs(Path::new(BPF_FS)) {
             mount("bpf", BPF_FS, "bpf", MountFlags::empty(), None).map_err(|e| PinError::Mount(e.into()))?;
         }
-        fs::create_dir_all(path).map_err(file_error("create", path))?;
-        if !is_bpf_fs(path) {
+        // Asked before it is made, so that a directory elsewhere is not left behind.
+        if !path.ancestors().find(|existing| existing.exists()).is_some_and(is_bpf_fs) {
             return Err(PinError::NotBpfFs(path.to_owned()));
         }
+        fs::create_dir_all(path).map_err(file_error("create", path))?;
         let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| file_error("open", path)(e.into()))?;
         flock(&directory, FlockOperation::NonBlockingLockExclusive)

@@ -9,7 +9,6 @@ use std::{fs, net::IpAddr, path::Path};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, PerCpuArray},
-    programs::Xdp,
 };
 use lb_common::{address::Address, counter::Reason};
 
@@ -18,6 +17,7 @@ use crate::{
     config::XdpMode,
     dataplane::{
         attach::{self, Place},
+        ebpf::program,
         pins::{Pins, unpin},
     },
     interface::{Interface, Mode},
@@ -47,9 +47,7 @@ pub(super) fn attach(
     vips: &[IpAddr],
 ) -> Result<Mode, HostError> {
     let mut ebpf = load(object, vips)?;
-    let program: &mut Xdp =
-        ebpf.program_mut(PROGRAM).ok_or(HostError::Object(PROGRAM))?.try_into().map_err(load_error)?;
-    program.load().map_err(load_error)?;
+    let program = program(&mut ebpf, PROGRAM).map_err(load_error)?;
     let _locked = Pins::open(pins)?;
     let mode = attach::attach(program, interface, place, XdpMode::Auto, &pins.join(LINK))?;
     for name in [VIPS, REASONS] {

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{AdminState, Backend, Balancer, Config, Fleet, Forwarding, Protocol, Service, XdpMode},
+    config::{AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, Protocol, Service, XdpMode},
     dataplane::{DataPlane as _, memory::Memory},
     neighbours::NextHop,
     plan::{Tables, View, plan},

@@ -1,0 +1,114 @@
+//! Placing a service's backends: each keeps its index, and their entries lie side by side.
+
+use bytemuck::Zeroable as _;
+use lb_common::{service::Service, slot};
+
+use super::{Applicant, AppliedService, CapacityError, Op, ReadSlots, Work};
+use crate::plan::PlannedService;
+
+impl<S: ReadSlots> Work<'_, S> {
+    /// Makes the entries of a service's backends true. A new service is not found by any packet yet.
+    pub(super) fn place_backends(&mut self, planned: &PlannedService) -> Result<(), CapacityError> {
+        let mut service = match self.next.services.remove(&planned.key) {
+            Some(service) => service,
+            None => self.new_service(planned)?,
+        };
+        planned.name.clone_into(&mut service.name);
+        service.idle_timeout = planned.idle_timeout;
+        for member in service.members.iter_mut().flatten() {
+            member.retired = true;
+        }
+        for backend in &planned.backends {
+            let applicant = Applicant {
+                name: backend.name.clone(),
+                address: backend.address,
+                entry: backend.entry,
+                retired: false,
+            };
+            self.place_member(&mut service, applicant)?;
+        }
+        self.grow(&mut service)?;
+        self.next.services.insert(planned.key, service);
+        Ok(())
+    }
+
+    fn new_service(&mut self, planned: &PlannedService) -> Result<AppliedService, CapacityError> {
+        let id = self.new_id(&planned.name)?;
+        Ok(AppliedService {
+            name: planned.name.clone(),
+            id,
+            entry: Service { key: planned.key, ..Service::zeroed() },
+            capacity: 0,
+            members: Vec::new(),
+            idle_timeout: planned.idle_timeout,
+            moved_slots: 0,
+            last_move: self.now,
+        })
+    }
+
+    pub(super) fn new_id(&mut self, service: &str) -> Result<u32, CapacityError> {
+        let limit = self.next.ids.capacity();
+        self.next.ids.take(1).ok_or_else(|| CapacityError::Services { service: service.to_owned(), limit })
+    }
+
+    /// Gives a backend the index that it has, or a free one, and writes its entry where there is room for it already.
+    fn place_member(
+        &mut self,
+        service: &mut AppliedService,
+        applicant: Applicant,
+    ) -> Result<(), CapacityError> {
+        let free = || service.members.iter().position(Option::is_none);
+        let known = service.index_of(&applicant.name, applicant.address).map(usize::from);
+        let index = known.or_else(free).unwrap_or(service.members.len());
+        if index >= slot::MAX_BACKENDS {
+            return Err(CapacityError::Members(service.name.clone()));
+        }
+        if index == service.members.len() {
+            service.members.push(None);
+        }
+        let written = service.members[index].as_ref().is_some_and(|member| member.entry == applicant.entry);
+        if !written && (index as u32) < service.capacity {
+            let id = service.entry.first_backend + index as u32;
+            self.ops.push(Op::WriteBackend { id, entry: applicant.entry });
+        }
+        service.members[index] = Some(applicant);
+        Ok(())
+    }
+
+    /// Moves a service's backends to a longer stretch where they have outgrown theirs. Indexes stay, so the table that
+    /// packets read meanwhile is right with either stretch.
+    fn grow(&mut self, service: &mut AppliedService) -> Result<(), CapacityError> {
+        let needed = service.members.len() as u32;
+        if needed <= service.capacity && service.capacity != 0 {
+            return Ok(());
+        }
+        let (first, capacity) = self.take_backends(service, needed)?;
+        for (id, member) in (first..).zip(&service.members) {
+            if let Some(member) = member {
+                self.ops.push(Op::WriteBackend { id, entry: member.entry });
+            }
+        }
+        let (from, before) = (service.entry.first_backend, service.capacity);
+        (service.entry.first_backend, service.capacity) = (first, capacity);
+        if before != 0 {
+            self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
+            self.grace();
+            self.ops.push(Op::MoveCounters { from, to: first, count: before });
+            self.ops.push(Op::ClearBackends { first: from, count: before });
+            self.next.backends.rest(from, before);
+        }
+        Ok(())
+    }
+
+    /// Half as many again as needed, or just what is needed where that does not fit.
+    fn take_backends(&mut self, service: &AppliedService, needed: u32) -> Result<(u32, u32), CapacityError> {
+        let needed = needed.max(1);
+        for capacity in [needed + needed.div_ceil(2), needed] {
+            if let Some(first) = self.next.backends.take(capacity) {
+                return Ok((first, capacity));
+            }
+        }
+        let (limit, used) = (self.next.backends.capacity(), self.next.backends.used());
+        Err(CapacityError::Backends { service: service.name.clone(), needed, limit, used })
+    }
+}
