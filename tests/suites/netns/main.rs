@@ -5,19 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
-#[path = "netns/backend.rs"]
 mod backend;
-#[path = "netns/health.rs"]
 mod health;
-#[path = "netns/lifecycle.rs"]
 mod lifecycle;
-#[path = "netns/neighbours.rs"]
 mod neighbours;
-#[path = "netns/redirect.rs"]
 mod redirect;
-#[path = "netns/reload.rs"]
 mod reload;
-#[path = "netns/scene.rs"]
 mod scene;
-#[path = "netns/traffic.rs"]
 mod traffic;
