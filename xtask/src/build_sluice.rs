@@ -10,9 +10,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds everything, from whatever state the machine is in, and says where the binary lies.
-pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let toolchain = setup::ensure(workspace, Needs::Everything)?;
+/// Builds the binary, from whatever state the machine is in, and says where it lies. What is missing of `needs` is
+/// installed.
+pub(crate) fn build(workspace: &Workspace, needs: Needs) -> Result<PathBuf> {
+    let toolchain = setup::ensure(workspace, needs)?;
     build_ebpf::build(workspace, &toolchain)?;
     let mut cargo = workspace.cargo("build");
     command::run(cargo.args(["--release", "--package", "lb-userspace", "--bin", "sluice"]))

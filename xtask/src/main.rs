@@ -36,6 +36,8 @@ enum Xtask {
     Setup,
     /// Compile the XDP programs to `target/bpf/sluice.o`
     BuildEbpf,
+    /// Compile `target/release/sluice`, with the XDP programs inside
+    Build,
     /// Show the balancer at work in a sandbox, or run it on this host
     Run(run::Args),
     /// Run the test suites (as root)
@@ -58,6 +60,7 @@ fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
     match subcommand {
         Xtask::Setup => setup::run(&Workspace::locate()?).map(|()| ExitCode::SUCCESS),
         Xtask::BuildEbpf => build_ebpf().map(|()| ExitCode::SUCCESS),
+        Xtask::Build => build().map(|()| ExitCode::SUCCESS),
         Xtask::Run(args) => run::run(args),
         Xtask::Test(args) => test::run(&args),
         Xtask::Ci => ci::run(),
@@ -69,6 +72,12 @@ fn build_ebpf() -> Result<()> {
     let toolchain = setup::ensure(&workspace, Needs::Toolchain)?;
     let object = build_ebpf::build(&workspace, &toolchain)?;
     println!("{}", object.display());
+    Ok(())
+}
+
+fn build() -> Result<()> {
+    let binary = build_sluice::build(&Workspace::locate()?, Needs::Toolchain)?;
+    println!("{}", binary.display());
     Ok(())
 }
 

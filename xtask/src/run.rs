@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     build_sluice,
     sandbox::{self, Sandbox},
-    setup,
+    setup::{self, Needs},
     workspace::Workspace,
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let workspace = Workspace::locate()?;
-    let binary = build_sluice::build(&workspace)?;
+    let binary = build_sluice::build(&workspace, Needs::Everything)?;
     if let Some(config) = args.config {
         let error = Command::new(&binary).args(["run", "--config"]).arg(config).exec();
         return Err(error).with_context(|| format!("cannot run {}", binary.display()));

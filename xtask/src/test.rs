@@ -92,7 +92,7 @@ fn check_root(suites: &[Suite]) -> Result<()> {
 /// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<PathBuf>> {
     if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli)) {
-        return build_sluice::build(workspace).map(Some);
+        return build_sluice::build(workspace, Needs::Everything).map(Some);
     }
     let toolchain = setup::ensure(workspace, Needs::Toolchain)?;
     build_ebpf::build(workspace, &toolchain).map(|_| None)
