@@ -19,6 +19,18 @@ pub enum Forwarding {
     Ipip6 = 3,
 }
 
+/// A probe's verdict as it is kept in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// Not probed, or not yet.
+    Unknown = 0,
+    /// Answers its probes.
+    Up = 1,
+    /// Does not.
+    Down = 2,
+}
+
 /// One backend of one service. Entries of a service are contiguous: `first_backend + index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
@@ -43,6 +55,10 @@ pub struct Backend {
     pub forwarding: u8,
     /// 0: flows that it has stay. 1: they are given to the current backend of their slot.
     pub gives_up_flows: u8,
+    /// What its probes said last: one of [`Health`]. For the next daemon; the program does not read it.
+    pub health: u8,
     /// Zero.
-    pub _pad: [u8; 6],
+    pub _pad: u8,
+    /// When they began to say so: `CLOCK_MONOTONIC`, seconds.
+    pub health_since_s: u32,
 }

@@ -114,6 +114,12 @@ impl Seed {
         self.hash_key(b"service index")
     }
 
+    /// Tells this seed from others without telling it.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.sip(b"fingerprint", 0)
+    }
+
     fn hash_key(&self, purpose: &[u8]) -> HashKey {
         let mut words = [0; MAX_WORDS + 1];
         for (n, word) in (0u64..).zip(&mut words) {

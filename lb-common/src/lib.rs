@@ -16,6 +16,7 @@ pub mod address;
 pub mod backend;
 pub mod checksum;
 pub mod connection;
+pub mod control;
 pub mod counter;
 pub mod flow;
 pub mod hash;

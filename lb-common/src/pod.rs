@@ -6,6 +6,7 @@ use core::mem::{align_of, offset_of, size_of};
 use crate::{
     backend::Backend,
     connection::Connection,
+    control::Control,
     counter::Traffic,
     flow::Flow,
     service::{Bucket, Service, ServiceKey, TableRef},
@@ -24,6 +25,7 @@ const _: () = {
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
     assert!(size_of::<Connection>() == 16);
+    assert!(size_of::<Control>() == 16);
     assert!(size_of::<Traffic>() == 16);
     assert!(size_of::<Slot>() == 4);
     assert!(size_of::<Line>() == 64);

@@ -94,18 +94,20 @@ pub struct Service {
     pub key: ServiceKey,
     /// Global id of the backend with index 0.
     pub first_backend: u32,
-    /// How many table versions were published.
-    pub generation: u32,
+    /// Entries reserved for its backends.
+    pub capacity: u32,
     /// Where its lookup table lies.
     pub table: TableRef,
     /// The table before its length was changed, which all flows of before still follow; length 0: none.
     pub previous_table: TableRef,
     /// Digest of the table, equal on every balancer with the same configuration and health.
     pub digest: u64,
+    /// How many table versions were published.
+    pub generation: u32,
     /// One of [`Track`].
     pub track: u8,
     /// Zero; fills the cache line.
-    pub _pad: [u8; 7],
+    pub _pad: [u8; 3],
 }
 
 /// Entries in one bucket.

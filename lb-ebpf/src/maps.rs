@@ -16,6 +16,7 @@ use lb_common::{
     address::Address,
     backend::Backend,
     connection::Connection,
+    control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords, MAX_WORDS},
@@ -56,6 +57,10 @@ pub static BACKEND_COUNTERS: PerCpuArray<Traffic, 1> = PerCpuArray::new();
 /// All packets, by what became of them.
 #[btf_map(name = "reasons")]
 pub static REASONS: PerCpuArray<Traffic, { Reason::COUNT }> = PerCpuArray::new();
+
+/// What the maps say of themselves, for the daemon alone.
+#[btf_map(name = "control")]
+pub static CONTROL: Array<Control, 1> = Array::new();
 
 /// VIPs whose tunnelled packets a backend takes in; the value is unused.
 #[btf_map(name = "decap_vips")]

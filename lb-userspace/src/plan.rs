@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use lb_common::{
     address::Address,
-    backend::{Backend as Entry, Forwarding as Mode},
+    backend::{Backend as Entry, Forwarding as Mode, Health as EntryHealth},
     maglev::{Base, Member, Table},
     service::{ServiceKey, Track},
 };
@@ -109,7 +109,7 @@ fn plan_service(
     });
     PlannedService {
         name: service.name.clone(),
-        key: ServiceKey::new(service.address.into(), service.port, service.protocol.number()),
+        key: service.key(),
         track: service.track,
         idle_timeout: service.idle_timeout,
         table: tables.table(config, service, takes_new),
@@ -155,6 +155,13 @@ fn next_change(config: &Config, view: &View, now: Duration) -> Option<Duration> 
 fn entry(service: &Service, backend: &Backend, view: &View, now: Duration) -> Entry {
     let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
     entry.gives_up_flows = u8::from(gives_up_flows(service, backend, view, now));
+    if let Some(verdict) = verdict(service, backend, view) {
+        entry.health = match verdict.health {
+            Health::Up => EntryHealth::Up,
+            Health::Down => EntryHealth::Down,
+        } as u8;
+        entry.health_since_s = verdict.since.as_secs() as u32;
+    }
     let Some(next_hop) = view.next_hops.get(&backend.address) else { return entry };
     entry.ifindex = next_hop.ifindex;
     entry.next_hop_mac = next_hop.mac;

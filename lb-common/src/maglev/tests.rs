@@ -165,8 +165,8 @@ fn rebuilding_without_the_failed_moves_slots_of_the_healthy() {
     let (before, after) = (base(&[1; 1_000], DEFAULT_LENGTH), base(&weights, DEFAULT_LENGTH));
     let pairs = before.table().slots().iter().zip(after.table().slots());
     let moved = pairs.filter(|&(&before, after)| !failed(before.into()) && before != *after).count();
-    let part = moved as f64 / f64::from(DEFAULT_LENGTH);
-    assert!((0.02..0.027).contains(&part), "{:.2} % of the table", part * 100.0);
+    // 2 % to 2.7 % of the table.
+    assert!((1_311..1_770).contains(&moved), "{moved} slots");
 }
 
 #[test]

@@ -25,6 +25,12 @@ impl Diagnostics {
     pub fn styled(&self) -> String {
         joined(&self.0, Diagnostic::styled)
     }
+
+    /// Renders without the word "error", for a log that has its own.
+    #[must_use]
+    pub fn unnamed(&self) -> String {
+        joined(&self.0, Diagnostic::unnamed)
+    }
 }
 
 impl<'a> IntoIterator for &'a Diagnostics {
@@ -56,7 +62,7 @@ impl Warning {
     /// Renders without the word "warning", for a log that has its own.
     #[must_use]
     pub fn unnamed(&self) -> String {
-        self.0.render(self.0.severity.level().no_name(), &Renderer::plain())
+        self.0.unnamed()
     }
 }
 
@@ -152,6 +158,10 @@ impl Diagnostic {
     #[must_use]
     pub fn styled(&self) -> String {
         self.render(self.severity.level(), &Renderer::styled())
+    }
+
+    fn unnamed(&self) -> String {
+        self.render(self.severity.level().no_name(), &Renderer::plain())
     }
 
     fn render(&self, level: Level<'_>, renderer: &Renderer) -> String {

@@ -30,7 +30,10 @@ mod whole;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use lb_common::{hash::Seed, service::Track};
+use lb_common::{
+    hash::Seed,
+    service::{ServiceKey, Track},
+};
 
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 
@@ -125,6 +128,14 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// What packets find it by.
+    #[must_use]
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey::new(self.address.into(), self.port, self.protocol.number())
+    }
 }
 
 /// Transport protocol of a service.

@@ -10,6 +10,7 @@
 //! All of them speak through channels, and nothing but this task ([`truth::Truth`]) writes a map.
 
 mod interfaces;
+mod maps;
 mod preflight;
 mod reload;
 mod truth;
@@ -29,8 +30,8 @@ use tracing::{error, info, warn};
 use crate::{
     admin,
     causes::with_causes,
-    config::Config,
-    dataplane::{ebpf::EbpfDataPlane, pins::Pins},
+    config::{Config, Diagnostics},
+    dataplane::pins::Pins,
     health::{HealthEvent, Scheduler, Target, TargetKey, Targets, tcp::TcpProber},
     interface::Netlink,
     neighbours::{Neighbours, Resolution},
@@ -107,16 +108,15 @@ async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixL
     let stop = Stop::watch()?;
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
-    pins.remove_maps()?;
     let features = truth::features(&config);
-    let dataplane = EbpfDataPlane::load(truth::knobs(&config, features), Some(pins.path()))?;
+    let (dataplane, applied) = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
     let inputs = Inputs::start(&config, &events)?;
     let _watching = reload::watch(&options.config, events.clone())?;
     task::spawn(admin::serve(listener, events));
 
-    let truth = Truth::new(config, options.config.clone(), dataplane, features);
+    let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     let mut owner = Owner { truth, inbox, inputs, netlink, pins };
     owner.first_look().await;
     owner.truth.converge().context("cannot fill the maps")?;
@@ -137,6 +137,11 @@ fn load(path: &std::path::Path) -> Result<Config> {
         warn!("{}", warning.unnamed());
     }
     Ok(config)
+}
+
+/// An error as a log says it, which has a word of its own for how grave it is.
+fn logged(error: &anyhow::Error) -> String {
+    error.downcast_ref().map_or_else(|| with_causes(error.as_ref()), Diagnostics::unnamed)
 }
 
 /// Time on the monotonic clock, which `bpf_ktime_get_ns` reads too.
@@ -310,8 +315,8 @@ impl Owner<'_> {
                 info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
             }
             Err(error) => {
-                let causes = with_causes(error.as_ref());
-                error!(cause = %reload, "configuration not reloaded, the running one stays: {causes}");
+                let causes = logged(&error);
+                error!("configuration not reloaded ({reload}), the running one stays: {causes}");
             }
         }
     }

@@ -9,9 +9,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use lb_common::{
+    backend::Health as EntryHealth,
     counter::Reason,
     knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
-    service::{ServiceKey, Track},
+    service::Track,
 };
 use tokio::task::block_in_place;
 use tracing::{error, info, warn};
@@ -82,13 +83,19 @@ pub(super) fn check_change(from: &Config, to: &Config) -> Result<()> {
 }
 
 impl Truth {
-    /// A truth that nothing is known of but the configuration.
-    pub(super) fn new(config: Config, path: PathBuf, dataplane: EbpfDataPlane, features: u32) -> Self {
-        let applied = Applied::new(&config.limits, config.fleet.seed.index_key());
+    /// A truth that nothing is known of but the configuration, and what the maps say of the backends' health.
+    pub(super) fn new(
+        config: Config,
+        path: PathBuf,
+        dataplane: EbpfDataPlane,
+        applied: Applied,
+        features: u32,
+    ) -> Self {
+        let view = View { health: remembered_health(&config, &applied), ..View::default() };
         Self {
             config,
             path,
-            view: View::default(),
+            view,
             tables: Tables::default(),
             plan: Plan { services: Vec::new(), next_change: None },
             applied,
@@ -270,7 +277,7 @@ impl Truth {
     }
 
     fn service_status(&self, service: &Service) -> status::Service {
-        let key = ServiceKey::new(service.address.into(), service.port, service.protocol.number());
+        let key = service.key();
         let applied = self.applied.service(&key);
         let backends = (0..service.backends.len()).map(|at| self.backend_status(service, at));
         status::Service {
@@ -292,9 +299,8 @@ impl Truth {
 
     fn backend_status(&self, service: &Service, at: usize) -> status::Backend {
         let backend = &service.backends[at];
-        let key = ServiceKey::new(service.address.into(), service.port, service.protocol.number());
-        let id =
-            self.applied.service(&key).and_then(|applied| applied.backend_id(&backend.name, backend.address));
+        let key = service.key();
+        let id = self.applied.service(&key).and_then(|applied| applied.backend_id(backend.address));
         let planned = self.plan.services.iter().find(|planned| planned.key == key);
         let share = planned.and_then(|planned| planned.table.shares().get(at).copied()).unwrap_or(0);
         let target = self::key(service, &backend.name);
@@ -323,6 +329,25 @@ impl Truth {
             (None, None) => "not resolved yet".to_owned(),
         }
     }
+}
+
+/// What an earlier daemon knew of the backends' health.
+fn remembered_health(config: &Config, applied: &Applied) -> HashMap<TargetKey, Verdict> {
+    let mut known = HashMap::new();
+    for service in config.services.iter().filter(|service| service.probe.is_some()) {
+        let Some(applied) = applied.service(&service.key()) else { continue };
+        for backend in &service.backends {
+            let entry = applied.member(backend.address).map(|member| member.entry);
+            let health = match entry.map(|entry| entry.health) {
+                Some(health) if health == EntryHealth::Up as u8 => Health::Up,
+                Some(health) if health == EntryHealth::Down as u8 => Health::Down,
+                _ => continue,
+            };
+            let since = Duration::from_secs(entry.map_or(0, |entry| u64::from(entry.health_since_s)));
+            known.insert(key(service, &backend.name), Verdict { health, since });
+        }
+    }
+    known
 }
 
 fn key(service: &Service, backend: &str) -> TargetKey {

@@ -3,14 +3,15 @@
 use std::{fmt, io, os::fd::AsFd as _, path::Path, thread, time::Duration};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, PerCpuArray},
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
     programs::{ProgramError, Xdp},
 };
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
     connection::Connection,
+    control::{Control, SCHEMA},
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords as _, Seed},
@@ -22,7 +23,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use super::{DataPlane, DataPlaneError, OBJECT, mapped::Mapped, memory::is_live, pins};
 use crate::{
     config::Limits,
-    reconcile::{LiveFlow, Op, ReadSlots},
+    reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
 
 /// How long a grace period is taken to last where the kernel cannot be asked to wait for one.
@@ -85,6 +86,7 @@ pub struct EbpfDataPlane {
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
+    control: Array<MapData, [u8; size_of::<Control>()]>,
     /// What backends had counted under another number.
     carried: std::collections::HashMap<u32, Traffic>,
 }
@@ -124,16 +126,42 @@ impl EbpfDataPlane {
                 bucket_count(limits.services) as usize * BUCKET_ENTRIES * 8,
             )?,
             backends: mapped(&mut ebpf, "backends", limits.backends as usize * size_of::<Backend>())?,
-            arena: mapped(&mut ebpf, "arena", lines(limits) as usize * LINE * size_of::<Slot>())?,
+            arena: mapped(
+                &mut ebpf,
+                "arena",
+                limits.slots.next_multiple_of(LINE as u32) as usize * size_of::<Slot>(),
+            )?,
             connections: HashMap::try_from(take(&mut ebpf, "connections")?)
                 .map_err(refused("connections"))?,
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
+            control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             carried: std::collections::HashMap::new(),
             ebpf,
         })
+    }
+
+    /// What the maps hold, but for the arena.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        Image {
+            services: self.services.values(),
+            index: self.index.values(),
+            backends: self.backends.values(),
+        }
+    }
+
+    /// Signs the maps, so that another daemon may go on with them.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError::Map`].
+    pub fn sign(&mut self, seed: &Seed) -> Result<(), DataPlaneError> {
+        self.control
+            .set(0, bytemuck::cast::<_, [u8; size_of::<Control>()]>(signature(seed)), 0)
+            .map_err(refused("control"))
     }
 
     /// Replaces the program by one that is specialised for other features, on the same maps.
@@ -154,6 +182,67 @@ impl EbpfDataPlane {
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
         program(&mut self.ebpf, BALANCER)
     }
+}
+
+/// Why pinned maps cannot be gone on with; what is wanted gets maps of its own, and the program is swapped to them.
+#[derive(Debug, thiserror::Error)]
+pub enum ReuseError {
+    /// Not there.
+    #[error("map `{0}` is not pinned")]
+    Missing(&'static str),
+    /// Of another version, of another seed, or not finished.
+    #[error("they are of another version of sluice, or keyed by another seed")]
+    Signature,
+    /// Of another size.
+    #[error("map `{map}` has {found} entries, and the configuration asks for {wanted}")]
+    Size {
+        /// Name of the map.
+        map: &'static str,
+        /// Its size.
+        found: u32,
+        /// The size by the limits.
+        wanted: u32,
+    },
+}
+
+/// Whether the maps pinned at `pin_path` are what `knobs` ask for.
+///
+/// # Errors
+///
+/// [`ReuseError`] says why not.
+pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> {
+    let open = |map| MapData::from_pin(pin_path.join(map)).map_err(|_| ReuseError::Missing(map));
+    let control: Array<_, [u8; size_of::<Control>()]> =
+        Map::Array(open("control")?).try_into().map_err(|_| ReuseError::Signature)?;
+    let signed = control.get(&0, 0).map_err(|_| ReuseError::Signature)?;
+    if bytemuck::cast::<_, Control>(signed) != signature(knobs.seed) {
+        return Err(ReuseError::Signature);
+    }
+    for map in pins::MAPS {
+        let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
+        match sizes(knobs.limits).into_iter().find(|(name, _)| *name == map) {
+            Some((_, wanted)) if wanted != found => return Err(ReuseError::Size { map, found, wanted }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn signature(seed: &Seed) -> Control {
+    Control { schema: SCHEMA, _pad: 0, seed_fingerprint: seed.fingerprint() }
+}
+
+/// Entries of the maps whose size is a matter of configuration.
+fn sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+    [
+        ("services", limits.services),
+        ("service_index", bucket_count(limits.services)),
+        ("backends", limits.backends),
+        ("arena", limits.slots.div_ceil(LINE as u32)),
+        ("connections", limits.connections),
+        ("service_counters", limits.services),
+        ("backend_counters", limits.backends),
+    ]
 }
 
 /// Loads a program of an object, once.
@@ -187,15 +276,10 @@ fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadEr
     let buckets = bucket_count(limits.services);
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
     let mut loader = EbpfLoader::new();
+    for (map, entries) in sizes(limits) {
+        loader.map_max_entries(map, entries);
+    }
     loader
-        .verifier_log_level(VerifierLogLevel::default())
-        .map_max_entries("services", limits.services)
-        .map_max_entries("service_index", buckets)
-        .map_max_entries("backends", limits.backends)
-        .map_max_entries("arena", lines(limits))
-        .map_max_entries("connections", limits.connections)
-        .map_max_entries("service_counters", limits.services)
-        .map_max_entries("backend_counters", limits.backends)
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
         .override_global("FLOW_KEY", &flow_key, true)
@@ -211,11 +295,6 @@ fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadEr
     // Now, since a program names its maps by file descriptors, and those of mapped arrays are closed soon.
     program(&mut ebpf, BALANCER)?;
     Ok(ebpf)
-}
-
-/// Values of the arena's map.
-fn lines(limits: &Limits) -> u32 {
-    limits.slots.div_ceil(LINE as u32)
 }
 
 /// What an operator can do about an object that is refused.

@@ -57,6 +57,22 @@ impl Mapped {
         }
     }
 
+    /// All values of an array of `T`, each read word by word.
+    ///
+    /// # Panics
+    ///
+    /// Where `T` is not a whole number of words.
+    #[must_use]
+    pub fn values<T: Pod>(&self) -> Vec<T> {
+        let length = size_of::<T>() / WORD;
+        assert_eq!(length * WORD, size_of::<T>(), "a value is a whole number of words");
+        let read = |cells: &[AtomicU64]| {
+            let words: Vec<u64> = cells.iter().map(|cell| cell.load(Ordering::Acquire)).collect();
+            bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words))
+        };
+        self.words().chunks_exact(length).map(read).collect()
+    }
+
     /// The array as 64-bit words.
     #[must_use]
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]

@@ -17,7 +17,7 @@ use lb_common::{
 use super::{DataPlane, DataPlaneError};
 use crate::{
     config::Limits,
-    reconcile::{LiveFlow, Op, ReadSlots},
+    reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
 
 /// The maps as vectors.
@@ -49,6 +49,12 @@ impl Memory {
             connections: HashMap::new(),
             graces: 0,
         }
+    }
+
+    /// What the maps hold, but for the arena.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        Image { services: self.services.clone(), index: self.index.clone(), backends: self.backends.clone() }
     }
 
     /// The service with `key`.

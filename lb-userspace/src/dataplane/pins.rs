@@ -19,7 +19,8 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 8] = [
+pub const MAPS: [&str; 9] = [
+    "control",
     "services",
     "service_index",
     "backends",
@@ -118,6 +119,12 @@ impl Pins {
         let entries = fs::read_dir(&self.path).map_err(file_error("read", &self.path))?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         Ok(names.filter_map(|name| name.strip_prefix(LINK).map(str::to_owned)).collect())
+    }
+
+    /// Whether any map is pinned.
+    #[must_use]
+    pub fn has_maps(&self) -> bool {
+        MAPS.iter().any(|map| self.path.join(map).exists())
     }
 
     /// Removes the pins of maps and program. What is attached keeps using them.

@@ -1,6 +1,10 @@
 //! What the data plane holds, as the daemon has written it.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
 use lb_common::{
     address::Address,
@@ -34,10 +38,8 @@ pub struct AppliedService {
     pub id: u32,
     /// Its entry.
     pub entry: Service,
-    /// Entries reserved for its backends.
-    pub capacity: u32,
     /// Backends by index; `None` is a free index.
-    pub members: Vec<Option<Applicant>>,
+    pub members: Vec<Option<Member>>,
     /// How long a silent flow is remembered.
     pub idle_timeout: Duration,
     /// Slots that are not settled.
@@ -46,13 +48,9 @@ pub struct AppliedService {
     pub last_move: Duration,
 }
 
-/// A backend as it was written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Applicant {
-    /// Its name.
-    pub name: String,
-    /// Its own address.
-    pub address: IpAddr,
+/// A backend as it was written. Its address is its identity: another address is another host, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Member {
     /// Its entry.
     pub entry: Entry,
     /// Whether it is gone from the configuration, and only old flows may still be with it.
@@ -92,14 +90,30 @@ impl Applied {
 }
 
 impl AppliedService {
-    /// Number of the backend with this identity.
+    /// Number of the backend with this address.
     #[must_use]
-    pub fn backend_id(&self, name: &str, address: IpAddr) -> Option<u32> {
-        self.index_of(name, address).map(|index| self.entry.first_backend + u32::from(index))
+    pub fn backend_id(&self, address: IpAddr) -> Option<u32> {
+        self.find(address).map(|(index, _)| self.entry.first_backend + u32::from(index))
     }
 
-    pub(super) fn index_of(&self, name: &str, address: IpAddr) -> Option<u16> {
-        let same = |member: &Applicant| member.name == name && member.address == address;
-        self.members.iter().position(|member| member.as_ref().is_some_and(same)).map(|index| index as u16)
+    /// The backend with this address.
+    #[must_use]
+    pub fn member(&self, address: IpAddr) -> Option<&Member> {
+        self.find(address).map(|(_, member)| member)
+    }
+
+    fn find(&self, address: IpAddr) -> Option<(u16, &Member)> {
+        let address = Address::from(address);
+        self.members().find(|(_, member)| member.entry.address == address)
+    }
+
+    /// The backends with their indexes.
+    pub(super) fn members(&self) -> impl Iterator<Item = (u16, &Member)> {
+        (0..).zip(&self.members).filter_map(|(index, member)| Some((index, member.as_ref()?)))
+    }
+
+    /// The index of each address.
+    pub(super) fn indexes(&self) -> HashMap<Address, u16> {
+        self.members().map(|(index, member)| (member.entry.address, index)).collect()
     }
 }

@@ -1,9 +1,9 @@
 //! Placing a service's backends: each keeps its index, and their entries lie side by side.
 
 use bytemuck::Zeroable as _;
-use lb_common::{service::Service, slot};
+use lb_common::{backend::Backend as Entry, service::Service, slot};
 
-use super::{Applicant, AppliedService, CapacityError, Op, ReadSlots, Work};
+use super::{AppliedService, CapacityError, Member, Op, ReadSlots, Work};
 use crate::plan::PlannedService;
 
 impl<S: ReadSlots> Work<'_, S> {
@@ -18,14 +18,10 @@ impl<S: ReadSlots> Work<'_, S> {
         for member in service.members.iter_mut().flatten() {
             member.retired = true;
         }
+        let known = service.indexes();
         for backend in &planned.backends {
-            let applicant = Applicant {
-                name: backend.name.clone(),
-                address: backend.address,
-                entry: backend.entry,
-                retired: false,
-            };
-            self.place_member(&mut service, applicant)?;
+            let index = known.get(&backend.entry.address).copied();
+            self.place_member(&mut service, index, backend.entry)?;
         }
         self.grow(&mut service)?;
         self.next.services.insert(planned.key, service);
@@ -38,7 +34,6 @@ impl<S: ReadSlots> Work<'_, S> {
             name: planned.name.clone(),
             id,
             entry: Service { key: planned.key, ..Service::zeroed() },
-            capacity: 0,
             members: Vec::new(),
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,
@@ -51,27 +46,26 @@ impl<S: ReadSlots> Work<'_, S> {
         self.next.ids.take(1).ok_or_else(|| CapacityError::Services { service: service.to_owned(), limit })
     }
 
-    /// Gives a backend the index that it has, or a free one, and writes its entry where there is room for it already.
+    /// Gives a backend its `known` index or a free one, and writes its entry where there is room for it already.
     fn place_member(
         &mut self,
         service: &mut AppliedService,
-        applicant: Applicant,
+        known: Option<u16>,
+        entry: Entry,
     ) -> Result<(), CapacityError> {
         let free = || service.members.iter().position(Option::is_none);
-        let known = service.index_of(&applicant.name, applicant.address).map(usize::from);
-        let index = known.or_else(free).unwrap_or(service.members.len());
+        let index = known.map(usize::from).or_else(free).unwrap_or(service.members.len());
         if index >= slot::MAX_BACKENDS {
             return Err(CapacityError::Members(service.name.clone()));
         }
         if index == service.members.len() {
             service.members.push(None);
         }
-        let written = service.members[index].as_ref().is_some_and(|member| member.entry == applicant.entry);
-        if !written && (index as u32) < service.capacity {
-            let id = service.entry.first_backend + index as u32;
-            self.ops.push(Op::WriteBackend { id, entry: applicant.entry });
+        let written = service.members[index].is_some_and(|member| member.entry == entry);
+        if !written && (index as u32) < service.entry.capacity {
+            self.ops.push(Op::WriteBackend { id: service.entry.first_backend + index as u32, entry });
         }
-        service.members[index] = Some(applicant);
+        service.members[index] = Some(Member { entry, retired: false });
         Ok(())
     }
 
@@ -79,7 +73,7 @@ impl<S: ReadSlots> Work<'_, S> {
     /// packets read meanwhile is right with either stretch.
     fn grow(&mut self, service: &mut AppliedService) -> Result<(), CapacityError> {
         let needed = service.members.len() as u32;
-        if needed <= service.capacity && service.capacity != 0 {
+        if needed <= service.entry.capacity && service.entry.capacity != 0 {
             return Ok(());
         }
         let (first, capacity) = self.take_backends(service, needed)?;
@@ -88,8 +82,8 @@ impl<S: ReadSlots> Work<'_, S> {
                 self.ops.push(Op::WriteBackend { id, entry: member.entry });
             }
         }
-        let (from, before) = (service.entry.first_backend, service.capacity);
-        (service.entry.first_backend, service.capacity) = (first, capacity);
+        let (from, before) = (service.entry.first_backend, service.entry.capacity);
+        (service.entry.first_backend, service.entry.capacity) = (first, capacity);
         if before != 0 {
             self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
             self.grace();

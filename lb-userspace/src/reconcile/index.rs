@@ -58,6 +58,25 @@ impl ServiceIndex {
         Some(cell)
     }
 
+    /// An index with these buckets.
+    pub fn of(key: HashKey, buckets: Vec<Bucket>) -> Self {
+        Self { key, buckets }
+    }
+
+    /// The cells that hold something.
+    pub fn cells(&self) -> Vec<Cell> {
+        let cells = (0..).zip(&self.buckets).flat_map(|(bucket, held)| {
+            (0..BUCKET_ENTRIES).map(move |entry| Cell { bucket, entry, word: held.entries[entry] })
+        });
+        cells.filter(|cell| cell.word != 0).collect()
+    }
+
+    /// Whether a packet with `key` would find this cell.
+    pub fn may_hold(&self, cell: &Cell, key: &ServiceKey) -> bool {
+        let candidates = self.candidates(key);
+        candidates.buckets.contains(&cell.bucket) && candidates.service_in(cell.word).is_some()
+    }
+
     fn candidates(&self, key: &ServiceKey) -> Candidates {
         Candidates::new(self.key.service(key), self.buckets.len() as u32)
     }
@@ -67,7 +86,8 @@ impl ServiceIndex {
         (0..BUCKET_ENTRIES).find(|&entry| entries[entry] == 0).map(|entry| (bucket, entry))
     }
 
-    fn write(&mut self, cell: Cell) {
+    /// Changes a cell.
+    pub fn write(&mut self, cell: Cell) {
         self.buckets[cell.bucket as usize].entries[cell.entry] = cell.word;
     }
 }

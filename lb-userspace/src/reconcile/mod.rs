@@ -4,9 +4,10 @@
 //! them. At no point between two operations does a packet see anything but a whole old or a whole new state of its
 //! slot. A plan that does not fit is refused before anything is written.
 //!
-//! A service is known by its key, a backend by name and address. Both keep their numbers for as long as anything
+//! A service is known by its key, a backend by its address. Both keep their numbers for as long as anything
 //! names them, so what a reload does not change, it does not touch.
 
+mod adopt;
 mod applied;
 mod backends;
 mod capacity;
@@ -28,7 +29,8 @@ use lb_common::{
 
 use crate::plan::Plan;
 
-pub use applied::{Applicant, Applied, AppliedService};
+pub use adopt::{AdoptError, Image};
+pub use applied::{Applied, AppliedService, Member};
 pub use capacity::CapacityError;
 pub use index::Cell;
 pub use settle::{LiveFlow, settle, settle_is_due};
@@ -169,8 +171,9 @@ impl<S: ReadSlots> Work<'_, S> {
 
     fn release(&mut self, service: &AppliedService) {
         self.release_id(service.id);
-        self.ops.push(Op::ClearBackends { first: service.entry.first_backend, count: service.capacity });
-        self.next.backends.rest(service.entry.first_backend, service.capacity);
+        self.ops
+            .push(Op::ClearBackends { first: service.entry.first_backend, count: service.entry.capacity });
+        self.next.backends.rest(service.entry.first_backend, service.entry.capacity);
         for table in [service.entry.table, service.entry.previous_table] {
             self.rest_table(table);
         }

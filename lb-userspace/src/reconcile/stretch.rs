@@ -35,6 +35,25 @@ impl Stretches {
         Some(start)
     }
 
+    /// Takes just this stretch. `None` where a part of it is not free.
+    pub fn reserve(&mut self, start: u32, length: u32) -> Option<()> {
+        let end = start.checked_add(self.rounded(length))?;
+        let (&from, &gap) = self.free.range(..=start).next_back()?;
+        if end > from + gap || !start.is_multiple_of(self.granule) {
+            return None;
+        }
+        self.free.remove(&from);
+        let parts = [(from, start - from), (end, from + gap - end)];
+        self.free.extend(parts.into_iter().filter(|&(_, length)| length > 0));
+        Some(())
+    }
+
+    /// Whether a unit is free.
+    #[must_use]
+    pub fn is_free(&self, at: u32) -> bool {
+        self.free.range(..=at).next_back().is_some_and(|(&start, &length)| at < start + length)
+    }
+
     /// Lays a stretch that was taken to rest.
     pub fn rest(&mut self, start: u32, length: u32) {
         self.resting.push((start, self.rounded(length)));
@@ -99,6 +118,20 @@ mod tests {
         assert_eq!(arena.take(16), None);
         arena.wake();
         assert_eq!(arena.take(16), Some(first));
+    }
+
+    #[test]
+    fn reserved_stretch_has_to_be_free() {
+        let mut arena = Stretches::new(64, 16);
+        assert_eq!(arena.reserve(16, 20), Some(()));
+        assert_eq!(
+            (arena.is_free(15), arena.is_free(16), arena.is_free(47), arena.is_free(48)),
+            (true, false, false, true)
+        );
+        for (start, length) in [(16, 16), (0, 17), (32, 1), (48, 17), (8, 8), (u32::MAX, 2)] {
+            assert_eq!(arena.reserve(start, length), None, "{length} from {start}");
+        }
+        assert_eq!((arena.take(16), arena.take(16), arena.take(1)), (Some(0), Some(48), None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Placing a service's table: merged into the one that is there, and published whole.
 
 use lb_common::{
+    backend::Backend as Entry,
     service::{TableRef, Track},
     slot::{self, Slot},
 };
@@ -91,12 +92,10 @@ impl<S: ReadSlots> Work<'_, S> {
 }
 
 /// The planned table in the service's own indexes.
-fn target<'a>(service: &'a AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + 'a {
-    let indexes: Vec<u16> = planned
-        .backends
-        .iter()
-        .map(|backend| service.index_of(&backend.name, backend.address).unwrap_or(slot::NONE))
-        .collect();
+fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {
+    let known = service.indexes();
+    let index = |entry: &Entry| known.get(&entry.address).copied().unwrap_or(slot::NONE);
+    let indexes: Vec<u16> = planned.backends.iter().map(|backend| index(&backend.entry)).collect();
     planned
         .table
         .slots()

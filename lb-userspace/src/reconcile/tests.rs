@@ -61,6 +61,15 @@ impl World {
         self.reconcile(config, |_| {}).unwrap();
     }
 
+    /// The daemon is replaced by another one that knows only what the maps hold.
+    fn restart(&mut self) {
+        let image = self.memory.image();
+        let (applied, leftovers) =
+            Applied::adopt(&LIMITS, SEED.index_key(), &image, &self.memory, self.now).unwrap();
+        self.memory.apply(&leftovers).unwrap();
+        (self.applied, self.tables) = (applied, Tables::default());
+    }
+
     fn settle(&mut self) {
         let forever = |_| Some(Duration::from_hours(1));
         let live = self.memory.sweep(self.now, &forever).unwrap();
@@ -317,6 +326,62 @@ fn same_name_with_another_address_is_another_backend() {
 }
 
 #[test]
+fn restarted_daemon_has_nothing_to_do() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    world.apply(&config(2..=6));
+    let moved = world.service().moved_slots;
+    world.restart();
+    assert_eq!(world.service().moved_slots, moved);
+    world.reconcile(&config(2..=6), |_| panic!("an operation")).unwrap();
+}
+
+#[test]
+fn restart_keeps_a_change_of_length_going() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let old = world.hosts(true);
+    world.apply(&longer(config(1..=4)));
+    world.restart();
+    world.apply(&longer(config(2..=4)));
+    assert_eq!(world.hosts(false), old);
+}
+
+#[test]
+fn daemon_killed_at_any_operation_leaves_nothing_that_the_next_cannot_mend() {
+    let steps = |world: &mut World, config: &Config, killed_after: usize| {
+        let plan = plan(config, &view(config), &mut world.tables, world.now);
+        let (ops, _) = reconcile(&world.applied, &plan, &world.memory, world.now).unwrap();
+        world.memory.apply(&ops[..killed_after.min(ops.len())]).unwrap();
+        ops.len()
+    };
+    let next = longer(config(2..=20));
+    for killed_after in 0.. {
+        let mut world = World::new();
+        world.apply(&config(1..=4));
+        let old = world.hosts(true);
+        let operations = steps(&mut world, &next, killed_after);
+        world.restart();
+        world.apply(&next);
+        assert_eq!(world.hosts(false), old, "killed after {killed_after} operations");
+        if killed_after == operations {
+            break;
+        }
+    }
+}
+
+#[test]
+fn maps_that_contradict_themselves_are_not_adopted() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let mut image = world.memory.image();
+    let service = image.services.iter_mut().find(|service| service.table.length > 0).unwrap();
+    service.table.base = LIMITS.slots;
+    let adopted = Applied::adopt(&LIMITS, SEED.index_key(), &image, &world.memory, world.now);
+    assert_eq!(adopted.unwrap_err(), AdoptError::Misplaced(world.service().id));
+}
+
+#[test]
 fn removed_service_and_its_vip_are_forgotten() {
     let mut world = World::new();
     world.apply(&config(1..=3));
@@ -342,7 +407,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_change_moves_a_flow_at_any_moment(changes in changes()) {
+    fn no_change_moves_a_flow_at_any_moment(changes in changes(), restart: bool) {
         let mut world = World::new();
         let mut open: HashMap<u16, IpAddr> = HashMap::new();
         let mut next_port = 0;
@@ -359,6 +424,9 @@ proptest! {
                 }
             }
             next_port += 20;
+            if restart {
+                world.restart();
+            }
             world.now += Duration::from_secs(1);
         }
     }

@@ -227,6 +227,6 @@ fn forwarded_packets_are_counted_for_service_and_backend() {
     let udp = balancer.service_id("203.0.113.10".parse().unwrap(), 80, UDP);
     assert_eq!(balancer.dataplane.service_traffic(udp).packets, 0);
     let (_, service) = balancer.applied.services().find(|(_, service)| service.id == id).unwrap();
-    let backend = service.backend_id("b11", V4_BACKEND.parse().unwrap()).unwrap();
+    let backend = service.backend_id(V4_BACKEND.parse().unwrap()).unwrap();
     assert_eq!(balancer.dataplane.backend_traffic(backend), traffic);
 }
