@@ -1,0 +1,52 @@
+//! `sluice check`.
+
+use crate::site::{Answer, Site, assert_says, changed};
+
+#[test]
+fn good_file_is_summed_up_and_ok() {
+    let site = Site::new();
+    let answer = check(&site, &site.config);
+    assert!(answer.status.success(), "{answer:?}");
+    assert_says(&answer.stdout, &["web", "203.0.113.10", "services: 1, backends: 3, slots: 4099"]);
+    assert_eq!(answer.stdout.lines().last(), Some("ok"));
+    assert_eq!(answer.stderr, "");
+}
+
+#[test]
+fn mistake_is_told_with_file_line_column_key_value_and_remedy() {
+    let site = Site::new();
+    let answer = check(&site, &changed(&site.config, "slots = 4099", "slots = 4100"));
+    assert_eq!((answer.status.code(), answer.stdout.as_str()), (Some(1), ""), "{answer:?}");
+    let line = 1 + site.config.lines().position(|line| line == "slots = 4099").unwrap();
+    let place = format!("tried.toml:{line}:9");
+    assert_says(&answer.stderr, &["error: service[0].slots: 4100 is not a prime", &place, "4111"]);
+}
+
+#[test]
+fn misspelt_key_is_told_with_the_right_one() {
+    let site = Site::new();
+    let answer = check(&site, &changed(&site.config, "protocol =", "protcol ="));
+    assert_eq!(answer.status.code(), Some(1));
+    assert_says(&answer.stderr, &["unknown key `protcol`", "did you mean `protocol`?"]);
+}
+
+#[test]
+fn two_mistakes_are_both_told() {
+    let site = Site::new();
+    let text = changed(&site.config, "203.0.113.10", "203.0.113.256");
+    let answer = check(&site, &changed(&text, "192.0.2.12", "127.0.0.1"));
+    assert_eq!(answer.status.code(), Some(1));
+    assert_says(&answer.stderr, &["service[0].address", "203.0.113.256"]);
+    assert_says(&answer.stderr, &["service[0].backend[1].address", "127.0.0.1"]);
+}
+
+#[test]
+fn file_that_is_not_there_is_named() {
+    let answer = Site::new().sluice(&["check", "/nonexistent/sluice.toml"]);
+    assert_eq!(answer.status.code(), Some(1));
+    assert_says(&answer.stderr, &["/nonexistent/sluice.toml", "cannot be read: No such file or directory"]);
+}
+
+fn check(site: &Site, text: &str) -> Answer {
+    site.sluice(&["check", site.write("tried.toml", text).to_str().unwrap()])
+}

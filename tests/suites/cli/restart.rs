@@ -1,0 +1,66 @@
+//! Daemons that follow one another on one interface.
+
+use lb_tests::balancer::Daemon;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::site::{DEADLINE, Site, assert_says};
+
+#[test]
+fn failed_start_leaves_what_a_former_daemon_kept_attached() {
+    let mut site = Site::new();
+    site.start(&["--keep-attached"]).terminate().unwrap();
+    let before = (site.program("eth0"), site.link());
+    assert_ne!(before.0, Value::Null);
+
+    site.change("[\"eth0\"]", "[\"eth0\", \"eth9\"]");
+    assert_says(&site.refusal(), &["eth9"]);
+    assert_eq!((site.program("eth0"), site.link()), before);
+    assert!(site.pins.path().join("services").exists());
+}
+
+/// The interface has been given the later program by then, which forwards as well.
+#[test]
+fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
+    let mut site = Site::new();
+    site.start(&["--keep-attached"]).terminate().unwrap();
+    let link = site.link();
+
+    site.change("mode = \"auto\"", "mode = \"native\"");
+    site.change("[\"eth0\"]", "[\"eth0\", \"lo\"]");
+    assert_says(&site.refusal(), &["cannot attach to lo"]);
+    assert_eq!(site.link(), link);
+    assert_eq!(site.program("eth0")["prog"]["name"], "sluice");
+}
+
+#[test]
+fn daemon_after_a_killed_one_takes_over_through_its_link() {
+    let site = Site::new();
+    let mut former = site.start(&[]);
+    let (digest, link, program) = (site.digest(), site.link(), site.program("eth0"));
+    kill(&mut former);
+    assert_eq!((site.link(), site.program("eth0")), (link, program.clone()), "the data plane outlives it");
+
+    let mut later = site.start(&[]);
+    assert_eq!((site.digest(), site.link()), (digest, link));
+    let taken_over = site.program("eth0");
+    assert_eq!(taken_over["prog"]["name"], "sluice");
+    assert_ne!(taken_over["prog"]["id"], program["prog"]["id"]);
+    later.terminate().unwrap();
+    site.assert_nothing_left();
+}
+
+#[test]
+fn daemon_after_a_killed_one_leaves_the_interfaces_that_its_file_lacks() {
+    let mut site = Site::new();
+    kill(&mut site.start(&[]));
+    site.change("[\"eth0\"]", "[\"peer0\"]");
+    let _later = site.start(&[]);
+    assert_eq!(site.program("eth0"), Value::Null);
+    assert_eq!(site.program("peer0")["prog"]["name"], "sluice");
+}
+
+fn kill(daemon: &mut Daemon<'_>) {
+    daemon.process.signal(Signal::KILL).unwrap();
+    daemon.process.wait(DEADLINE).unwrap();
+}
