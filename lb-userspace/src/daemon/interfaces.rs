@@ -51,9 +51,7 @@ impl Attachments {
             let kept = matches!(place, Place::Ours(..));
             let mode = attach::attach(program, &attachment.interface, place, self.wanted, &attachment.pin)?;
             attachment.mode = Some(mode);
-            if !kept {
-                report(&attachment.interface.name, mode, self.wanted);
-            }
+            tell(&attachment.interface.name, mode, self.wanted, kept);
         }
         let pin = pin_path.join(pins::PROGRAM);
         unpin(&pin)?;
@@ -82,14 +80,21 @@ impl Attachments {
     }
 }
 
-fn report(interface: &str, mode: Mode, wanted: XdpMode) {
-    if mode == Mode::Generic && wanted == XdpMode::Auto {
-        warn!(
+/// Tells of a new attachment, and of a mode that is not what one would wish for.
+fn tell(interface: &str, mode: Mode, wanted: XdpMode, kept: bool) {
+    match (mode, wanted) {
+        (Mode::Generic, XdpMode::Auto) => warn!(
             interface,
             "attached in generic mode, since the driver has no native XDP: every packet is first copied into a socket \
              buffer, which costs several times as much per packet"
-        );
-    } else {
-        info!(interface, mode = mode.name(), "attached");
+        ),
+        (Mode::Generic, XdpMode::Native) | (Mode::Native, XdpMode::Generic) => warn!(
+            interface,
+            "stays in {} mode, in which an earlier daemon attached it; to change that, stop sluice without \
+             --keep-attached and start it again",
+            mode.name()
+        ),
+        _ if kept => {}
+        _ => info!(interface, mode = mode.name(), "attached"),
     }
 }

@@ -19,19 +19,17 @@ use crate::{
 pub(super) fn open(config: &Config, features: u32, pins: &Pins) -> Result<(EbpfDataPlane, Applied)> {
     let knobs = truth::knobs(config, features);
     match check_reuse(knobs, pins.path()) {
-        Ok(()) => match adopt(config, features, pins)? {
-            Some(adopted) => return Ok(adopted),
-            None => pins.remove_maps()?,
-        },
-        Err(reason) => {
-            if pins.has_maps() {
-                info!("starting with new maps beside the pinned ones: {reason}");
+        Ok(()) => {
+            if let Some(adopted) = adopt(config, features, pins)? {
+                return Ok(adopted);
             }
-            pins.remove_maps()?;
         }
+        Err(reason) if pins.has_maps() => info!("starting with new maps beside the pinned ones: {reason}"),
+        Err(_) => {}
     }
-    let mut dataplane = EbpfDataPlane::load(knobs, Some(pins.path()))?;
+    let mut dataplane = EbpfDataPlane::load(knobs, Some(&pins.stage()?))?;
     dataplane.sign(&config.fleet.seed)?;
+    pins.commit()?;
     Ok((dataplane, Applied::new(&config.limits, config.fleet.seed.index_key())))
 }
 

@@ -34,6 +34,9 @@ pub const MAPS: [&str; 9] = [
 /// Name of the pinned program.
 pub const PROGRAM: &str = "program";
 
+/// Directory of pins that are not yet in their place.
+const STAGED: &str = "next";
+
 /// Prefix of the names of pinned links; the interface's name follows.
 const LINK: &str = "link-";
 
@@ -127,6 +130,43 @@ impl Pins {
         MAPS.iter().any(|map| self.path.join(map).exists())
     }
 
+    /// Makes an empty directory for the pins of maps that are to take the place of the pinned ones.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`].
+    pub fn stage(&self) -> Result<PathBuf, PinError> {
+        let staged = self.path.join(STAGED);
+        self.unstage()?;
+        fs::create_dir(&staged).map_err(file_error("create", &staged))?;
+        Ok(staged)
+    }
+
+    /// Puts the staged pins in the place of the others.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`].
+    pub fn commit(&self) -> Result<(), PinError> {
+        let staged = self.path.join(STAGED);
+        for map in MAPS {
+            fs::rename(staged.join(map), self.path.join(map))
+                .map_err(file_error("move", &staged.join(map)))?;
+        }
+        self.unstage()
+    }
+
+    fn unstage(&self) -> Result<(), PinError> {
+        let staged = self.path.join(STAGED);
+        MAPS.iter().try_for_each(|map| unpin(&staged.join(map)))?;
+        match fs::remove_dir(&staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(file_error("remove", &staged)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the pins of maps and program. What is attached keeps using them.
     ///
     /// # Errors
@@ -145,6 +185,7 @@ impl Pins {
         for interface in self.linked_interfaces()? {
             unpin(&self.link(&interface))?;
         }
+        self.unstage()?;
         self.remove_maps()?;
         fs::remove_dir(&self.path).map_err(file_error("remove", &self.path))
     }

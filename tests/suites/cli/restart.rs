@@ -60,6 +60,30 @@ fn daemon_after_a_killed_one_leaves_the_interfaces_that_its_file_lacks() {
     assert_eq!(site.program("peer0")["prog"]["name"], "sluice");
 }
 
+#[test]
+fn daemon_goes_on_with_the_maps_that_fit() {
+    let site = Site::new();
+    kill(&mut site.start(&[]));
+    let later = site.start(&[]);
+    assert_says(&later.process.log(), &["going on with the pinned maps", "services=1"]);
+    assert!(!later.process.log().contains("table published"), "there is nothing to change");
+}
+
+#[test]
+fn daemon_with_other_limits_makes_maps_of_its_own_beside_the_pinned_ones() {
+    let mut site = Site::new();
+    let mut former = site.start(&[]);
+    let (digest, link) = (site.digest(), site.link());
+    kill(&mut former);
+    drop(former);
+    site.change("connections = 1024", "connections = 2048");
+    let mut later = site.start(&[]);
+    assert_says(&later.process.log(), &["`connections` has 1024 entries", "2048"]);
+    assert_eq!((site.digest(), site.link()), (digest, link));
+    later.terminate().unwrap();
+    site.assert_nothing_left();
+}
+
 fn kill(daemon: &mut Daemon<'_>) {
     daemon.process.signal(Signal::KILL).unwrap();
     daemon.process.wait(DEADLINE).unwrap();
