@@ -1,6 +1,9 @@
 //! `sluice status`: what a running daemon balances.
 
-use std::path::PathBuf;
+use std::{
+    io::{ErrorKind, Write as _, stdout},
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -32,26 +35,34 @@ enum Output {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let status: Status = super::runtime()?.block_on(client::get(&args.socket, "/v1/status"))?;
-    match args.output {
-        Output::Json => {
-            println!("{}", serde_json::to_string_pretty(&status).context("cannot print the answer")?);
-        }
-        Output::Table => print(&status),
-    }
-    Ok(())
+    let text = match args.output {
+        Output::Json => serde_json::to_string_pretty(&status).context("cannot print the answer")?,
+        Output::Table => render(&status),
+    };
+    print(&text)
 }
 
-fn print(status: &Status) {
+/// Prints to whoever reads; one that has read enough (`head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match writeln!(stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot print the answer"),
+        _ => Ok(()),
+    }
+}
+
+fn render(status: &Status) -> String {
     let interfaces: Vec<_> = status.interfaces.iter().map(|i| format!("{} ({})", i.name, i.mode)).collect();
     let Status { version, config, arena, .. } = status;
-    println!("sluice {version}, {config}, on {}", interfaces.join(", "));
-    println!("arena: {} of {} slots in use", arena.used, arena.slots);
-    for service in &status.services {
-        println!("\n{}", headline(service));
-        println!("{}", backends(&service.backends));
-    }
-    println!("\npackets by reason");
-    println!("{}", reasons(status));
+    let mut parts = vec![format!(
+        "sluice {version}, {config}, on {}\narena: {} of {} slots in use",
+        interfaces.join(", "),
+        arena.used,
+        arena.slots
+    )];
+    let service = |service: &Service| format!("{}\n{}", headline(service), backends(&service.backends));
+    parts.extend(status.services.iter().map(service));
+    parts.push(format!("packets by reason\n{}", reasons(status)));
+    parts.join("\n\n")
 }
 
 fn headline(service: &Service) -> String {

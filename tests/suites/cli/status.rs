@@ -1,5 +1,8 @@
 //! `sluice status`.
 
+use std::process::Command;
+
+use lb_tests::balancer::binary;
 use serde_json::{Value, json};
 
 use crate::site::{Site, assert_says};
@@ -75,4 +78,17 @@ fn keys(object: &Value) -> Vec<&str> {
     let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
+}
+
+#[test]
+fn reader_that_has_read_enough_is_no_error() {
+    let site = Site::new();
+    let _daemon = site.start(&[]);
+    let line = format!(
+        "set -o pipefail; {} status --socket {} | true",
+        binary().unwrap().display(),
+        site.socket().display()
+    );
+    let answer = site.command(Command::new("bash").args(["-c", &line]));
+    assert_eq!((answer.status.success(), answer.stderr.as_str()), (true, ""));
 }
