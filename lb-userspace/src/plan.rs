@@ -1,6 +1,11 @@
 //! What the data plane ought to hold: a pure function of configuration, health, next hops and the time.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use lb_common::{
     address::Address,
@@ -27,6 +32,8 @@ pub struct View {
 /// A probe's verdict on a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// What was probed. About another target it says nothing.
+    pub target: SocketAddr,
     /// Up or down.
     pub health: Health,
     /// Since when, on the monotonic clock.
@@ -88,7 +95,8 @@ struct Memo {
 /// Computes the plan. `now` is on the monotonic clock; `tables` only saves work.
 #[must_use]
 pub fn plan(config: &Config, view: &View, tables: &mut Tables, now: Duration) -> Plan {
-    tables.memo.retain(|name, _| config.services.iter().any(|service| service.name == *name));
+    let names: HashSet<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+    tables.memo.retain(|name, _| names.contains(name.as_str()));
     let services = config.services.iter().map(|service| plan_service(config, service, view, tables, now));
     Plan { services: services.collect(), next_change: next_change(config, view, now) }
 }
@@ -141,8 +149,11 @@ fn down_deadline(service: &Service, backend: &Backend, view: &View) -> Option<Du
 }
 
 fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
-    service.probe?;
-    view.health.get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() }).copied()
+    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    view.health
+        .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
+        .copied()
+        .filter(|verdict| verdict.target == target)
 }
 
 fn next_change(config: &Config, view: &View, now: Duration) -> Option<Duration> {

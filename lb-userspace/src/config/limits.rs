@@ -1,5 +1,6 @@
 //! `[limits]`: the sizes of the maps, and whether the services fit.
 
+use lb_common::slot::LINE;
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
@@ -60,14 +61,17 @@ impl LocatedLimits {
         );
         let backends = readings.iter().map(|reading| reading.backends.written).sum();
         check_limit(file, &self.backends, backends, &format!("there are {backends} backends in all"));
-        let lengths = || readings.iter().map(|reading| reading.slots.value as usize);
-        let (sum, longest) = (lengths().sum::<usize>(), lengths().max().unwrap_or(0));
+        let lengths = || readings.iter().map(|reading| (reading.slots.value as usize).next_multiple_of(LINE));
+        let (sum, longest, shortest) =
+            (lengths().sum::<usize>(), lengths().max().unwrap_or(0), lengths().min().unwrap_or(0));
+        // Tables of one length fit into each other's gaps; those of several leave gaps that none of them fits.
+        let spare = if shortest == longest { longest } else { sum };
         check_limit(
             file,
             &self.slots,
-            sum + longest,
+            sum + spare,
             &format!(
-                "the tables take {sum} slots, and the longest, {longest}, is there twice while it is replaced"
+                "the tables take {sum} slots in lines of {LINE}, and {spare} more have to be free while they are replaced"
             ),
         );
     }

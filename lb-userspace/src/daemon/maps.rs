@@ -39,7 +39,7 @@ fn adopt(config: &Config, features: u32, pins: &Pins) -> Result<Option<(EbpfData
     let (image, key) = (dataplane.image(), config.fleet.seed.index_key());
     match Applied::adopt(&config.limits, key, &image, &dataplane, now()) {
         Ok((applied, leftovers)) => {
-            dataplane.apply(&leftovers)?;
+            dataplane.apply(&leftovers);
             info!(services = applied.services().count(), "going on with the pinned maps");
             Ok(Some((dataplane, applied)))
         }

@@ -23,7 +23,8 @@ use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
-    task, time,
+    task,
+    time::{self, MissedTickBehavior},
 };
 use tracing::{error, info, warn};
 
@@ -71,17 +72,26 @@ pub enum Event {
     Status(oneshot::Sender<admin::status::Status>),
 }
 
+/// The configuration that a daemon starts with.
+struct Start {
+    config: Config,
+    /// The file's text, which later ones are compared with.
+    text: Option<Vec<u8>>,
+}
+
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
 /// What keeps it from starting, with the remedy. A running daemon logs its errors and goes on.
 pub async fn run(options: Options) -> Result<()> {
-    let config = load(&options.config)?;
+    // Read before it is parsed, so that a change in between is seen as one.
+    let text = std::fs::read(&options.config).ok();
+    let start = Start { config: load(&options.config)?, text };
     preflight::check()?;
-    let pins = Pins::open(&config.balancer.pin_path)?;
+    let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    let result = listen_and_balance(config, &options, &pins).await;
+    let result = listen_and_balance(start, &options, &pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { options.keep_attached } else { inherited };
     if keep {
@@ -95,16 +105,17 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 /// Holds the admin socket for as long as it balances.
-async fn listen_and_balance(config: Config, options: &Options, pins: &Pins) -> Result<()> {
-    let socket = config.balancer.socket.clone();
+async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Result<()> {
+    let socket = start.config.balancer.socket.clone();
     let listener = admin::listen(&socket)?;
-    let result = balance(config, options, pins, listener).await;
+    let result = balance(start, options, pins, listener).await;
     let _ = std::fs::remove_file(socket);
     result
 }
 
 /// Starts everything and serves until a signal says to stop.
-async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixListener) -> Result<()> {
+async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixListener) -> Result<()> {
+    let Start { config, text } = start;
     let stop = Stop::watch()?;
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
@@ -112,20 +123,15 @@ async fn balance(config: Config, options: &Options, pins: &Pins, listener: UnixL
     let (dataplane, applied) = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
-    let inputs = Inputs::start(&config, &events)?;
-    let _watching = reload::watch(&options.config, events.clone())?;
-    task::spawn(admin::serve(listener, events));
-
     let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
+    let inputs = Inputs::start(&truth, &events)?;
     let mut owner = Owner { truth, inbox, inputs, netlink, pins };
-    owner.first_look().await;
-    owner.truth.converge().context("cannot fill the maps")?;
-    attachments.attach(owner.truth.dataplane_mut(), pins.path())?;
-    attachments.detach_others(pins)?;
-    owner.truth.set_interfaces(attachments.report());
-    info!(services = owner.truth.config().services.len(), "forwarding");
-
-    let result = owner.serve(&mut attachments, stop).await;
+    let watching = reload::watch(&options.config, text, events.clone());
+    task::spawn(admin::serve(listener, events));
+    let result = match watching {
+        Ok(_watching) => owner.serve(&mut attachments, stop).await,
+        Err(error) => Err(error),
+    };
     owner.inputs.stop().await;
     result
 }
@@ -160,8 +166,8 @@ struct Inputs {
 
 impl Inputs {
     /// Starts the tasks that resolve next hops and probe backends.
-    fn start(config: &Config, events: &mpsc::Sender<Event>) -> Result<Self> {
-        let (addresses, wanted) = watch::channel(addresses(config));
+    fn start(truth: &Truth, events: &mpsc::Sender<Event>) -> Result<Self> {
+        let (addresses, wanted) = watch::channel(addresses(truth.config()));
         let (next_hops, found) = mpsc::channel(QUEUE);
         let neighbours = Neighbours::open()?;
         let neighbours = task::spawn(async move {
@@ -170,7 +176,7 @@ impl Inputs {
                 error!("next hops are no longer kept up to date: {causes}; restart sluice");
             }
         });
-        let (targets, probed) = watch::channel(targets(config));
+        let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
         let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
         task::spawn(scheduler.run(probed));
@@ -181,9 +187,9 @@ impl Inputs {
         Ok(Self { addresses, targets, neighbours })
     }
 
-    fn update(&self, config: &Config) {
-        self.addresses.send_replace(addresses(config));
-        self.targets.send_replace(targets(config));
+    fn update(&self, truth: &Truth) {
+        self.addresses.send_replace(addresses(truth.config()));
+        self.targets.send_replace(targets(truth));
     }
 
     /// Ends the task that has neighbours under management, and waits until it has released them.
@@ -208,13 +214,15 @@ fn addresses(config: &Config) -> BTreeSet<IpAddr> {
 }
 
 /// What is to be probed.
-fn targets(config: &Config) -> Targets {
+fn targets(truth: &Truth) -> Targets {
     let mut targets = Targets::new();
-    for service in &config.services {
+    for service in &truth.config().services {
         let Some(probe) = service.probe else { continue };
         for backend in &service.backends {
             let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
-            targets.insert(key, Target { address: (backend.address, probe.port).into(), probe });
+            let address = (backend.address, probe.port).into();
+            let known = truth.known_health(&key, address);
+            targets.insert(key, Target { address, probe, known });
         }
     }
     targets
@@ -260,22 +268,19 @@ struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Collects what is known about the world before anything is published.
-    async fn first_look(&mut self) {
-        let look = async {
-            while !self.truth.knows_everything() {
-                let Some(event) = self.inbox.recv().await else { return };
-                self.truth.note(event);
-            }
-        };
-        if time::timeout(FIRST_LOOK, look).await.is_err() {
-            info!("not every backend is known yet; starting with what is");
-        }
-    }
-
-    /// Handles events until a signal says to stop.
+    /// Publishes the first tables, attaches, and handles events until a signal says to stop.
     async fn serve(&mut self, attachments: &mut Attachments, mut stop: Stop) -> Result<()> {
+        let early = self.first_look().await;
+        self.truth.converge().context("cannot fill the maps")?;
+        attachments.attach(self.truth.dataplane_mut(), self.pins.path())?;
+        attachments.detach_others(self.pins)?;
+        self.truth.set_interfaces(attachments.report());
+        info!(services = self.truth.config().services.len(), "forwarding");
+        if let Some(reload) = early {
+            self.handle(Event::Reload(reload), attachments).await;
+        }
         let mut settle = time::interval(SETTLE_EVERY);
+        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
@@ -289,11 +294,30 @@ impl Owner<'_> {
         }
     }
 
+    /// Collects what is known about the world before anything is published. A reload that comes meanwhile has to wait.
+    async fn first_look(&mut self) -> Option<Reload> {
+        let mut early = None;
+        let look = async {
+            while !self.truth.knows_everything() {
+                match self.inbox.recv().await {
+                    Some(Event::Reload(reload)) => early = Some(reload),
+                    Some(event) => self.truth.note(event),
+                    None => return,
+                }
+            }
+        };
+        if time::timeout(FIRST_LOOK, look).await.is_err() {
+            info!("not every backend is known yet; starting with what is");
+        }
+        early
+    }
+
     /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
     async fn handle(&mut self, event: Event, attachments: &mut Attachments) {
         let mut next = Some(event);
         let mut changed = false;
-        while let Some(event) = next {
+        for _ in 0..QUEUE {
+            let Some(event) = next.take() else { break };
             changed |= !matches!(event, Event::Status(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
@@ -311,7 +335,7 @@ impl Owner<'_> {
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
         match self.try_reload(attachments).await {
             Ok(()) => {
-                self.inputs.update(self.truth.config());
+                self.inputs.update(&self.truth);
                 info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
             }
             Err(error) => {

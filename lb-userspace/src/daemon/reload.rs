@@ -3,7 +3,13 @@
 //! The file's directory is watched, not the file: editors and configuration management replace it by a rename, and
 //! a mounted secret or config map changes through a symbolic link beside it.
 
-use std::{fmt, path::Path, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    future::ready,
+    mem,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -37,12 +43,16 @@ impl fmt::Display for Reload {
     }
 }
 
-/// Starts to watch. Stops when what is returned is dropped.
+/// Starts to watch for texts other than `text`. Stops when what is returned is dropped.
 ///
 /// # Errors
 ///
 /// Where the kernel gives no watch or no signal handler.
-pub(super) fn watch(file: &Path, events: mpsc::Sender<Event>) -> Result<(AbortOnDrop, RecommendedWatcher)> {
+pub(super) fn watch(
+    file: &Path,
+    text: Option<Vec<u8>>,
+    events: mpsc::Sender<Event>,
+) -> Result<(AbortOnDrop, RecommendedWatcher)> {
     let (touch, touches) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file is itself an access; only what may have changed it counts.
@@ -56,7 +66,7 @@ pub(super) fn watch(file: &Path, events: mpsc::Sender<Event>) -> Result<(AbortOn
         .watch(directory, RecursiveMode::NonRecursive)
         .with_context(|| format!("cannot watch {}", directory.display()))?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let task = task::spawn(tell(file.to_owned(), hangups, touches, events));
+    let task = task::spawn(tell(file.to_owned(), text, hangups, touches, events));
     Ok((AbortOnDrop(task), watcher))
 }
 
@@ -72,13 +82,16 @@ impl Drop for AbortOnDrop {
 
 async fn tell(
     file: PathBuf,
+    mut text: Option<Vec<u8>>,
     mut hangups: Signal,
     mut touches: mpsc::UnboundedReceiver<()>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut text = fs::read(&file).await.ok();
+    // The file may have changed before it was watched.
+    let mut first = true;
     loop {
         let reload = tokio::select! {
+            () = ready(()), if mem::take(&mut first) => Reload::FileChanged,
             Some(()) = hangups.recv() => Reload::Signal,
             Some(()) = touches.recv() => Reload::FileChanged,
             else => return,

@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Result, bail};
 use lb_common::{
-    backend::Health as EntryHealth,
+    address::Address,
+    backend::{Backend as Entry, Forwarding, Health as EntryHealth},
     counter::Reason,
     knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
     service::Track,
@@ -27,7 +29,7 @@ use crate::{
         ebpf::{EbpfDataPlane, Knobs},
     },
     health::{Health, HealthEvent, TargetKey},
-    neighbours::Resolution,
+    neighbours::{NextHop, Resolution},
     plan::{Plan, Tables, Verdict, View, plan},
     reconcile::{self, Applied, reconcile},
 };
@@ -38,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The owner's state.
 #[derive(Debug)]
 pub(super) struct Truth {
-    config: Config,
+    config: Arc<Config>,
     path: PathBuf,
     view: View,
     tables: Tables,
@@ -91,9 +93,9 @@ impl Truth {
         applied: Applied,
         features: u32,
     ) -> Self {
-        let view = View { health: remembered_health(&config, &applied), ..View::default() };
+        let view = remembered(&config, &applied);
         Self {
-            config,
+            config: Arc::new(config),
             path,
             view,
             tables: Tables::default(),
@@ -109,6 +111,12 @@ impl Truth {
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its probes have said of a backend, if that was the same target.
+    pub(super) fn known_health(&self, key: &TargetKey, target: SocketAddr) -> Option<Health> {
+        let verdict = self.view.health.get(key).filter(|verdict| verdict.target == target)?;
+        Some(verdict.health)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -173,14 +181,14 @@ impl Truth {
     }
 
     fn note_health(&mut self, event: HealthEvent) {
-        let HealthEvent { service, backend, health, reason } = event;
+        let HealthEvent { service, backend, address, health, reason } = event;
         match health {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
         }
         let target = TargetKey { service, backend };
         self.causes.insert(target.clone(), reason);
-        self.view.health.insert(target, Verdict { health, since: now() });
+        self.view.health.insert(target, Verdict { target: address, health, since: now() });
     }
 
     /// Loads and swaps in another program, where `features` need one.
@@ -196,30 +204,15 @@ impl Truth {
 
     /// Makes another configuration the one that runs: all of it, or nothing.
     pub(super) fn adopt(&mut self, config: Config) -> Result<()> {
-        let view = self.view_of(&config);
-        self.apply(&config, &view)?;
+        let config = Arc::new(config);
+        self.follow(&config)?;
         self.config = config;
-        self.view = view;
-        let config = &self.config;
-        self.causes.retain(|target, _| find(config, target).is_some());
         Ok(())
-    }
-
-    /// What is known that still holds under another configuration.
-    fn view_of(&self, config: &Config) -> View {
-        let mut view = self.view.clone();
-        view.health.retain(|target, _| {
-            find(config, target).is_some() && find(config, target) == find(&self.config, target)
-        });
-        let addresses = super::addresses(config);
-        view.next_hops.retain(|address, _| addresses.contains(address));
-        view
     }
 
     /// Makes the data plane hold what configuration and world ask for.
     pub(super) fn converge(&mut self) -> Result<()> {
-        let (config, view) = (self.config.clone(), self.view.clone());
-        self.apply(&config, &view)
+        self.follow(&Arc::clone(&self.config))
     }
 
     /// As [`Self::converge`], for when there is nobody to tell.
@@ -230,11 +223,11 @@ impl Truth {
         }
     }
 
-    fn apply(&mut self, config: &Config, view: &View) -> Result<()> {
+    fn follow(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
-            let plan = plan(config, view, &mut self.tables, now());
+            let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
-            self.dataplane.apply(&ops)?;
+            self.dataplane.apply(&ops);
             log_changes(&self.applied, &next);
             self.applied = next;
             self.plan = plan;
@@ -257,7 +250,7 @@ impl Truth {
             self.applied.services().map(|(_, service)| (service.id, service.idle_timeout)).collect();
         let live = self.dataplane.sweep(now(), &|service| timeouts.get(&service).copied())?;
         let ops = reconcile::settle(&mut self.applied, &live, &self.dataplane, now());
-        self.dataplane.apply(&ops)?;
+        self.dataplane.apply(&ops);
         Ok(())
     }
 
@@ -331,34 +324,45 @@ impl Truth {
     }
 }
 
-/// What an earlier daemon knew of the backends' health.
-fn remembered_health(config: &Config, applied: &Applied) -> HashMap<TargetKey, Verdict> {
-    let mut known = HashMap::new();
-    for service in config.services.iter().filter(|service| service.probe.is_some()) {
+/// What an earlier daemon knew of the world: it holds until somebody says otherwise.
+fn remembered(config: &Config, applied: &Applied) -> View {
+    let mut view = View::default();
+    for service in &config.services {
         let Some(applied) = applied.service(&service.key()) else { continue };
+        let entries = applied.entries();
         for backend in &service.backends {
-            let entry = applied.member(backend.address).map(|member| member.entry);
-            let health = match entry.map(|entry| entry.health) {
-                Some(health) if health == EntryHealth::Up as u8 => Health::Up,
-                Some(health) if health == EntryHealth::Down as u8 => Health::Down,
+            let Some(entry) = entries.get(&Address::from(backend.address)) else { continue };
+            view.next_hops.extend(remembered_next_hop(entry).map(|next_hop| (backend.address, next_hop)));
+            let health = match entry.health {
+                health if health == EntryHealth::Up as u8 => Health::Up,
+                health if health == EntryHealth::Down as u8 => Health::Down,
                 _ => continue,
             };
-            let since = Duration::from_secs(entry.map_or(0, |entry| u64::from(entry.health_since_s)));
-            known.insert(key(service, &backend.name), Verdict { health, since });
+            let Some(probe) = service.probe else { continue };
+            let target = (backend.address, probe.port).into();
+            let since = Duration::from_secs(u64::from(entry.health_since_s));
+            view.health.insert(key(service, &backend.name), Verdict { target, health, since });
         }
     }
-    known
+    view
+}
+
+/// The way that packets take, as far as an entry tells it. The kernel is asked for the rest soon.
+fn remembered_next_hop(entry: &Entry) -> Option<NextHop> {
+    (entry.forwarding != Forwarding::Unresolved as u8).then(|| NextHop {
+        ifindex: entry.ifindex,
+        interface: format!("interface {}", entry.ifindex),
+        mac: entry.next_hop_mac,
+        source_mac: entry.source_mac,
+        source: entry.source.into(),
+        mtu: entry.mtu,
+        vlan: entry.vlan,
+        gateway: None,
+    })
 }
 
 fn key(service: &Service, backend: &str) -> TargetKey {
     TargetKey { service: service.name.clone(), backend: backend.to_owned() }
-}
-
-/// What a probe's verdict is about: the verdict ends with it. Another rhythm of the same probe is no end.
-fn find(config: &Config, target: &TargetKey) -> Option<(IpAddr, u16)> {
-    let service = config.services.iter().find(|service| service.name == target.service)?;
-    let backend = service.backends.iter().find(|backend| backend.name == target.backend)?;
-    Some((backend.address, service.probe?.port))
 }
 
 /// One line for each table that was published.

@@ -148,7 +148,9 @@ pub fn is_attached(interface: &Interface, pin: &Path) -> bool {
 /// The pin, and so the attachment, outlives the link's handle.
 fn swap(program: &mut Xdp, link: PinnedLink) -> Result<(), ProgramError> {
     let link = XdpLink::try_from(FdLink::from(link)).map_err(|_| ProgramError::UnexpectedProgramType)?;
-    program.attach_to_link(link).map(drop)
+    let id = program.attach_to_link(link)?;
+    // An open handle would keep the program attached after the pin is gone.
+    program.take_link(id).map(drop)
 }
 
 fn pin_link(link: XdpLink, interface: &Interface, pin: &Path) -> Result<(), AttachError> {

@@ -1,10 +1,18 @@
 //! The kernel's data plane: the loaded object, its maps, and the operations on them.
 
-use std::{fmt, io, os::fd::AsFd as _, path::Path, thread, time::Duration};
+use std::{
+    collections::{HashMap as StdHashMap, HashSet},
+    fmt, io,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{ProgramError, Xdp},
 };
 use bytemuck::Zeroable as _;
@@ -19,9 +27,11 @@ use lb_common::{
     slot::{LINE, Slot},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
+use tracing::warn;
 
 use super::{DataPlane, DataPlaneError, OBJECT, mapped::Mapped, memory::is_live, pins};
 use crate::{
+    causes::with_causes,
     config::Limits,
     reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
@@ -87,8 +97,10 @@ pub struct EbpfDataPlane {
     backend_counters: Counters,
     reasons: Counters,
     control: Array<MapData, [u8; size_of::<Control>()]>,
+    /// Entries that the connection table has at most.
+    limit: u32,
     /// What backends had counted under another number.
-    carried: std::collections::HashMap<u32, Traffic>,
+    carried: StdHashMap<u32, Traffic>,
 }
 
 impl fmt::Debug for EbpfDataPlane {
@@ -138,7 +150,8 @@ impl EbpfDataPlane {
             reasons: counters(&mut ebpf, "reasons")?,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
-            carried: std::collections::HashMap::new(),
+            limit: limits.connections,
+            carried: StdHashMap::new(),
             ebpf,
         })
     }
@@ -329,7 +342,7 @@ fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, D
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
 }
 
-fn refused(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> DataPlaneError {
+fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
     move |source| DataPlaneError::Map { map, source }
 }
 
@@ -339,11 +352,15 @@ fn total(counters: &Counters, index: u32) -> Traffic {
     values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
 }
 
-fn clear(counters: &mut Counters, map: &'static str, index: u32) -> Result<(), DataPlaneError> {
-    let cpus = counters.get(&index, 0).map_err(refused(map))?.len();
-    let zeros = aya::maps::PerCpuValues::try_from(vec![[0; 2]; cpus])
-        .map_err(|source: io::Error| DataPlaneError::Memory { map, source })?;
-    counters.set(index, zeros, 0).map_err(refused(map))
+/// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
+fn clear(counters: &mut Counters, map: &'static str, index: u32) {
+    let zeroed = counters.get(&index, 0).and_then(|values| {
+        let zeros = PerCpuValues::try_from(vec![[0; 2]; values.len()]).map_err(MapError::IoError)?;
+        counters.set(index, zeros, 0)
+    });
+    if let Err(error) = zeroed {
+        warn!(map, index, "a counter begins where another ended: {}", with_causes(&error));
+    }
 }
 
 /// Waits until every program that began before has ended. `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, and
@@ -356,7 +373,7 @@ fn grace_period() {
 }
 
 impl EbpfDataPlane {
-    fn step(&mut self, op: &Op) -> Result<(), DataPlaneError> {
+    fn step(&mut self, op: &Op) {
         match op {
             Op::WriteBackend { id, entry } => self.backends.write(*id, entry, None),
             Op::WriteSlots { base, slots } => self.write_slots(*base, slots),
@@ -365,20 +382,22 @@ impl EbpfDataPlane {
             }
             Op::WriteIndex(cell) => {
                 let word = cell.bucket as usize * BUCKET_ENTRIES + cell.entry;
-                self.index.words()[word].store(cell.word, std::sync::atomic::Ordering::Release);
+                self.index.words()[word].store(cell.word, Ordering::Release);
             }
             Op::Grace => grace_period(),
             Op::MoveCounters { from, to, count } => self.move_counters(*from, *to, *count),
-            Op::ClearService { id } => self.clear_service(*id)?,
-            Op::ClearBackends { first, count } => self.clear_backends(*first, *count)?,
+            Op::ClearService { id } => {
+                self.services.write(*id, &Service::zeroed(), None);
+                clear(&mut self.service_counters, "service_counters", *id);
+            }
+            Op::ClearBackends { first, count } => self.clear_backends(*first, *count),
         }
-        Ok(())
     }
 
     fn write_slots(&self, base: u32, slots: &[Slot]) {
         let cells = &self.arena.half_words()[base as usize..][..slots.len()];
         for (cell, slot) in cells.iter().zip(slots) {
-            cell.store(slot.0, std::sync::atomic::Ordering::Relaxed);
+            cell.store(slot.0, Ordering::Relaxed);
         }
     }
 
@@ -392,54 +411,78 @@ impl EbpfDataPlane {
         }
     }
 
-    fn clear_service(&mut self, id: u32) -> Result<(), DataPlaneError> {
-        self.services.write(id, &Service::zeroed(), None);
-        clear(&mut self.service_counters, "service_counters", id)?;
-        self.delete_flows(|entry| entry.service == id).map(|_| ())
-    }
-
-    fn clear_backends(&mut self, first: u32, count: u32) -> Result<(), DataPlaneError> {
+    fn clear_backends(&mut self, first: u32, count: u32) {
         for id in first..first + count {
             self.backends.write(id, &Backend::zeroed(), None);
-            clear(&mut self.backend_counters, "backend_counters", id)?;
+            clear(&mut self.backend_counters, "backend_counters", id);
             self.carried.remove(&id);
         }
-        Ok(())
     }
 
-    /// Deletes the entries that `doomed` says, and gives the others.
+    /// Deletes the flows of services that are gone, in one walk for all of them.
+    fn forget_services(&mut self, ids: &HashSet<u32>) {
+        if let Err(error) = self.delete_flows(|entry| ids.contains(&entry.service)) {
+            warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
+        }
+    }
+
+    /// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
     fn delete_flows(
         &mut self,
         doomed: impl Fn(&Connection) -> bool,
-    ) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
-        let mut kept = Vec::new();
-        let mut dead = Vec::new();
-        for entry in &self.connections {
-            // An entry that the kernel evicts while the walk stands on it ends the walk early; the next one goes on.
-            let Ok((flow, connection)) = entry else { break };
+    ) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
+        let mut kept = StdHashMap::new();
+        let mut dead = HashSet::new();
+        // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
+        for entry in self.connections.iter().take(2 * self.limit as usize + 1) {
+            let (flow, connection) = entry.map_err(refused("connections"))?;
             let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
-            if doomed(&connection) { dead.push(flow) } else { kept.push((flow, connection)) }
+            if doomed(&connection) {
+                dead.insert(flow);
+            } else {
+                kept.insert(flow, connection);
+            }
         }
         for flow in dead {
             match self.connections.remove(&bytemuck::cast(flow)) {
-                Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
-                Err(source) => return Err(DataPlaneError::Map { map: "connections", source }),
+                Err(error) if !is_absent(&error) => return Err(refused("connections")(error)),
+                _ => {}
             }
         }
         Ok(kept)
     }
 }
 
+/// Whether an entry is not there, which an eviction may have seen to.
+fn is_absent(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(call) => call.io_error.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 impl ReadSlots for EbpfDataPlane {
     fn slots(&self, table: TableRef) -> Vec<Slot> {
         let cells = &self.arena.half_words()[table.base as usize..][..table.length as usize];
-        cells.iter().map(|cell| Slot(cell.load(std::sync::atomic::Ordering::Relaxed))).collect()
+        cells.iter().map(|cell| Slot(cell.load(Ordering::Relaxed))).collect()
     }
 }
 
 impl DataPlane for EbpfDataPlane {
-    fn apply(&mut self, ops: &[Op]) -> Result<(), DataPlaneError> {
-        ops.iter().try_for_each(|op| self.step(op))
+    fn apply(&mut self, ops: &[Op]) {
+        let mut gone = HashSet::new();
+        for op in ops {
+            if let Op::ClearService { id } = op
+                && self.services.value::<Service>(*id).key.protocol != 0
+            {
+                gone.insert(*id);
+            }
+            self.step(op);
+        }
+        if !gone.is_empty() {
+            self.forget_services(&gone);
+        }
     }
 
     fn sweep(

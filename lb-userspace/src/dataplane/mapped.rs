@@ -57,6 +57,17 @@ impl Mapped {
         }
     }
 
+    /// The value at `index` of an array of `T`, read word by word.
+    ///
+    /// # Panics
+    ///
+    /// Where the array has no value at `index`, or `T` is not a whole number of words.
+    #[must_use]
+    pub fn value<T: Pod>(&self, index: u32) -> T {
+        let length = size_of::<T>() / WORD;
+        read(&self.words()[index as usize * length..][..length])
+    }
+
     /// All values of an array of `T`, each read word by word.
     ///
     /// # Panics
@@ -64,13 +75,7 @@ impl Mapped {
     /// Where `T` is not a whole number of words.
     #[must_use]
     pub fn values<T: Pod>(&self) -> Vec<T> {
-        let length = size_of::<T>() / WORD;
-        assert_eq!(length * WORD, size_of::<T>(), "a value is a whole number of words");
-        let read = |cells: &[AtomicU64]| {
-            let words: Vec<u64> = cells.iter().map(|cell| cell.load(Ordering::Acquire)).collect();
-            bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words))
-        };
-        self.words().chunks_exact(length).map(read).collect()
+        self.words().chunks_exact(size_of::<T>() / WORD).map(read).collect()
     }
 
     /// The array as 64-bit words.
@@ -91,4 +96,10 @@ impl Mapped {
         // SAFETY: as in `words`. An array is used through one of the two only.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<AtomicU32>(), length) }
     }
+}
+
+/// A value out of the words that it consists of.
+fn read<T: Pod>(cells: &[AtomicU64]) -> T {
+    let words: Vec<u64> = cells.iter().map(|cell| cell.load(Ordering::Acquire)).collect();
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words))
 }

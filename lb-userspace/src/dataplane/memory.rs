@@ -163,11 +163,10 @@ impl ReadSlots for Memory {
 }
 
 impl DataPlane for Memory {
-    fn apply(&mut self, ops: &[Op]) -> Result<(), DataPlaneError> {
+    fn apply(&mut self, ops: &[Op]) {
         for op in ops {
             self.step(op);
         }
-        Ok(())
     }
 
     fn sweep(

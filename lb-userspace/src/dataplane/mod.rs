@@ -17,12 +17,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// What the daemon does with a data plane.
 pub trait DataPlane: ReadSlots {
-    /// Carries out operations in order.
-    ///
-    /// # Errors
-    ///
-    /// [`DataPlaneError`] where the kernel refuses one. Those before it have been carried out.
-    fn apply(&mut self, ops: &[Op]) -> Result<(), DataPlaneError>;
+    /// Carries out operations in order. What packets see is memory, which takes any store; counters and remembered flows
+    /// that cannot be cleared are told and left.
+    fn apply(&mut self, ops: &[Op]);
 
     /// Walks the connection table: deletes the entries of flows that were silent for longer than `idle` says for
     /// their service (or whose service is unknown to it), and gives the others. `now` is on the monotonic clock.

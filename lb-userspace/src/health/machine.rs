@@ -31,6 +31,12 @@ impl Machine {
         Self { rise, fall, health: None, passed: false, streak: 0 }
     }
 
+    /// Goes on from what is known: another health takes as many results in a row as ever.
+    #[must_use]
+    pub const fn resumed(rise: u32, fall: u32, known: Option<Health>) -> Self {
+        Self { health: known, passed: matches!(known, Some(Health::Up)), ..Self::new(rise, fall) }
+    }
+
     /// Changes the thresholds; health and history stay.
     pub const fn set_thresholds(&mut self, rise: u32, fall: u32) {
         self.rise = rise;
@@ -81,6 +87,14 @@ mod tests {
     /// A machine with rise 2 and fall 3 in the given state.
     const fn at(health: Option<Health>, passed: bool, streak: u32) -> Machine {
         Machine { rise: 2, fall: 3, health, passed, streak }
+    }
+
+    #[test]
+    fn resumed_machine_needs_as_many_results_as_ever_to_change() {
+        let mut machine = Machine::resumed(2, 3, Some(Up));
+        assert_eq!([(); 3].map(|()| machine.observe(false)), [None, None, Some(Down)]);
+        let mut machine = Machine::resumed(2, 3, Some(Down));
+        assert_eq!([(); 2].map(|()| machine.observe(true)), [None, Some(Up)]);
     }
 
     #[test]

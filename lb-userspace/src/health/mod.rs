@@ -51,6 +51,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// How often, how long, how many.
     pub probe: Probe,
+    /// What an earlier daemon's probes have said; its own start from there. It matters only for a target that is new.
+    pub known: Option<Health>,
 }
 
 /// Everything that is to be probed.
@@ -63,6 +65,8 @@ pub struct HealthEvent {
     pub service: String,
     /// Name of the backend within it.
     pub backend: String,
+    /// What was probed.
+    pub address: SocketAddr,
     /// What it is now.
     pub health: Health,
     /// Why, for people.

@@ -171,9 +171,10 @@ impl<P: Prober> Scheduler<P> {
     }
 
     async fn observe(&mut self, key: TargetKey, failure: Option<String>) {
-        let Some(Entry { machine, .. }) = self.entries.get_mut(&key) else {
+        let Some(Entry { machine, target, .. }) = self.entries.get_mut(&key) else {
             return;
         };
+        let address = target.address;
         let health = machine.observe(failure.is_none());
         let reason = machine.reason(failure.as_deref());
         self.board.send_modify(|board| {
@@ -192,7 +193,7 @@ impl<P: Prober> Scheduler<P> {
         if let Some(health) = health {
             let TargetKey { service, backend } = key;
             // A receiver that is gone ends the task at the next turn.
-            let _ = self.events.send(HealthEvent { service, backend, health, reason }).await;
+            let _ = self.events.send(HealthEvent { service, backend, address, health, reason }).await;
         }
     }
 }
@@ -204,7 +205,7 @@ impl Entry {
         let phase = fraction(key, 0, probe.interval);
         Self {
             target: target.clone(),
-            machine: Machine::new(probe.rise, probe.fall),
+            machine: Machine::resumed(probe.rise, probe.fall, target.known),
             next: Next::At(Instant::now() + phase),
         }
     }

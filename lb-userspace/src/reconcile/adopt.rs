@@ -100,6 +100,7 @@ impl Applied {
             id,
             entry,
             members: members(entry, image),
+            merged: None,
             idle_timeout: Duration::ZERO,
             moved_slots: held.iter().filter(moved).count() as u32,
             last_move: now,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use lb_common::{
     address::Address,
     backend::Backend as Entry,
     hash::HashKey,
+    maglev::Table,
     service::{Service, ServiceKey},
     slot::LINE,
 };
@@ -40,6 +42,9 @@ pub struct AppliedService {
     pub entry: Service,
     /// Backends by index; `None` is a free index.
     pub members: Vec<Option<Member>>,
+    /// The table that the slots were merged with, while nothing else that they follow from has changed. Most events
+    /// concern few services, and reading all slots of the others would be most of the work.
+    pub(super) merged: Option<Arc<Table>>,
     /// How long a silent flow is remembered.
     pub idle_timeout: Duration,
     /// Slots that are not settled.
@@ -93,18 +98,15 @@ impl AppliedService {
     /// Number of the backend with this address.
     #[must_use]
     pub fn backend_id(&self, address: IpAddr) -> Option<u32> {
-        self.find(address).map(|(index, _)| self.entry.first_backend + u32::from(index))
-    }
-
-    /// The backend with this address.
-    #[must_use]
-    pub fn member(&self, address: IpAddr) -> Option<&Member> {
-        self.find(address).map(|(_, member)| member)
-    }
-
-    fn find(&self, address: IpAddr) -> Option<(u16, &Member)> {
         let address = Address::from(address);
-        self.members().find(|(_, member)| member.entry.address == address)
+        let (index, _) = self.members().find(|(_, member)| member.entry.address == address)?;
+        Some(self.entry.first_backend + u32::from(index))
+    }
+
+    /// The entries by address.
+    #[must_use]
+    pub fn entries(&self) -> HashMap<Address, Entry> {
+        self.members().map(|(_, member)| (member.entry.address, member.entry)).collect()
     }
 
     /// The backends with their indexes.

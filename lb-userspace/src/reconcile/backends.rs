@@ -35,6 +35,7 @@ impl<S: ReadSlots> Work<'_, S> {
             id,
             entry: Service { key: planned.key, ..Service::zeroed() },
             members: Vec::new(),
+            merged: None,
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,
             last_move: self.now,
@@ -61,7 +62,11 @@ impl<S: ReadSlots> Work<'_, S> {
         if index == service.members.len() {
             service.members.push(None);
         }
-        let written = service.members[index].is_some_and(|member| member.entry == entry);
+        let before = service.members[index];
+        if before.is_none_or(|member| member.entry.gives_up_flows != entry.gives_up_flows) {
+            service.merged = None;
+        }
+        let written = before.is_some_and(|member| member.entry == entry);
         if !written && (index as u32) < service.entry.capacity {
             self.ops.push(Op::WriteBackend { id: service.entry.first_backend + index as u32, entry });
         }
@@ -94,15 +99,30 @@ impl<S: ReadSlots> Work<'_, S> {
         Ok(())
     }
 
-    /// Half as many again as needed, or just what is needed where that does not fit.
+    /// Just what is needed by a new service; half as many again by one that has outgrown its entries, where that fits.
     fn take_backends(&mut self, service: &AppliedService, needed: u32) -> Result<(u32, u32), CapacityError> {
         let needed = needed.max(1);
-        for capacity in [needed + needed.div_ceil(2), needed] {
+        let slack = if service.entry.capacity == 0 { 0 } else { needed.div_ceil(2) };
+        for capacity in [needed + slack, needed] {
             if let Some(first) = self.next.backends.take(capacity) {
                 return Ok((first, capacity));
             }
         }
+        if self.next.backends.any_rests() {
+            self.grace();
+            self.next.backends.wake();
+            return self
+                .next
+                .backends
+                .take(needed)
+                .map(|first| (first, needed))
+                .ok_or_else(|| self.no_backends(service, needed));
+        }
+        Err(self.no_backends(service, needed))
+    }
+
+    fn no_backends(&self, service: &AppliedService, needed: u32) -> CapacityError {
         let (limit, used) = (self.next.backends.capacity(), self.next.backends.used());
-        Err(CapacityError::Backends { service: service.name.clone(), needed, limit, used })
+        CapacityError::Backends { service: service.name.clone(), needed, limit, used }
     }
 }

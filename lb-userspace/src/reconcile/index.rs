@@ -39,7 +39,7 @@ impl ServiceIndex {
             .buckets
             .into_iter()
             .filter_map(|bucket| self.free_entry(bucket))
-            .min_by_key(|&(_, entry)| entry)?;
+            .min_by_key(|&(bucket, _)| self.fill(bucket))?;
         let cell = Cell { bucket, entry, word: candidates.entry(service) };
         self.write(cell);
         Some(cell)
@@ -79,6 +79,10 @@ impl ServiceIndex {
 
     fn candidates(&self, key: &ServiceKey) -> Candidates {
         Candidates::new(self.key.service(key), self.buckets.len() as u32)
+    }
+
+    fn fill(&self, bucket: u32) -> usize {
+        self.buckets[bucket as usize].entries.iter().filter(|&&entry| entry != 0).count()
     }
 
     fn free_entry(&self, bucket: u32) -> Option<(u32, usize)> {

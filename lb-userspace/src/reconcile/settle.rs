@@ -72,13 +72,16 @@ fn settle_slots(service: &mut AppliedService, live: &[LiveFlow], slots: &impl Re
     let held: Vec<Slot> =
         (0..).zip(&old).map(|(index, slot)| settled(*slot, disputed.contains(&index))).collect();
     let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
-    named.extend(held.iter().flat_map(|slot| [slot.current(), slot.previous()]));
+    // What a slot named until now a packet in flight may still be about to remember.
+    named.extend(old.iter().chain(&held).flat_map(|slot| [slot.current(), slot.previous()]));
     service.moved_slots = held.iter().filter(|slot| !slot.is_settled()).count() as u32;
     if held != old {
         // In place: each slot is whole in itself, and those that stay are written as they were.
         ops.push(Op::WriteSlots { base: table.base, slots: held });
     }
-    free_retired(service, &named, ops);
+    if service.entry.previous_table.length == 0 {
+        free_retired(service, &named, ops);
+    }
 }
 
 /// What becomes of a slot. One that a live flow disputes keeps asking the connection table, also where only a change

@@ -1,5 +1,7 @@
 //! Placing a service's table: merged into the one that is there, and published whole.
 
+use std::sync::Arc;
+
 use lb_common::{
     backend::Backend as Entry,
     service::{TableRef, Track},
@@ -15,6 +17,11 @@ impl<S: ReadSlots> Work<'_, S> {
         let Some(mut service) = self.next.services.remove(&planned.key) else { return Ok(()) };
         let before = service.entry;
         service.entry.track = planned.track as u8;
+        let same_table = service.merged.as_ref().is_some_and(|merged| Arc::ptr_eq(merged, &planned.table));
+        if same_table && service.entry == before {
+            self.next.services.insert(planned.key, service);
+            return Ok(());
+        }
         if before.table.length == 0 {
             let slots = target(&service, planned).map(Slot::settled).collect();
             self.publish(&mut service, planned, slots)?;
@@ -31,6 +38,7 @@ impl<S: ReadSlots> Work<'_, S> {
                 self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
             }
         }
+        service.merged = Some(Arc::clone(&planned.table));
         self.next.services.insert(planned.key, service);
         Ok(())
     }
@@ -111,7 +119,12 @@ fn merge(old: &[Slot], service: &AppliedService, planned: &PlannedService) -> Ve
     let merged = old.iter().zip(target(service, planned)).map(|(slot, next)| {
         let moved = slot.moved_to(next);
         let kept = keeps.get(usize::from(moved.previous())).copied().unwrap_or(false);
-        if remembers && kept { moved } else { Slot::settled(next) }
+        match (remembers && kept, slot.is_settled()) {
+            (true, _) => moved,
+            // Its oldest flows are given up; those of the time since are in the connection table.
+            (false, false) if remembers && next != slot::NONE => Slot::new(next, next),
+            (false, _) => Slot::settled(next),
+        }
     });
     merged.collect()
 }

@@ -66,7 +66,7 @@ impl World {
         let image = self.memory.image();
         let (applied, leftovers) =
             Applied::adopt(&LIMITS, SEED.index_key(), &image, &self.memory, self.now).unwrap();
-        self.memory.apply(&leftovers).unwrap();
+        self.memory.apply(&leftovers);
         (self.applied, self.tables) = (applied, Tables::default());
     }
 
@@ -74,7 +74,7 @@ impl World {
         let forever = |_| Some(Duration::from_hours(1));
         let live = self.memory.sweep(self.now, &forever).unwrap();
         let ops = settle(&mut self.applied, &live, &self.memory, self.now);
-        self.memory.apply(&ops).unwrap();
+        self.memory.apply(&ops);
     }
 
     fn service(&self) -> &AppliedService {
@@ -294,6 +294,8 @@ fn settled_service_gives_the_index_of_a_removed_backend_to_the_next() {
     world.now += Duration::from_secs(61);
     world.settle();
     assert_eq!(world.service().moved_slots, 0);
+    assert_eq!(world.service().members.iter().flatten().count(), 4, "a packet in flight may still name b1");
+    world.settle();
     assert_eq!(world.service().members.iter().flatten().count(), 3);
     world.apply(&config(2..=5));
     assert_eq!(world.service().members.len(), 4);
@@ -325,6 +327,44 @@ fn same_name_with_another_address_is_another_backend() {
     assert!(world.hosts(true).values().all(|&host| host != address(1)));
 }
 
+/// `config` with backends that the operator has something else in mind for.
+fn with_states(states: &[(u8, AdminState)]) -> Config {
+    let mut config = config(1..=5);
+    for backend in &mut config.services[0].backends {
+        let state = states.iter().find(|(n, _)| backend.address == address(*n));
+        backend.admin = state.map_or(AdminState::Ready, |(_, state)| *state);
+    }
+    config
+}
+
+#[test]
+fn flows_of_between_two_moves_stay_when_the_oldest_backend_gives_up_its_own() {
+    use AdminState::{Drain, Maintenance};
+    let mut world = World::new();
+    world.apply(&with_states(&[]));
+    world.apply(&with_states(&[(1, Drain)]));
+    let opened = world.hosts(true);
+    world.apply(&with_states(&[(1, Drain), (2, Drain)]));
+    assert_eq!(world.hosts(false), opened);
+    world.apply(&with_states(&[(1, Maintenance), (2, Drain)]));
+    assert_eq!(world.hosts(false), opened);
+}
+
+#[test]
+fn backends_as_many_as_the_limit_says_fit() {
+    let limits = Limits { backends: 20, ..LIMITS };
+    let memory = Memory::new(&limits, SEED.flow_key(), SEED.index_key());
+    let other = Ipv4Addr::new(203, 0, 113, 99);
+    let services = vec![
+        service("a", VIP, (1..=10).map(backend).collect()),
+        service("b", other, (11..=20).map(backend).collect()),
+    ];
+    let config = config_of(services);
+    let plan = plan(&config, &view(&config), &mut Tables::default(), Duration::ZERO);
+    let applied = Applied::new(&limits, SEED.index_key());
+    assert!(reconcile(&applied, &plan, &memory, Duration::ZERO).is_ok());
+}
+
 #[test]
 fn restarted_daemon_has_nothing_to_do() {
     let mut world = World::new();
@@ -352,7 +392,7 @@ fn daemon_killed_at_any_operation_leaves_nothing_that_the_next_cannot_mend() {
     let steps = |world: &mut World, config: &Config, killed_after: usize| {
         let plan = plan(config, &view(config), &mut world.tables, world.now);
         let (ops, _) = reconcile(&world.applied, &plan, &world.memory, world.now).unwrap();
-        world.memory.apply(&ops[..killed_after.min(ops.len())]).unwrap();
+        world.memory.apply(&ops[..killed_after.min(ops.len())]);
         ops.len()
     };
     let next = longer(config(2..=20));

@@ -1,6 +1,6 @@
 //! What `sluice run` refuses: it ends with a message that names the remedy, and leaves nothing behind.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use lb_tests::{
     balancer::binary,
@@ -87,6 +87,15 @@ fn socket_of_another_daemon_is_refused() {
     assert_says(&told, &["another sluice answers on", socket.to_str().unwrap(), "balancer.socket"]);
     assert!(!other.path().exists());
     assert_eq!(site.digest(), before);
+}
+
+#[test]
+fn file_in_the_place_of_the_socket_is_refused_and_left() {
+    let site = Site::new();
+    let socket = site.write("sluice.sock", "somebody's");
+    assert_says(&site.refusal(), &["cannot listen on", "there is a file that is no socket"]);
+    assert_eq!(fs::read_to_string(socket).unwrap(), "somebody's");
+    assert!(!site.pins.path().exists());
 }
 
 #[test]

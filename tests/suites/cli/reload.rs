@@ -2,6 +2,7 @@
 
 use lb_tests::{balancer::Daemon, process::wait_until};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::site::{DEADLINE, Site, changed};
 
@@ -61,6 +62,22 @@ fn interface_that_is_not_there_is_refused() {
     daemon.process.signal(Signal::HUP).unwrap();
     wait_for_log(&daemon, "there is no interface \"eth9\"");
     assert_eq!((site.status_json()["interfaces"].clone(), site.link()), before);
+}
+
+/// Twice, since a reload takes the program through the link that an earlier one has taken it through.
+#[test]
+fn interface_that_leaves_the_file_is_detached_after_any_number_of_reloads() {
+    let mut site = Site::new();
+    site.change("[\"eth0\"]", "[\"eth0\", \"peer0\"]");
+    let daemon = site.start(&[]);
+    for weight in [2, 3] {
+        save(&site, "192.0.2.13\"", &format!("192.0.2.13\"\nweight = {weight}"));
+        wait_for_log(&daemon, &format!("generation={weight}"));
+    }
+    save(&site, "[\"eth0\", \"peer0\"]", "[\"eth0\"]");
+    wait_for_log(&daemon, "detached interface=\"peer0\"");
+    assert_eq!(site.program("peer0"), Value::Null);
+    assert_eq!(site.program("eth0")["prog"]["name"], "sluice");
 }
 
 /// Saves the file that the daemon was started with, with one change.

@@ -104,7 +104,14 @@ impl Harness {
     /// Makes the maps follow a backend's health.
     pub fn set_health(&mut self, service: &str, backend: &str, health: Health) {
         let key = TargetKey { service: service.to_owned(), backend: backend.to_owned() };
-        self.view.health.insert(key, Verdict { health, since: self.now });
+        let services = self.config.services.iter().filter(|found| found.name == service);
+        let mut backends =
+            services.flat_map(|service| service.backends.iter().map(move |found| (service, found)));
+        let (service, found) =
+            backends.find(|(_, found)| found.name == backend).expect("a configured backend");
+        let probe = service.probe.expect("a probed service");
+        let target = (found.address, probe.port).into();
+        self.view.health.insert(key, Verdict { target, health, since: self.now });
         self.converge();
     }
 
@@ -144,7 +151,7 @@ impl Harness {
     fn converge(&mut self) {
         let plan = plan(&self.config, &self.view, &mut self.tables, self.now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, self.now).expect("the plan fits");
-        self.dataplane.apply(&ops).expect("the kernel takes it");
+        self.dataplane.apply(&ops);
         (self.applied, self.plan) = (next, plan);
     }
 }

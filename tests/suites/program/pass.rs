@@ -96,6 +96,12 @@ fn what_is_wrong_with_a_packet_for_a_vip_has_a_name() {
         ("the last fragment", Packet { fragment: Some((8, false)), ..Packet::default() }.build(), Fragment),
         ("an IPv6 fragment", Packet { fragment: Some((0, true)), ..Packet::v6() }.build(), Fragment),
         ("five extension headers", Packet { extensions: five, ..Packet::v6() }.build(), TooManyHeaders),
+        (
+            "a kilobyte of options",
+            Packet { extensions: vec![destination_options(130)], ..Packet::v6() }.build(),
+            TooManyHeaders,
+        ),
+        ("ports in the padding", padding_as_ports(), Truncated),
         ("a TCP header cut short", cut(Packet::default(), 10), Truncated),
         ("a UDP header cut short", cut(Packet { protocol: UDP, ..Packet::default() }, 4), Truncated),
         ("an IPv6 TCP header cut short", cut(Packet::v6(), 10), Truncated),
@@ -114,6 +120,13 @@ fn cut(packet: Packet, keep: usize) -> Vec<u8> {
     frame.truncate(14 + header + keep);
     let (at, length) = if v4 { (16, header + keep) } else { (18, keep) };
     frame[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    frame
+}
+
+/// An IPv4 header without payload in a frame that goes on.
+fn padding_as_ports() -> Vec<u8> {
+    let mut frame = Packet::default().build();
+    frame[16..18].copy_from_slice(&20u16.to_be_bytes());
     frame
 }
 

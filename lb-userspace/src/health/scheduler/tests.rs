@@ -83,7 +83,7 @@ fn key(n: u16) -> TargetKey {
 
 fn target(n: u16) -> Target {
     let probe = Probe { interval: INTERVAL, timeout: TIMEOUT, rise: 2, fall: 3, port: 80 };
-    Target { address: address(n), probe }
+    Target { address: address(n), probe, known: None }
 }
 
 fn targets(range: Range<u16>) -> Targets {
