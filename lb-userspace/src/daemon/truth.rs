@@ -23,7 +23,7 @@ use super::{Event, now};
 use crate::{
     admin::status::{self, Status},
     causes::with_causes,
-    config::{Config, Service},
+    config::{self, Backend, Config, Service},
     dataplane::{
         DataPlane as _,
         ebpf::{EbpfDataPlane, Knobs},
@@ -307,15 +307,20 @@ impl Truth {
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
-            next_hop: self.next_hop_status(backend.address),
+            next_hop: self.next_hop_status(backend),
             share: f64::from(share) / f64::from(service.slots.max(1)),
             traffic: id.map(|id| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }
 
-    fn next_hop_status(&self, address: IpAddr) -> String {
-        let failed = self.unreachable.get(&address);
-        match (self.view.next_hops.get(&address), failed) {
+    fn next_hop_status(&self, backend: &Backend) -> String {
+        let failed = self.unreachable.get(&backend.address);
+        match (self.view.next_hops.get(&backend.address), failed) {
+            (Some(next_hop), _)
+                if backend.forwarding == config::Forwarding::L2 && next_hop.gateway.is_some() =>
+            {
+                format!("{next_hop}: l2 reaches direct neighbours only")
+            }
             (Some(next_hop), None) => next_hop.to_string(),
             (Some(next_hop), Some(reason)) => format!("{next_hop}, now {reason}"),
             (None, Some(reason)) => reason.clone(),

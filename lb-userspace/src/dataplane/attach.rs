@@ -12,8 +12,11 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
+use tracing::info;
+
 use super::pins::{PinError, unpin};
 use crate::{
+    causes::with_causes,
     config::XdpMode,
     interface::{Interface, Mode},
 };
@@ -130,7 +133,8 @@ pub fn attach(
                     source: Box::new(source),
                 });
             }
-            Err(_) => {
+            Err(source) => {
+                info!(interface = interface.name, "native mode was refused: {}", with_causes(&source));
                 (program.attach_to_if_index(interface.index, AyaMode::Skb).map_err(refused)?, Mode::Generic)
             }
         },

@@ -13,6 +13,7 @@ use super::{
     netlink::{Announcement, Announcements, Questions},
     resolver::{RETRY, Resolver},
 };
+use crate::causes::with_causes;
 
 /// How long announcements are collected before they are acted on: a link that fails or a routing daemon that starts
 /// makes thousands of them.
@@ -67,7 +68,7 @@ impl Neighbours {
     ) -> Result<(), NeighboursError> {
         let mut ticker = time::interval_at(Instant::now() + RETRY, RETRY);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ticks = 0;
+        let (mut ticks, mut overdue) = (0, false);
         self.resolver.want(&wanted.borrow_and_update());
         self.resync().await?;
         while self.act(&events).await {
@@ -81,14 +82,15 @@ impl Neighbours {
             };
             match cause {
                 Cause::Wanted => self.resolver.want(&wanted.borrow_and_update()),
-                Cause::Announced(announcement) => self.collect(announcement).await?,
+                Cause::Announced(announcement) => overdue |= self.collect(announcement).await,
                 Cause::Tick => {
                     ticks += 1;
-                    if ticks % TICKS_PER_RESYNC == 0 {
-                        self.resync().await?;
-                    }
+                    overdue |= ticks % TICKS_PER_RESYNC == 0;
                 }
                 Cause::Stop => break,
+            }
+            if overdue {
+                overdue = !self.resynced().await;
             }
         }
         self.release_all().await;
@@ -111,13 +113,25 @@ impl Neighbours {
         true
     }
 
-    async fn collect(&mut self, first: Announcement) -> Result<(), NeighboursError> {
+    /// Reads everything again; whether that went well. The kernel may be short of memory for a moment.
+    async fn resynced(&mut self) -> bool {
+        match self.resync().await {
+            Ok(()) => true,
+            Err(error) => {
+                warn!("links and neighbours are read again in a moment: {}", with_causes(&error));
+                false
+            }
+        }
+    }
+
+    /// Follows a burst of announcements; true if some were lost.
+    async fn collect(&mut self, first: Announcement) -> bool {
         let mut overrun = self.note(&first);
         time::sleep(BURST).await;
         while let Some(announcement) = self.announcements.queued() {
             overrun |= self.note(&announcement);
         }
-        if overrun { self.resync().await } else { Ok(()) }
+        overrun
     }
 
     /// Follows an announcement; true if some were lost before it.
