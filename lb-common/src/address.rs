@@ -5,7 +5,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// An IP address; IPv4 is IPv4-mapped.
 ///
-/// Aligned to eight bytes, like every struct that a program builds on its stack: the compiler moves addresses as
+/// Taken apart and put together as whole words throughout: what is moved byte by byte in the source is moved byte by
+/// byte in BPF. Aligned to eight bytes, like every struct that a program builds on its stack: the compiler moves addresses as
 /// 64-bit words, and the verifier refuses a stack access that is not aligned to its own size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C, align(8))]
@@ -26,16 +27,15 @@ impl Address {
     #[must_use]
     #[inline]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+        let mapped = (u32::from_le_bytes(octets) as u128) << 96 | 0xffff << 80;
+        Self { octets: mapped.to_le_bytes() }
     }
 
     /// The last four bytes: the IPv4 address in an IPv4-mapped one.
     #[must_use]
     #[inline]
     pub const fn v4_octets(&self) -> [u8; 4] {
-        let [.., a, b, c, d] = self.octets;
-        [a, b, c, d]
+        self.words()[3].to_le_bytes()
     }
 
     /// Whether this is an IPv4 address.
@@ -50,13 +50,8 @@ impl Address {
     #[must_use]
     #[inline]
     pub const fn words(&self) -> [u32; 4] {
-        let a = &self.octets;
-        [
-            u32::from_le_bytes([a[0], a[1], a[2], a[3]]),
-            u32::from_le_bytes([a[4], a[5], a[6], a[7]]),
-            u32::from_le_bytes([a[8], a[9], a[10], a[11]]),
-            u32::from_le_bytes([a[12], a[13], a[14], a[15]]),
-        ]
+        let all = u128::from_le_bytes(self.octets);
+        [all as u32, (all >> 32) as u32, (all >> 64) as u32, (all >> 96) as u32]
     }
 }
 

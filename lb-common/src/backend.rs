@@ -62,3 +62,14 @@ pub struct Backend {
     /// When they began to say so: `CLOCK_MONOTONIC`, seconds.
     pub health_since_s: u32,
 }
+
+impl Backend {
+    /// Both MAC addresses as a frame begins with them, in two words, native byte order.
+    #[must_use]
+    #[inline]
+    pub fn macs(&self) -> (u64, u32) {
+        let words: [u64; size_of::<Self>() / 8] = bytemuck::cast(*self);
+        let at = core::mem::offset_of!(Self, next_hop_mac) / 8;
+        (words[at], words[at + 1] as u32)
+    }
+}

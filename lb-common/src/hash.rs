@@ -31,9 +31,8 @@ pub trait KeyWords {
     #[must_use]
     #[inline(always)]
     fn flow(&self, flow: &Flow) -> u64 {
-        let [p, q] = flow.source_port;
-        let [r, s] = flow.destination_port;
-        let ports = u32::from_le_bytes([p, q, r, s]);
+        let ports = u32::from(u16::from_le_bytes(flow.source_port))
+            | u32::from(u16::from_le_bytes(flow.destination_port)) << 16;
         let source = flow.source.words();
         let destination = flow.destination.words();
         let sum = self
@@ -54,8 +53,7 @@ pub trait KeyWords {
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> u64 {
         let words = key.address.words();
-        let [p, q] = key.port;
-        let rest = u32::from_le_bytes([p, q, key.protocol, 0]);
+        let rest = u32::from(u16::from_le_bytes(key.port)) | u32::from(key.protocol) << 16;
         mix(self
             .word(MAX_WORDS)
             .wrapping_add(self.pair(0, rest, words[3]))

@@ -22,6 +22,9 @@ const _: () = {
     assert!(size_of::<Backend>() == 64);
     // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
     assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);
+    // Together they are what a frame begins with, and are copied as that.
+    assert!(offset_of!(Backend, next_hop_mac).is_multiple_of(8));
+    assert!(offset_of!(Backend, source_mac) == offset_of!(Backend, next_hop_mac) + 6);
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
     assert!(size_of::<Connection>() == 16);

@@ -31,6 +31,15 @@ impl ServiceKey {
         Self { address, port: port.to_be_bytes(), protocol, _pad: [0; 5] }
     }
 
+    /// Whether both are the same key: `==` in three comparisons, where that one compares the padding byte by byte.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, other: &Self) -> bool {
+        let ours: [u64; 3] = bytemuck::cast(*self);
+        let theirs: [u64; 3] = bytemuck::cast(*other);
+        ours[0] == theirs[0] && ours[1] == theirs[1] && ours[2] == theirs[2]
+    }
+
     /// The key of the entry that says "this address is a VIP".
     #[must_use]
     #[inline]

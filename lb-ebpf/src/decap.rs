@@ -19,17 +19,8 @@ use crate::{
 pub fn decapsulate(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let (outer_len, protocol) = outer(packet, &link).ok_or(Verdict::pass(Reason::NotOurs))?;
-    let inner_at = link.len() + outer_len;
-    let (inner_type_be, destination) = match protocol {
-        IPIP => (IPV4_BE, inner_v4(packet, inner_at)),
-        IPV6_IN_IP => (IPV6_BE, inner_v6(packet, inner_at)),
-        _ => return Err(Verdict::pass(Reason::NotOurs)),
-    };
-    let destination = destination.ok_or(Verdict::pass(Reason::NotOurs))?;
-    // SAFETY: only presence is asked for.
-    if unsafe { DECAP_VIPS.get(destination) }.is_none() {
-        return Err(Verdict::pass(Reason::NotOurs));
-    }
+    let inner_type_be =
+        inner_for_a_vip(packet, link.len() + outer_len, protocol).ok_or(Verdict::pass(Reason::NotOurs))?;
     strip(packet, link, outer_len, inner_type_be)?;
     Ok(Verdict::pass(Reason::Decapsulated))
 }
@@ -48,23 +39,33 @@ fn outer(packet: &Packet, link: &Link) -> Option<(usize, u8)> {
     None
 }
 
+/// EtherType of the inner packet, if it is for one of this host's VIPs.
 #[inline(always)]
-fn inner_v4(packet: &Packet, offset: usize) -> Option<Address> {
-    let header = packet.header::<Ipv4Hdr>(offset)?;
-    (header.vihl >> 4 == 4).then_some(Address::from_v4(header.dst_addr))
+fn inner_for_a_vip(packet: &Packet, offset: usize, protocol: u8) -> Option<u16> {
+    match protocol {
+        IPIP => {
+            let header = packet.header::<Ipv4Hdr>(offset)?;
+            (header.vihl >> 4 == 4 && is_vip(Address::from_v4(header.dst_addr))).then_some(IPV4_BE)
+        }
+        IPV6_IN_IP => {
+            let header = packet.header::<Ipv6Hdr>(offset)?;
+            (header.vcf[0] >> 4 == 6 && is_vip(Address::from_v6(header.dst_addr))).then_some(IPV6_BE)
+        }
+        _ => None,
+    }
 }
 
 #[inline(always)]
-fn inner_v6(packet: &Packet, offset: usize) -> Option<Address> {
-    let header = packet.header::<Ipv6Hdr>(offset)?;
-    (header.vcf[0] >> 4 == 6).then_some(Address::from_v6(header.dst_addr))
+fn is_vip(address: Address) -> bool {
+    // SAFETY: only presence is asked for.
+    unsafe { DECAP_VIPS.get(address) }.is_some()
 }
 
 /// Removes the outer header; the Ethernet header and its tags move up to the inner one.
 #[inline(always)]
 fn strip(packet: &mut Packet, link: Link, outer_len: usize, inner_type_be: u16) -> Result<(), Verdict> {
     let internal = Verdict::drop(Reason::Internal);
-    let macs = *packet.header::<Ethernet>(0).ok_or(internal)?;
+    let macs = packet.header::<Ethernet>(0).ok_or(internal)?.macs;
     if !packet.grow_front(-(outer_len as i32)) {
         return Err(internal);
     }

@@ -11,7 +11,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     encap,
-    packet::{Ethernet, Header, Packet, Tag},
+    packet::{Ethernet, Header, Macs, Packet, Tag},
     parse::{Facts, IPV4_BE, IPV6_BE, Link},
     select::Selected,
     verdict::Verdict,
@@ -27,15 +27,13 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
         frame(packet, macs(backend), link)?;
     } else if backend.forwarding == Forwarding::Ipip4 as u8 {
         let link = egress_link(packet, facts, backend, IPV4_BE);
-        let outer = encap::ipv4_header(facts, selected);
         prepare(packet, facts, backend, link, Ipv4Hdr::LEN)?;
-        write(packet, link.len(), outer)?;
+        write(packet, link.len(), encap::ipv4_header(facts, selected))?;
         frame(packet, macs(backend), link)?;
     } else {
         let link = egress_link(packet, facts, backend, IPV6_BE);
-        let outer = encap::ipv6_header(facts, selected);
         prepare(packet, facts, backend, link, Ipv6Hdr::LEN)?;
-        write(packet, link.len(), outer)?;
+        write(packet, link.len(), encap::ipv6_header(facts, selected))?;
         frame(packet, macs(backend), link)?;
     }
     Ok(leave(packet, backend.ifindex))
@@ -72,23 +70,24 @@ fn prepare(
 
 /// Writes the Ethernet header, with `link`'s EtherType and tags.
 #[inline(always)]
-pub fn frame(packet: &mut Packet, macs: Ethernet, link: Link) -> Result<(), Verdict> {
-    let ether_type = link.ether_type_be.to_ne_bytes();
+pub fn frame(packet: &mut Packet, macs: Macs, link: Link) -> Result<(), Verdict> {
+    let ether_type_be = link.ether_type_be;
     match link.tags {
         0 => {}
-        1 => write(packet, 14, Tag { ether_type, ..link.outer })?,
+        1 => write(packet, 14, Tag { ether_type_be, ..link.outer })?,
         _ => {
             write(packet, 14, link.outer)?;
-            write(packet, 18, Tag { ether_type, ..link.inner })?;
+            write(packet, 18, Tag { ether_type_be, ..link.inner })?;
         }
     }
-    write(packet, 0, Ethernet { ether_type: link.first_be.to_ne_bytes(), ..macs })
+    write(packet, 0, Ethernet { macs, ether_type_be: link.first_be })
 }
 
 /// The MAC addresses of the way to the backend.
 #[inline(always)]
-fn macs(backend: &Backend) -> Ethernet {
-    Ethernet { destination: backend.next_hop_mac, source: backend.source_mac, ether_type: [0; 2] }
+fn macs(backend: &Backend) -> Macs {
+    let (first, last) = backend.macs();
+    Macs { first, last }
 }
 
 #[inline(always)]

@@ -64,7 +64,7 @@ fn find_in(bucket: u32, candidates: Candidates, key: &ServiceKey) -> Option<Foun
     for entry in 0..BUCKET_ENTRIES {
         if let Some(id) = candidates.service_in(index_entry(bucket, entry))
             && let Some(service) = SERVICES.get(id)
-            && service.key == *key
+            && service.key.is(key)
         {
             return Some(Found { id, service });
         }

@@ -11,6 +11,7 @@ mod emit;
 mod encap;
 mod lookup;
 mod maps;
+mod object;
 mod packet;
 mod parse;
 mod pipeline;
@@ -23,30 +24,23 @@ use crate::packet::Packet;
 
 /// Balances what is for a service, passes everything else untouched.
 #[xdp]
+#[inline(always)]
 pub fn sluice(ctx: XdpContext) -> u32 {
-    verdict::finish(Packet::new(ctx), pipeline::balance)
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), pipeline::balance(&mut packet))
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.
 #[xdp]
+#[inline(always)]
 pub fn sluice_decap(ctx: XdpContext) -> u32 {
-    verdict::finish(Packet::new(ctx), decap::decapsulate)
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), decap::decapsulate(&mut packet))
 }
 
 /// Passes everything.
 #[xdp]
+#[inline(always)]
 pub fn sluice_pass(_ctx: XdpContext) -> u32 {
     XDP_PASS
-}
-
-/// What the kernel reads before it lets a program call GPL-only functions.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// Never reached: an endless loop, so that the verifier refuses a program in which it could be.
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }

@@ -126,9 +126,10 @@ pub fn slot(index: u32) -> Option<Slot> {
     }))
 }
 
-/// The remembered backend of a flow.
+/// The remembered backend of a flow, which is taken by value: its address goes to a helper, so it has to lie in memory,
+/// and a reference would put every packet's flow there, also where nothing is looked up.
 #[inline(always)]
-pub fn connection(flow: &Flow) -> Option<&'static mut Connection> {
+pub fn connection(flow: Flow) -> Option<&'static mut Connection> {
     let entry = NonNull::new(CONNECTIONS.get_ptr_mut(flow)?)?;
     // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
     // another flow, so what is read may be another flow's; the fields are plain numbers and are checked against use.

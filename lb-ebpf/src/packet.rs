@@ -1,6 +1,6 @@
 //! The packet's bytes: the only place with pointers into a packet.
 //!
-//! A header is a `repr(C)` struct of byte arrays, so its alignment is 1 and any bytes are a valid value. One bounds
+//! A header is a `repr(C)` struct of alignment 1, byte arrays or packed words, and any bytes are a valid value. One bounds
 //! check per header, in [`Packet::header`] and [`Packet::header_mut`]; the references borrow the packet, so none of
 //! them survives a change of its size.
 
@@ -9,9 +9,9 @@ use core::mem::size_of;
 use aya_ebpf::{helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-/// Offsets are below this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
+/// Offsets are at most this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
 /// refuses the access once the sum could exceed 0xffff (`MAX_PACKET_OFF` in kernel/bpf/verifier.c).
-const MAX_OFFSET: usize = 0x3ff;
+pub const MAX_OFFSET: usize = 0x3ff;
 
 /// A header that can lie at any byte of a packet.
 ///
@@ -20,7 +20,7 @@ const MAX_OFFSET: usize = 0x3ff;
 /// The type is `repr(C)`, has alignment 1, no padding, and every bit pattern is a value of it.
 pub unsafe trait Header: Copy {}
 
-// SAFETY: structs and arrays of bytes.
+// SAFETY: packed words, or arrays of bytes.
 unsafe impl Header for Ethernet {}
 // SAFETY: as above.
 unsafe impl Header for Tag {}
@@ -33,24 +33,32 @@ unsafe impl<const N: usize> Header for [u8; N] {}
 
 /// An Ethernet header (IEEE 802.3) without its tags.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, packed)]
 pub struct Ethernet {
-    /// Destination MAC address.
-    pub destination: [u8; 6],
-    /// Source MAC address.
-    pub source: [u8; 6],
+    /// Both MAC addresses, the destination's first.
+    pub macs: Macs,
     /// EtherType of what follows, network byte order.
-    pub ether_type: [u8; 2],
+    pub ether_type_be: u16,
+}
+
+/// Two MAC addresses in the words that they are moved by: six bytes would be moved one by one.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+pub struct Macs {
+    /// The destination and the first two bytes of the source.
+    pub first: u64,
+    /// The other four bytes of the source.
+    pub last: u32,
 }
 
 /// What an 802.1Q tag adds behind its own EtherType.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, packed)]
 pub struct Tag {
     /// Tag control information: priority and VLAN id, network byte order.
-    pub tci: [u8; 2],
+    pub tci_be: u16,
     /// EtherType of what follows, network byte order.
-    pub ether_type: [u8; 2],
+    pub ether_type_be: u16,
 }
 
 /// A packet in the driver's buffer.

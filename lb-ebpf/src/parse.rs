@@ -6,10 +6,7 @@
 use lb_common::{address::Address, counter::Reason, flow::Flow};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::{
-    packet::{Ethernet, Packet, Tag},
-    verdict::Verdict,
-};
+use crate::packet::{Ethernet, MAX_OFFSET, Packet, Tag};
 
 /// EtherType of IPv4, network byte order.
 pub const IPV4_BE: u16 = 0x0800_u16.to_be();
@@ -45,7 +42,7 @@ pub struct Link {
 }
 
 /// Where there is no tag.
-const NO_TAG: Tag = Tag { tci: [0; 2], ether_type: [0; 2] };
+const NO_TAG: Tag = Tag { tci_be: 0, ether_type_be: 0 };
 
 impl Link {
     /// A link layer without tags.
@@ -57,7 +54,7 @@ impl Link {
     /// A link layer with one 802.1Q tag, `vlan` in host byte order.
     #[inline(always)]
     pub const fn tagged(vlan: u16, ether_type_be: u16) -> Self {
-        let outer = Tag { tci: vlan.to_be_bytes(), ..NO_TAG };
+        let outer = Tag { tci_be: vlan.to_be(), ..NO_TAG };
         Self { tags: 1, first_be: VLAN_BE, outer, inner: NO_TAG, ether_type_be }
     }
 
@@ -89,12 +86,12 @@ pub struct Facts {
     pub opens: bool,
 }
 
-/// What an IP packet turned out to be.
-pub enum Parsed {
-    /// A flow's packet.
-    Flow(Facts),
-    /// Something for this address that has no ports to be read, and why.
-    Address(Address, Reason),
+/// Why a packet has no facts.
+pub enum Fault {
+    /// It is no IP packet.
+    NotIp,
+    /// It is something for this address whose ports cannot be read.
+    Unreadable(Address, Reason),
 }
 
 /// An IP header's facts.
@@ -103,56 +100,51 @@ struct Ip {
     destination: Address,
     length: u16,
     traffic_class: u8,
-    /// Protocol and offset of the payload, or why there is none to be read.
-    payload: Result<(u8, usize), Reason>,
+    protocol: u8,
+    /// Where the payload begins.
+    payload_at: usize,
 }
 
-/// Reads a packet. Anything but IP passes.
+/// Reads a packet behind its link layer.
 #[inline(always)]
-pub fn parse(packet: &Packet) -> Result<Parsed, Verdict> {
-    let link = link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
+pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
     let ip = match link.ether_type_be {
-        IPV4_BE => ipv4(packet, link.len()),
-        IPV6_BE => ipv6(packet, link.len()),
-        _ => None,
-    }
-    .ok_or(Verdict::pass(Reason::NotIp))?;
-    let (protocol, offset) = match ip.payload {
-        Ok(payload) => payload,
-        Err(reason) => return Ok(Parsed::Address(ip.destination, reason)),
+        IPV4_BE => ipv4(packet, link.len())?,
+        IPV6_BE => ipv6(packet, link.len())?,
+        _ => return Err(Fault::NotIp),
     };
-    let ports_and_flags = match protocol {
-        TCP => tcp(packet, offset),
-        UDP => udp(packet, offset),
-        _ => return Ok(Parsed::Address(ip.destination, Reason::OtherProtocol)),
+    // The frame may hold more, but that is padding.
+    let end = link.len() + usize::from(ip.length);
+    let ports_and_flags = match ip.protocol {
+        TCP => tcp(packet, ip.payload_at, end),
+        UDP => udp(packet, ip.payload_at, end),
+        _ => return Err(Fault::Unreadable(ip.destination, Reason::OtherProtocol)),
     };
-    let Some(([a, b, c, d], opens)) = ports_and_flags else {
-        return Ok(Parsed::Address(ip.destination, Reason::Truncated));
-    };
+    let (ports, opens) = ports_and_flags.ok_or(Fault::Unreadable(ip.destination, Reason::Truncated))?;
     let flow = Flow {
         source: ip.source,
         destination: ip.destination,
-        source_port: [a, b],
-        destination_port: [c, d],
-        protocol: u32::from(protocol),
+        source_port: (ports as u16).to_le_bytes(),
+        destination_port: ((ports >> 16) as u16).to_le_bytes(),
+        protocol: u32::from(ip.protocol),
     };
-    Ok(Parsed::Flow(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, opens }))
+    Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, opens })
 }
 
 /// Reads the Ethernet header and at most two VLAN tags.
 #[inline(always)]
 pub fn link(packet: &Packet) -> Option<Link> {
-    let first_be = u16::from_ne_bytes(packet.header::<Ethernet>(0)?.ether_type);
+    let first_be = packet.header::<Ethernet>(0)?.ether_type_be;
     if !is_tag(first_be) {
         return Some(Link::untagged(first_be));
     }
     let outer = *packet.header::<Tag>(14)?;
-    let second_be = u16::from_ne_bytes(outer.ether_type);
+    let second_be = outer.ether_type_be;
     if !is_tag(second_be) {
         return Some(Link { tags: 1, first_be, outer, inner: NO_TAG, ether_type_be: second_be });
     }
     let inner = *packet.header::<Tag>(18)?;
-    let ether_type_be = u16::from_ne_bytes(inner.ether_type);
+    let ether_type_be = inner.ether_type_be;
     Some(Link { tags: 2, first_be, outer, inner, ether_type_be })
 }
 
@@ -161,28 +153,29 @@ const fn is_tag(ether_type_be: u16) -> bool {
     ether_type_be == VLAN_BE || ether_type_be == QINQ_BE
 }
 
-/// Reads an IPv4 header (RFC 791). `None` where the frame does not hold one.
+/// Reads an IPv4 header (RFC 791).
 #[inline(always)]
-fn ipv4(packet: &Packet, offset: usize) -> Option<Ip> {
-    let header = packet.header::<Ipv4Hdr>(offset)?;
+fn ipv4(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
+    let header = packet.header::<Ipv4Hdr>(offset).ok_or(Fault::NotIp)?;
     if header.vihl >> 4 != 4 {
-        return None;
+        return Err(Fault::NotIp);
     }
+    let destination = Address::from_v4(header.dst_addr);
     let header_len = usize::from(header.vihl & 0x0f) * 4;
-    let ip_len = u16::from_be_bytes(header.tot_len);
-    let payload = if header_len < 20 || usize::from(ip_len) < header_len || !fits(packet, offset, ip_len) {
-        Err(Reason::BadHeader)
-    } else if is_fragment(header) {
-        Err(Reason::Fragment)
-    } else {
-        Ok((header.proto, offset + header_len))
-    };
-    Some(Ip {
+    let length = u16::from_be_bytes(header.tot_len);
+    if header_len < Ipv4Hdr::LEN || usize::from(length) < header_len || !fits(packet, offset, length) {
+        return Err(Fault::Unreadable(destination, Reason::BadHeader));
+    }
+    if is_fragment(header) {
+        return Err(Fault::Unreadable(destination, Reason::Fragment));
+    }
+    Ok(Ip {
         source: Address::from_v4(header.src_addr),
-        destination: Address::from_v4(header.dst_addr),
-        length: ip_len,
+        destination,
+        length,
         traffic_class: header.tos,
-        payload,
+        protocol: header.proto,
+        payload_at: offset + header_len,
     })
 }
 
@@ -192,27 +185,24 @@ pub fn is_fragment(header: &Ipv4Hdr) -> bool {
     u16::from_be_bytes(header.frags) & 0x3fff != 0
 }
 
-/// Reads an IPv6 header (RFC 8200) and its extension headers. `None` where the frame does not hold one.
+/// Reads an IPv6 header (RFC 8200) and its extension headers.
 #[inline(always)]
-fn ipv6(packet: &Packet, offset: usize) -> Option<Ip> {
-    let header = packet.header::<Ipv6Hdr>(offset)?;
-    let [a, b, ..] = header.vcf;
-    if a >> 4 != 6 {
-        return None;
+fn ipv6(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
+    let header = packet.header::<Ipv6Hdr>(offset).ok_or(Fault::NotIp)?;
+    let version_and_class = u16::from_be_bytes([header.vcf[0], header.vcf[1]]);
+    if version_and_class >> 12 != 6 {
+        return Err(Fault::NotIp);
     }
-    let ip_len = u16::from_be_bytes(header.payload_len).saturating_add(40);
-    let payload = if fits(packet, offset, ip_len) {
-        ipv6_payload(packet, header.next_hdr, offset + 40)
-    } else {
-        Err(Reason::BadHeader)
-    };
-    Some(Ip {
-        source: Address::from_v6(header.src_addr),
-        destination: Address::from_v6(header.dst_addr),
-        length: ip_len,
-        traffic_class: a << 4 | b >> 4,
-        payload,
-    })
+    let destination = Address::from_v6(header.dst_addr);
+    let length = u16::from_be_bytes(header.payload_len).saturating_add(Ipv6Hdr::LEN as u16);
+    if !fits(packet, offset, length) {
+        return Err(Fault::Unreadable(destination, Reason::BadHeader));
+    }
+    let (protocol, payload_at) = ipv6_payload(packet, header.next_hdr, offset + Ipv6Hdr::LEN)
+        .map_err(|reason| Fault::Unreadable(destination, reason))?;
+    let source = Address::from_v6(header.src_addr);
+    let traffic_class = (version_and_class >> 4) as u8;
+    Ok(Ip { source, destination, length, traffic_class, protocol, payload_at })
 }
 
 /// Whether the frame holds as many bytes as the IP header says. It may hold more: short frames are padded.
@@ -235,6 +225,9 @@ fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, 
                 let [following, length] = *packet.header::<[u8; 2]>(offset).ok_or(Reason::Truncated)?;
                 next = following;
                 offset += (usize::from(length) + 1) * 8;
+                if offset > MAX_OFFSET {
+                    return Err(Reason::TooManyHeaders);
+                }
             }
             FRAGMENT => return Err(Reason::Fragment),
             _ => return Ok((next, offset)),
@@ -247,17 +240,17 @@ fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, 
     }
 }
 
-/// Ports, and whether a connection is opened (RFC 9293 section 3.1).
+/// Ports, the source's in the lower half, and whether a connection is opened (RFC 9293 section 3.1).
 #[inline(always)]
-fn tcp(packet: &Packet, offset: usize) -> Option<([u8; 4], bool)> {
-    let header = packet.header::<[u8; 20]>(offset)?;
-    let [a, b, c, d, ..] = *header;
-    Some(([a, b, c, d], header[13] & (FLAG_SYN | FLAG_ACK) == FLAG_SYN))
+fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, bool)> {
+    let header = packet.header::<[u8; 20]>(offset).filter(|_| offset + 20 <= end)?;
+    let ports = u32::from_le_bytes(*header.first_chunk()?);
+    Some((ports, header[13] & (FLAG_SYN | FLAG_ACK) == FLAG_SYN))
 }
 
 /// Ports (RFC 768). Nothing in UDP says that a flow begins.
 #[inline(always)]
-fn udp(packet: &Packet, offset: usize) -> Option<([u8; 4], bool)> {
-    let [a, b, c, d, ..] = *packet.header::<[u8; 8]>(offset)?;
-    Some(([a, b, c, d], false))
+fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, bool)> {
+    let header = packet.header::<[u8; 8]>(offset).filter(|_| offset + 8 <= end)?;
+    Some((u32::from_le_bytes(*header.first_chunk()?), false))
 }

@@ -1,21 +1,39 @@
 //! The way of a packet through the balancer, in reading order.
 
+use lb_common::counter::Reason;
+
 use crate::{
     emit, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count},
     packet::Packet,
-    parse::{self, Parsed},
+    parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
     select,
     verdict::Verdict,
 };
 
 /// Gives a packet to its service's backend. A packet that passes is left as it came.
+///
+/// The stages are compiled three times, since the facts of a packet whose family and frame are known fit into the
+/// registers: where the ways of all kinds of packets meet again, they lie on the stack.
 #[inline(always)]
 pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
+    let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
+    match (link.tags, link.ether_type_be) {
+        (0, IPV4_BE) => stages(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) => stages(packet, Link::untagged(IPV6_BE)),
+        _ => stages(packet, link),
+    }
+}
+
+#[inline(always)]
+fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
-    let facts = match parse::parse(packet)? {
-        Parsed::Flow(facts) => facts,
-        Parsed::Address(destination, reason) => return Err(lookup::without_ports(&destination, reason)),
+    let facts = match parse::parse(packet, link) {
+        Ok(facts) => facts,
+        Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
+        Err(Fault::Unreadable(destination, reason)) => {
+            return Err(lookup::without_ports(&destination, reason));
+        }
     };
     let found = lookup::service(&facts)?;
     let selected = select::backend(found, &facts)?;

@@ -78,7 +78,7 @@ fn index(found: Found, facts: &Facts, slot: Slot, hash: u64) -> u16 {
     let keeps = previous != slot::NONE && keeps_flows(found, previous);
     let backend = if keeps { previous } else { slot.current() };
     if backend != slot::NONE {
-        remember(found, &facts.flow, backend);
+        remember(found, facts.flow, backend);
     }
     backend
 }
@@ -102,7 +102,7 @@ fn remembered(found: Found, facts: &Facts) -> Option<u16> {
     if facts.opens {
         return None;
     }
-    let entry = connection(&facts.flow)?;
+    let entry = connection(facts.flow)?;
     if entry.service != found.id || !keeps_flows(found, entry.backend) {
         return None;
     }
@@ -119,7 +119,7 @@ fn keeps_flows(found: Found, index: u16) -> bool {
 
 /// Remembers a flow. Where the table has no room for it the hash decides again at its next packet.
 #[inline(always)]
-fn remember(found: Found, flow: &Flow, backend: u16) {
+fn remember(found: Found, flow: Flow, backend: u16) {
     let connection = Connection { last_seen_ns: now_ns(), service: found.id, backend, _pad: 0 };
     let _ = CONNECTIONS.insert(flow, connection, ANY);
 }

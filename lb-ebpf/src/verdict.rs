@@ -3,10 +3,7 @@
 use aya_ebpf::bindings::xdp_action;
 use lb_common::counter::Reason;
 
-use crate::{
-    maps::{REASONS, count},
-    packet::Packet,
-};
+use crate::maps::{REASONS, count};
 
 /// What is to become of a packet, and why.
 #[derive(Clone, Copy)]
@@ -42,11 +39,10 @@ impl Verdict {
     }
 }
 
-/// Runs `program` on a packet, counts the reason, and gives the kernel its action.
+/// Counts a packet of `bytes` under the reason, and gives the kernel its action.
 #[inline(always)]
-pub fn finish(mut packet: Packet, program: impl FnOnce(&mut Packet) -> Result<Verdict, Verdict>) -> u32 {
-    let bytes = packet.len();
-    let (Ok(verdict) | Err(verdict)) = program(&mut packet);
+pub fn finish(bytes: u64, verdict: Result<Verdict, Verdict>) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = verdict;
     count(&REASONS, verdict.reason as u32, bytes);
     verdict.action
 }

@@ -1,0 +1,165 @@
+//! Programs of an object of its own for measuring another program, one packet after another, within one
+//! `BPF_PROG_TEST_RUN`.
+//!
+//! The kernel repeats a test run on one buffer, and an encapsulated packet would meet the program a second time with
+//! its outer header. So `feeder` is what the kernel repeats: it takes back what was pushed, writes the headers of the
+//! next flow, and leaves by a tail call to the program under test, whose object knows nothing of this. The floors are
+//! such programs too, so whatever feeding costs is in all figures alike.
+
+#![no_std]
+#![no_main]
+
+mod object;
+#[expect(dead_code, reason = "the balancer reads more of a packet than is written here")]
+mod packet;
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    Global,
+    bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX},
+    btf_maps::{Array, ProgramArray},
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use network_types::ip::Ipv4Hdr;
+
+use crate::packet::{Ethernet, Macs, Packet};
+
+/// The program under test.
+#[btf_map(name = "target")]
+static TARGET: ProgramArray<1> = ProgramArray::new();
+
+/// Bytes of the frame before anything is pushed.
+#[unsafe(no_mangle)]
+static FRAME_LEN: Global<u32> = Global::new(0);
+
+/// `EtherType` of the frame, network byte order.
+#[unsafe(no_mangle)]
+static ETHER_TYPE: Global<u32> = Global::new(0);
+
+/// Flows are numbered up to this, a power of two less one, and then again from 0.
+#[unsafe(no_mangle)]
+static LAST_FLOW: Global<u64> = Global::new(0);
+
+/// Services that the flows are spread over; their VIPs are consecutive.
+#[unsafe(no_mangle)]
+static SERVICES: Global<u32> = Global::new(1);
+
+/// Last four bytes of the first VIP, host byte order.
+#[unsafe(no_mangle)]
+static FIRST_VIP: Global<u32> = Global::new(0);
+
+/// Packets fed.
+#[btf_map(name = "fed")]
+static FED: Array<u64, 1> = Array::new();
+
+/// MAC addresses that a frame comes with.
+const MACS: Macs = Macs { first: 0x0002_ba00_0000_0002, last: 0xc100_0000 };
+
+/// Port of every service.
+const SERVICE_PORT: u16 = 80;
+
+/// Feeds the next packet to the program under test.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "an entry gets its context so")]
+pub fn feeder(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpContext::new(ctx.ctx));
+    if feed(&mut packet).is_none() {
+        return XDP_ABORTED;
+    }
+    // SAFETY: nothing is left to be dropped.
+    unsafe { TARGET.tail_call(&ctx, 0) };
+    XDP_ABORTED
+}
+
+#[inline(always)]
+fn feed(packet: &mut Packet) -> Option<()> {
+    // Opaque, since the sum of a length and a pointer in 32 bits is what the verifier refuses.
+    let length = black_box(packet.len());
+    if !packet.grow_front(FRAME_LEN.load() as i32 - length as i32) {
+        return None;
+    }
+    let number = next_number()?;
+    *packet.header_mut(0)? = Ethernet { macs: MACS, ether_type_be: ETHER_TYPE.load() as u16 };
+    write_flow(packet, number & LAST_FLOW.load())
+}
+
+#[inline(always)]
+fn next_number() -> Option<u64> {
+    let fed = FED.get_ptr_mut(0)?;
+    // SAFETY: a pointer that a lookup gives is valid, and one test run at a time uses this object.
+    unsafe {
+        *fed = (*fed).wrapping_add(1);
+        Some(*fed)
+    }
+}
+
+/// Writes what differs between flows: 2²⁴ clients in turn, then from the next port.
+///
+/// In the words that a program reads addresses and ports by: a load that finds half of its bytes in a store of just
+/// before waits for it, which no packet from a network makes it do.
+#[inline(always)]
+fn write_flow(packet: &mut Packet, flow: u64) -> Option<()> {
+    const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+    let client = (10 << 24 | flow as u32 & 0xff_ffff).to_be();
+    let vip = (FIRST_VIP.load() + service_of(flow)).to_be();
+    let ports = u32::from(((flow >> 24) as u16 ^ 0x9c40).to_be()) | u32::from(SERVICE_PORT.to_be()) << 16;
+    if ETHER_TYPE.load() == IPV6 {
+        *packet.header_mut(30)? = (u64::from(client) << 32).to_le_bytes();
+        *packet.header_mut(46)? = (u64::from(vip) << 32).to_le_bytes();
+        *packet.header_mut(54)? = ports.to_le_bytes();
+    } else {
+        *packet.header_mut(26)? = client.to_le_bytes();
+        *packet.header_mut(30)? = vip.to_le_bytes();
+        *packet.header_mut(34)? = ports.to_le_bytes();
+    }
+    Some(())
+}
+
+/// Neighbouring flows ask for services far apart (Fibonacci hashing: Knuth, "Sorting and Searching", section 6.4).
+#[inline(always)]
+fn service_of(flow: u64) -> u32 {
+    let spread = (flow as u32).wrapping_mul(0x9e37_79b9);
+    ((u64::from(spread) * u64::from(SERVICES.load())) >> 32) as u32
+}
+
+/// The floor of whatever is measured: feeding.
+#[xdp]
+pub fn floor_pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The least that a balancer could do.
+#[xdp]
+pub fn floor_mac_swap(ctx: XdpContext) -> u32 {
+    swap_macs(&mut Packet::new(ctx)).map_or(XDP_ABORTED, |()| XDP_TX)
+}
+
+#[inline(always)]
+fn swap_macs(packet: &mut Packet) -> Option<()> {
+    let frame = packet.header_mut::<Ethernet>(0)?;
+    let Macs { first, last } = frame.macs;
+    let source = first >> 48 | u64::from(last) << 16;
+    frame.macs = Macs { first: source | first << 48, last: (first >> 16) as u32 };
+    Some(())
+}
+
+/// The least that a tunnel could do: a constant outer header.
+#[xdp]
+pub fn floor_push(ctx: XdpContext) -> u32 {
+    push(&mut Packet::new(ctx)).map_or(XDP_ABORTED, |()| XDP_TX)
+}
+
+#[inline(always)]
+fn push(packet: &mut Packet) -> Option<()> {
+    if !packet.grow_front(Ipv4Hdr::LEN as i32) {
+        return None;
+    }
+    let outer: &mut Ipv4Hdr = packet.header_mut(14)?;
+    (outer.vihl, outer.tos, outer.tot_len, outer.id) = (0x45, 0, [0, 60], [0, 0]);
+    (outer.frags, outer.ttl, outer.proto, outer.check) = ([0x40, 0], 64, 4, [0x54, 0xe7]);
+    (outer.src_addr, outer.dst_addr) = ([198, 51, 100, 1], [198, 51, 100, 2]);
+    *packet.header_mut(0)? = Ethernet { macs: MACS, ether_type_be: 8 };
+    Some(())
+}
