@@ -2,6 +2,8 @@
 //! whether the measurement could be made.
 
 mod c_loop;
+mod machine;
+mod packet;
 mod report;
 mod table;
 mod timing;
@@ -28,6 +30,8 @@ struct Cli {
 enum Part {
     /// Building, refilling and merging lookup tables, beside a plain Maglev loop in C.
     Table,
+    /// Nanoseconds per packet within the kernel (as root).
+    Packet(packet::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     }
     let report = match cli.part {
         Part::Table => table::measure(cli.quick)?,
+        Part::Packet(args) => packet::measure(&args, cli.quick)?,
     };
     print!("{report}");
     cli.json.map_or(Ok(()), |path| report.write_json(&path))

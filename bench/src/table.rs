@@ -4,11 +4,12 @@
 //! Building here is all of it: hashing names, sorting, filling, counting, the digest. The C loop only fills.
 
 use lb_common::hash::Seed;
-use lb_common::maglev::{Base, Member, Table, TableError};
+use lb_common::maglev::{Base, Member, Table};
 use lb_common::slot::Slot;
 
 use crate::c_loop::{CLoop, Step};
-use crate::report::{Report, Row};
+use crate::machine::Machine;
+use crate::report::{Report, Row, Unit};
 use crate::timing::{Contender, race};
 
 const SEED: Seed = Seed(*b"sluice benchmark");
@@ -36,11 +37,12 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Report> {
     for case in cases {
         rows.extend(case.measure(rounds)?);
     }
-    Ok(Report { part: "table", reference: "the C loop with additions", rows })
+    let (machine, unit) = (Machine::this(), Unit::Microseconds);
+    Ok(Report { part: "table", reference: "the C loop with additions", machine, unit, rows })
 }
 
 impl Case {
-    fn measure(&self, rounds: usize) -> Result<Vec<Row>, TableError> {
+    fn measure(&self, rounds: usize) -> anyhow::Result<Vec<Row>> {
         let names: Vec<String> = (0..self.backends).map(|n| format!("backend-{n}")).collect();
         let equal = members(&names, |_| 1);
         let base = Base::build(&equal, self.length, &SEED)?;
@@ -57,10 +59,9 @@ impl Case {
             Contender::new("refill, half failed", || base.refill(|n| n % 2 == 0)),
             Contender::new("merge", || merge(&live, &refilled)),
         ];
-        let times = race(&mut contenders, rounds);
+        let times = race(&mut contenders, rounds)?;
         let case = format!("{} backends, {} slots", self.backends, self.length);
-        let row =
-            |(contender, &all): (&Contender<'_>, _)| Row::new(&case, contender.name, all, times[0].median);
+        let row = |(contender, &all): (&Contender<'_>, _)| Row::new(&case, contender.name, all, times[0]);
         Ok(contenders.iter().zip(&times).map(row).collect())
     }
 

@@ -1,0 +1,139 @@
+//! What is measured: each case with several numbers of flows.
+
+use lb_common::counter::Reason::{self, NotOurs, Transmitted};
+
+use super::scene::Name::{self, Always, Many, Moved, Settled};
+
+/// A kind of packet and what it is given to.
+#[derive(Clone, Copy)]
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) family: Family,
+    pub(super) subject: Subject,
+    /// The VIP, or the first of several consecutive ones.
+    pub(super) vip: &'static str,
+    /// Services that the flows are spread over.
+    pub(super) services: u32,
+    /// Whether each packet opens a connection: SYN, otherwise ACK.
+    pub(super) opens: bool,
+    pub(super) flows: &'static [Flows],
+}
+
+/// The family of the packets that come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// The program that gets the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Returns.
+    Nothing,
+    /// Sends the packet back to where it came from.
+    MacSwap,
+    /// The same with a constant outer IPv4 header.
+    Push,
+    /// The balancer of a scene, and the reason under which it counts every packet.
+    Balancer(Name, Reason),
+}
+
+impl Subject {
+    /// The name of a floor's program.
+    pub(super) fn floor(self) -> &'static str {
+        match self {
+            Self::Nothing => "floor_pass",
+            Self::MacSwap => "floor_mac_swap",
+            Self::Push => "floor_push",
+            Self::Balancer(..) => unreachable!("the balancer is no floor"),
+        }
+    }
+}
+
+/// How many flows there are. They take turns, so each of many finds the caches as cold as they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flows {
+    One,
+    Thousand,
+    SixtyFourThousand,
+    Million,
+    /// Every packet is of a flow that was never there before, as in a flood.
+    Unseen,
+}
+
+impl Flows {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::One => "1 flow",
+            Self::Thousand => "1 k flows",
+            Self::SixtyFourThousand => "64 k flows",
+            Self::Million => "1 M flows",
+            Self::Unseen => "never-seen flows",
+        }
+    }
+
+    /// The number of the last flow.
+    pub(super) fn last(self) -> u64 {
+        match self {
+            Self::One => 0,
+            Self::Thousand => (1 << 10) - 1,
+            Self::SixtyFourThousand => (1 << 16) - 1,
+            Self::Million => (1 << 20) - 1,
+            Self::Unseen => u64::MAX,
+        }
+    }
+}
+
+const ALL: &[Flows] = &[Flows::One, Flows::Thousand, Flows::SixtyFourThousand, Flows::Million, Flows::Unseen];
+const ENDS: &[Flows] = &[Flows::One, Flows::Million];
+const REMEMBERED: &[Flows] = &[Flows::One, Flows::SixtyFourThousand, Flows::Million];
+
+/// A packet of an established connection for the service at `vip`.
+const fn v4(name: &'static str, scene: Name, vip: &'static str, flows: &'static [Flows]) -> Case {
+    let subject = Subject::Balancer(scene, Transmitted);
+    Case { name, family: Family::V4, subject, vip, services: 1, opens: false, flows }
+}
+
+const fn v6(name: &'static str, scene: Name, vip: &'static str, flows: &'static [Flows]) -> Case {
+    Case { family: Family::V6, ..v4(name, scene, vip, flows) }
+}
+
+const fn opening(case: Case) -> Case {
+    Case { opens: true, ..case }
+}
+
+const fn not_ours(case: Case) -> Case {
+    Case { subject: Subject::Balancer(Settled, NotOurs), ..case }
+}
+
+const fn floor(name: &'static str, family: Family, subject: Subject) -> Case {
+    let vip = match family {
+        Family::V4 => "203.0.113.1",
+        Family::V6 => "2001:db8:113::1",
+    };
+    Case { name, family, subject, vip, services: 1, opens: false, flows: &[Flows::One] }
+}
+
+/// All cases. Addresses are those of the scenes' services; the ones that are not ours are nobody's.
+pub(super) const CASES: [Case; 19] = [
+    floor("floor: nothing", Family::V4, Subject::Nothing),
+    floor("floor: MAC swap", Family::V4, Subject::MacSwap),
+    floor("floor: MAC swap, IPv6", Family::V6, Subject::MacSwap),
+    floor("floor: constant outer header", Family::V4, Subject::Push),
+    v4("l2, IPv4", Settled, "203.0.113.1", ALL),
+    v4("ipip, IPv4", Settled, "203.0.113.2", ALL),
+    opening(v4("ipip, IPv4, SYN", Settled, "203.0.113.2", &[Flows::Unseen])),
+    v6("l2, IPv6", Settled, "2001:db8:113::1", ENDS),
+    v6("ipip, IPv6 in IPv6", Settled, "2001:db8:113::2", ENDS),
+    v6("ipip, IPv6 in IPv4", Settled, "2001:db8:113::3", ENDS),
+    not_ours(v4("not ours, IPv4", Settled, "203.0.113.99", ENDS)),
+    not_ours(v6("not ours, IPv6", Settled, "2001:db8:113::99", ENDS)),
+    v4("ipip, IPv4, 1,000 services loaded", Many, "203.0.113.1", ENDS),
+    Case { services: 1_000, ..v4("ipip, IPv4, over 1,000 services", Many, "203.0.113.1", ENDS) },
+    v4("ipip, IPv4, moved slots", Moved, "203.0.113.1", REMEMBERED),
+    opening(v4("ipip, IPv4, moved slots, SYN", Moved, "203.0.113.1", &[Flows::Unseen])),
+    v4("ipip, IPv4, track = always", Always, "203.0.113.1", REMEMBERED),
+    opening(v4("ipip, IPv4, track = always, SYN", Always, "203.0.113.1", &[Flows::Unseen])),
+    not_ours(v4("not ours, IPv4, 1,000 services", Many, "192.0.2.99", ENDS)),
+];

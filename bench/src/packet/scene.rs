@@ -1,0 +1,201 @@
+//! Loaded balancers, their maps filled by the daemon's own plan and reconciliation.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aya::programs::Xdp;
+use lb_common::{counter::Reason, knobs::FEATURE_TRACKING};
+use sluice::{
+    config::Config,
+    dataplane::{
+        DataPlane as _,
+        ebpf::{EbpfDataPlane, Knobs},
+    },
+    neighbours::NextHop,
+    plan::{Tables, View, plan},
+    reconcile::{Applied, reconcile},
+};
+
+const PRELUDE: &str = r#"
+[balancer]
+interfaces = ["lo"]
+[fleet]
+seed = "000102030405060708090a0b0c0d0e0f"
+"#;
+
+/// Two flows' worth of room for each that a case has, so that what is measured is not eviction.
+const ROOM_FOR_FLOWS: &str = "[limits]\nconnections = 2097152\n";
+
+/// The loopback device, by which the kernel lets test packets come; what leaves there is transmitted.
+const INGRESS: u32 = 1;
+
+/// Which balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A service for every way of forwarding; no slot has moved.
+    Settled,
+    /// A thousand services.
+    Many,
+    /// A service all of whose slots have moved.
+    Moved,
+    /// A service that remembers every flow.
+    Always,
+}
+
+/// All of them.
+pub(super) struct Scenes {
+    settled: Scene,
+    many: Scene,
+    moved: Scene,
+    always: Scene,
+}
+
+impl Scenes {
+    pub(super) fn load() -> anyhow::Result<Self> {
+        let mut moved = Scene::new(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
+        moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
+        Ok(Self {
+            settled: Scene::new(&settled_services())?,
+            many: Scene::new(&many_services())?,
+            moved,
+            always: Scene::new(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
+        })
+    }
+
+    pub(super) fn scene(&mut self, name: Name) -> &mut Scene {
+        match name {
+            Name::Settled => &mut self.settled,
+            Name::Many => &mut self.many,
+            Name::Moved => &mut self.moved,
+            Name::Always => &mut self.always,
+        }
+    }
+}
+
+/// One loaded balancer.
+pub(super) struct Scene {
+    dataplane: EbpfDataPlane,
+    applied: Applied,
+    tables: Tables,
+}
+
+impl Scene {
+    fn new(toml: &str) -> anyhow::Result<Self> {
+        let config = parse(toml)?;
+        let limits = &config.limits;
+        let knobs = Knobs { limits, seed: &config.fleet.seed, features: FEATURE_TRACKING };
+        let dataplane = EbpfDataPlane::load(knobs, None)?;
+        let applied = Applied::new(limits, config.fleet.seed.index_key());
+        let mut scene = Self { dataplane, applied, tables: Tables::default() };
+        scene.converge(&config)?;
+        Ok(scene)
+    }
+
+    fn reload(&mut self, toml: &str) -> anyhow::Result<()> {
+        self.converge(&parse(toml)?)
+    }
+
+    fn converge(&mut self, config: &Config) -> anyhow::Result<()> {
+        let now: Duration = sluice::daemon::now();
+        let mut view = View::default();
+        for backend in config.services.iter().flat_map(|service| &service.backends) {
+            view.next_hops.insert(backend.address, next_hop(backend.address));
+        }
+        let plan = plan(config, &view, &mut self.tables, now);
+        let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now)?;
+        self.dataplane.apply(&ops);
+        self.applied = next;
+        Ok(())
+    }
+
+    /// The balancing program.
+    pub(super) fn program(&mut self) -> anyhow::Result<&Xdp> {
+        Ok(self.dataplane.program()?)
+    }
+
+    /// Packets that were counted under `reason`.
+    pub(super) fn packets(&self, reason: Reason) -> u64 {
+        self.dataplane.reasons()[reason as usize].packets
+    }
+}
+
+fn parse(toml: &str) -> anyhow::Result<Config> {
+    let (config, _) = Config::parse("bench.toml", &[PRELUDE, toml].concat())
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("the benchmark's configuration is wrong")?;
+    Ok(config)
+}
+
+/// The way to a backend: out where the packet came in.
+fn next_hop(address: IpAddr) -> NextHop {
+    let source = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
+    };
+    NextHop {
+        ifindex: INGRESS,
+        interface: "lo".to_owned(),
+        mac: [2, 0, 0, 0, 1, 1],
+        source_mac: [2, 0, 0, 0, 0, 0xee],
+        source,
+        mtu: 1500,
+        vlan: 0,
+        gateway: None,
+    }
+}
+
+fn settled_services() -> String {
+    [
+        service("203.0.113.1", "forwarding = \"l2\"", backends_v4(1, 100)),
+        service("203.0.113.2", "forwarding = \"ipip\"", backends_v4(1, 100)),
+        service("2001:db8:113::1", "forwarding = \"l2\"", backends_v6(100)),
+        service("2001:db8:113::2", "forwarding = \"ipip\"", backends_v6(100)),
+        service("2001:db8:113::3", "forwarding = \"ipip\"", backends_v4(1, 100)),
+    ]
+    .concat()
+}
+
+/// Their VIPs are consecutive, and wrap around nothing.
+fn many_services() -> String {
+    let first = Ipv4Addr::new(203, 0, 113, 1).to_bits();
+    let limits = "[limits]\nservices = 4096\nbackends = 65536\n".to_owned();
+    (0..1_000).map(|n| Ipv4Addr::from_bits(first + n).to_string()).fold(limits, |toml, vip| {
+        toml + &service(&vip, "forwarding = \"ipip\"\nslots = 1021", backends_v4(1, 10))
+    })
+}
+
+/// A service whose backends are none of those that another `first` gives.
+fn moved_services(first: u8) -> String {
+    service("203.0.113.1", "forwarding = \"ipip\"", backends_v4(first, 100))
+}
+
+fn always_services() -> String {
+    service("203.0.113.1", "forwarding = \"ipip\"\ntrack = \"always\"", backends_v4(1, 100))
+}
+
+/// A service in TOML, named by its VIP.
+fn service(vip: &str, settings: &str, backends: impl Iterator<Item = String>) -> String {
+    let mut toml = format!(
+        "[[service]]\nname = \"{}\"\naddress = \"{vip}\"\nport = 80\nprotocol = \"tcp\"\n{settings}\n",
+        vip.replace([':', '.'], "-")
+    );
+    for address in backends {
+        writeln!(
+            toml,
+            "[[service.backend]]\nname = \"b-{}\"\naddress = \"{address}\"",
+            address.replace([':', '.'], "-")
+        )
+        .expect("a string takes it");
+    }
+    toml
+}
+
+fn backends_v4(first: u8, count: u8) -> impl Iterator<Item = String> {
+    (first..first + count).map(|last| format!("198.51.100.{last}"))
+}
+
+fn backends_v6(count: u8) -> impl Iterator<Item = String> {
+    (1..=count).map(|last| format!("2001:db8:51::{last:x}"))
+}
