@@ -1,9 +1,14 @@
-//! Compiles the XDP programs: `lb-ebpf`, by the compiler that `setup` found, to one object with BTF.
+//! Compiles the XDP programs: `lb-ebpf`, by the compiler that `setup` found, to one object with BTF, and to another
+//! with what measures them.
 //!
 //! The target is tier 3, so `core` is compiled from source. That is an unstable option of cargo, which a stable
 //! compiler accepts with `RUSTC_BOOTSTRAP`.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -32,22 +37,27 @@ const FOREIGN_VARIABLES: [&str; 11] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// Builds the object and says where it lies. Its time stamp changes only with its content, so that what embeds it is
-/// not built again for nothing.
+/// Builds the objects, and says where the one with the programs lies; the other one, which measures them, is
+/// [`Workspace::bench_object`].
 pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     // Its own directory: two compilers in one would invalidate each other's work.
     let target = workspace.target.join("ebpf");
     command::run(cargo_build(workspace, toolchain).arg("--target-dir").arg(&target))
         .context("cannot compile the XDP programs")?;
-    let built = target.join(TARGET).join("release/sluice");
-    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    let object = workspace.object();
-    if fs::read(&object).is_ok_and(|old| old == bytes) {
-        return Ok(object);
+    let built = target.join(TARGET).join("release");
+    fs::create_dir_all(workspace.target.join("bpf")).context("cannot create the objects' directory")?;
+    copy_if_changed(&built.join("sluice"), &workspace.object())?;
+    copy_if_changed(&built.join("sluice-bench"), &workspace.bench_object())?;
+    Ok(workspace.object())
+}
+
+/// The copy's time stamp changes only with its content, so that what embeds it is not built again for nothing.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
     }
-    fs::create_dir_all(workspace.target.join("bpf")).context("cannot create the object's directory")?;
-    fs::write(&object, bytes).with_context(|| format!("cannot write {}", object.display()))?;
-    Ok(object)
+    fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
 }
 
 fn cargo_build(workspace: &Workspace, toolchain: &Toolchain) -> Command {

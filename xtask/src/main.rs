@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build_ebpf;
 mod build_sluice;
 mod ci;
@@ -42,6 +43,8 @@ enum Xtask {
     Run(run::Args),
     /// Run the test suites (as root)
     Test(test::Args),
+    /// Measure what Sluice costs
+    Bench(bench::Args),
     /// Check formatting, lints and documentation, then run every suite
     Ci,
 }
@@ -63,6 +66,7 @@ fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
         Xtask::Build => build().map(|()| ExitCode::SUCCESS),
         Xtask::Run(args) => run::run(args),
         Xtask::Test(args) => test::run(&args),
+        Xtask::Bench(args) => bench::run(&args),
         Xtask::Ci => ci::run(),
     }
 }

@@ -42,6 +42,11 @@ impl Workspace {
         self.target.join("bpf/sluice.o")
     }
 
+    /// The compiled programs that measure them.
+    pub(crate) fn bench_object(&self) -> PathBuf {
+        self.target.join("bpf/bench.o")
+    }
+
     /// Where tools of this workspace's own are installed.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
