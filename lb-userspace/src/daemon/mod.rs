@@ -4,10 +4,10 @@
 //! | --- | --- | --- |
 //! | [`Neighbours`] | next hops | netlink sockets |
 //! | [`Scheduler`] | health | probes |
-//! | [`reload`] | that the file changed, or SIGHUP | watcher |
+//! | `reload` | that the file changed, or SIGHUP | watcher |
 //! | [`crate::admin`] | what somebody asks | Unix socket |
 //!
-//! All of them speak through channels, and nothing but this task ([`truth::Truth`]) writes a map.
+//! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
 mod interfaces;
 mod maps;
