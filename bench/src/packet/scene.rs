@@ -9,10 +9,7 @@ use aya::programs::Xdp;
 use lb_common::{counter::Reason, knobs::FEATURE_TRACKING};
 use sluice::{
     config::Config,
-    dataplane::{
-        DataPlane as _,
-        ebpf::{EbpfDataPlane, Knobs},
-    },
+    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     neighbours::NextHop,
     plan::{Tables, View, plan},
     reconcile::{Applied, reconcile},

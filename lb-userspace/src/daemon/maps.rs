@@ -6,11 +6,7 @@ use tracing::{info, warn};
 use super::{now, truth};
 use crate::{
     config::Config,
-    dataplane::{
-        DataPlane as _,
-        ebpf::{EbpfDataPlane, check_reuse},
-        pins::Pins,
-    },
+    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::check_reuse, pins::Pins},
     reconcile::Applied,
 };
 

@@ -24,10 +24,7 @@ use crate::{
     admin::status::{self, Status},
     causes::with_causes,
     config::{self, Backend, Config, Service},
-    dataplane::{
-        DataPlane as _,
-        ebpf::{EbpfDataPlane, Knobs},
-    },
+    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::{NextHop, Resolution},
     plan::{Plan, Tables, Verdict, View, plan},

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod ebpf;
+pub mod load;
 pub mod mapped;
 pub mod memory;
 pub mod pins;

@@ -17,7 +17,7 @@ use crate::{
     config::XdpMode,
     dataplane::{
         attach::{self, Place},
-        ebpf::program,
+        load::program,
         pins::{Pins, unpin},
     },
     interface::{Interface, Mode},

@@ -13,10 +13,7 @@ use lb_common::{
 };
 use sluice::{
     config::Config,
-    dataplane::{
-        DataPlane as _,
-        ebpf::{EbpfDataPlane, Knobs},
-    },
+    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, TargetKey},
     neighbours::NextHop,
     plan::{Plan, Tables, Verdict, View, plan},

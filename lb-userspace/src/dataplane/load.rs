@@ -1,0 +1,203 @@
+//! Loading the object: specialised by constants, its maps sized by the limits, new or those that are pinned.
+
+use std::{io, path::Path};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, Map, MapData},
+    programs::{ProgramError, Xdp},
+};
+use lb_common::{
+    control::{Control, SCHEMA},
+    hash::Seed,
+    service::bucket_count,
+    slot::LINE,
+};
+
+use super::{DataPlaneError, OBJECT, pins};
+use crate::config::Limits;
+
+/// Name of the balancing program in the object.
+pub(super) const BALANCER: &str = "sluice";
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object or its maps were refused.
+    #[error("cannot load the eBPF object: {hint}")]
+    Object {
+        /// What to do about it.
+        hint: &'static str,
+        /// What was said.
+        #[source]
+        source: Box<EbpfError>,
+    },
+    /// The object lacks a program.
+    #[error("the eBPF object has no program `{0}`; rebuild with `cargo xtask build-ebpf`")]
+    NoProgram(&'static str),
+    /// The verifier refused a program.
+    #[error("the kernel refused program `{program}` ({reason}); the verifier's last words:\n{log}")]
+    Verifier {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel said. No source, since it stands before the log.
+        reason: io::Error,
+        /// Last lines of the verifier's log.
+        log: String,
+    },
+    /// A program could not be loaded, and not because of the verifier.
+    #[error("cannot load program `{program}`")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// What was said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A map is not as expected.
+    #[error(transparent)]
+    DataPlane(#[from] DataPlaneError),
+}
+
+/// What a program is specialised for when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Knobs<'a> {
+    /// Sizes of the maps.
+    pub limits: &'a Limits,
+    /// Where the hash keys come from.
+    pub seed: &'a Seed,
+    /// `FEATURE_*` of `lb_common::knobs`.
+    pub features: u32,
+}
+
+/// Why pinned maps cannot be gone on with; what is wanted gets maps of its own, and the program is swapped to them.
+#[derive(Debug, thiserror::Error)]
+pub enum ReuseError {
+    /// Not there.
+    #[error("map `{0}` is not pinned")]
+    Missing(&'static str),
+    /// Of another version, of another seed, or not finished.
+    #[error("they are of another version of sluice, or keyed by another seed")]
+    Signature,
+    /// Of another size.
+    #[error("map `{map}` has {found} entries, and the configuration asks for {wanted}")]
+    Size {
+        /// Name of the map.
+        map: &'static str,
+        /// Its size.
+        found: u32,
+        /// The size by the limits.
+        wanted: u32,
+    },
+}
+
+/// Whether the maps pinned at `pin_path` are what `knobs` ask for.
+///
+/// # Errors
+///
+/// [`ReuseError`] says why not.
+pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> {
+    let open = |map| MapData::from_pin(pin_path.join(map)).map_err(|_| ReuseError::Missing(map));
+    let control: Array<_, [u8; size_of::<Control>()]> =
+        Map::Array(open("control")?).try_into().map_err(|_| ReuseError::Signature)?;
+    let signed = control.get(&0, 0).map_err(|_| ReuseError::Signature)?;
+    if bytemuck::cast::<_, Control>(signed) != signature(knobs.seed) {
+        return Err(ReuseError::Signature);
+    }
+    for map in pins::MAPS {
+        let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
+        match sizes(knobs.limits).into_iter().find(|(name, _)| *name == map) {
+            Some((_, wanted)) if wanted != found => return Err(ReuseError::Size { map, found, wanted }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn signature(seed: &Seed) -> Control {
+    Control { schema: SCHEMA, _pad: 0, seed_fingerprint: seed.fingerprint() }
+}
+
+/// Entries of the maps whose size is a matter of configuration.
+fn sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+    [
+        ("services", limits.services),
+        ("service_index", bucket_count(limits.services)),
+        ("backends", limits.backends),
+        ("arena", limits.slots.div_ceil(LINE as u32)),
+        ("connections", limits.connections),
+        ("service_counters", limits.services),
+        ("backend_counters", limits.backends),
+    ]
+}
+
+/// Loads a program of an object, once.
+///
+/// # Errors
+///
+/// [`LoadError`] where it is missing or the verifier refuses it.
+pub fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+    let program: &mut Xdp = program.try_into().map_err(|_| LoadError::NoProgram(name))?;
+    match program.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+        Err(error) => Err(program_refused(name, error)),
+    }
+}
+
+/// Not aya's error, which holds the verifier's whole log.
+fn program_refused(program: &'static str, error: ProgramError) -> LoadError {
+    let ProgramError::LoadError { io_error: reason, verifier_log } = error else {
+        return LoadError::Program { program, source: Box::new(error) };
+    };
+    let log = last_lines(&verifier_log.to_string());
+    if log.is_empty() {
+        return LoadError::Program { program, source: Box::new(reason) };
+    }
+    LoadError::Verifier { program, reason, log }
+}
+
+pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadError> {
+    let limits = knobs.limits;
+    let buckets = bucket_count(limits.services);
+    let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
+    let mut loader = EbpfLoader::new();
+    for (map, entries) in sizes(limits) {
+        loader.map_max_entries(map, entries);
+    }
+    loader
+        .override_global("SERVICE_BUCKETS", &buckets, true)
+        .override_global("FEATURES", &knobs.features, true)
+        .override_global("FLOW_KEY", &flow_key, true)
+        .override_global("INDEX_KEY", &index_key, true);
+    if let Some(pin_path) = pin_path {
+        for map in pins::MAPS {
+            loader.map_pin_path(map, pin_path.join(map));
+        }
+    }
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|source| LoadError::Object { hint: hint(&source), source: Box::new(source) })?;
+    // Now, since a program names its maps by file descriptors, and those of mapped arrays are closed soon.
+    program(&mut ebpf, BALANCER)?;
+    Ok(ebpf)
+}
+
+/// What an operator can do about an object that is refused.
+fn hint(error: &EbpfError) -> &'static str {
+    let text = format!("{error:?}");
+    if text.contains("PermissionDenied") || text.contains("Operation not permitted") {
+        "permission denied; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    } else if text.contains("OutOfMemory") || text.contains("Cannot allocate memory") {
+        "out of memory for the maps; lower limits.slots, limits.backends or limits.connections"
+    } else {
+        "Sluice needs Linux 5.15 or later with CONFIG_BPF_SYSCALL and BTF"
+    }
+}
+
+/// The end of the verifier's log, which says what it stumbled over.
+fn last_lines(log: &str) -> String {
+    const LINES: usize = 12;
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
