@@ -115,7 +115,7 @@ async fn vlan_neighbour_is_reached_by_the_parent_with_a_tag() {
     const TAGGED: &str = "203.0.113.7";
     let mut lab = Lab::start(&[HOST]).unwrap();
     if !lab.add_vlan().unwrap() {
-        return skip("this kernel has no VLAN interfaces");
+        return skip("kernel: no VLAN interfaces");
     }
     lab.want(&[TAGGED, HOST]);
 
