@@ -62,19 +62,8 @@ pub struct PlannedService {
     pub idle_timeout: Duration,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
-    /// The backends, in the order of the configuration.
-    pub backends: Vec<PlannedBackend>,
-}
-
-/// A backend as it ought to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedBackend {
-    /// Its name.
-    pub name: String,
-    /// Its own address. Another address is another host, whatever its name.
-    pub address: IpAddr,
-    /// What the data plane reads.
-    pub entry: Entry,
+    /// The backends' entries, in the order of the configuration.
+    pub backends: Vec<Entry>,
 }
 
 /// Tables that were computed before. Building one costs milliseconds, and most events change none.
@@ -110,11 +99,7 @@ fn plan_service(
 ) -> PlannedService {
     let takes_new: Vec<bool> =
         service.backends.iter().map(|backend| takes_new_flows(service, backend, view)).collect();
-    let backends = service.backends.iter().map(|backend| PlannedBackend {
-        name: backend.name.clone(),
-        address: backend.address,
-        entry: entry(service, backend, view, now),
-    });
+    let backends = service.backends.iter().map(|backend| entry(service, backend, view, now));
     PlannedService {
         name: service.name.clone(),
         key: service.key(),

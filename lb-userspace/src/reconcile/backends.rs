@@ -19,9 +19,9 @@ impl<S: ReadSlots> Work<'_, S> {
             member.retired = true;
         }
         let known = service.indexes();
-        for backend in &planned.backends {
-            let index = known.get(&backend.entry.address).copied();
-            self.place_member(&mut service, index, backend.entry)?;
+        for &entry in &planned.backends {
+            let index = known.get(&entry.address).copied();
+            self.place_member(&mut service, index, entry)?;
         }
         self.grow(&mut service)?;
         self.next.services.insert(planned.key, service);

@@ -103,7 +103,7 @@ impl<S: ReadSlots> Work<'_, S> {
 fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {
     let known = service.indexes();
     let index = |entry: &Entry| known.get(&entry.address).copied().unwrap_or(slot::NONE);
-    let indexes: Vec<u16> = planned.backends.iter().map(|backend| index(&backend.entry)).collect();
+    let indexes: Vec<u16> = planned.backends.iter().map(index).collect();
     planned
         .table
         .slots()
