@@ -31,6 +31,19 @@ impl Address {
         Self { octets: mapped.to_le_bytes() }
     }
 
+    /// Its leading `bits`, counted in the mapped form; the others zero. All of it from 128 on.
+    #[must_use]
+    #[inline]
+    pub const fn prefix(&self, bits: u32) -> Self {
+        let all = u128::from_be_bytes(self.octets);
+        let mask = match bits {
+            0 => 0,
+            1..128 => u128::MAX << (128 - bits),
+            _ => u128::MAX,
+        };
+        Self { octets: (all & mask).to_be_bytes() }
+    }
+
     /// The last four bytes: the IPv4 address in an IPv4-mapped one.
     #[must_use]
     #[inline]

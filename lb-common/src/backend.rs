@@ -19,6 +19,18 @@ pub enum Forwarding {
     Ipip6 = 3,
 }
 
+/// What becomes of the flows that a backend has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OldFlows {
+    /// They stay.
+    Keep = 0,
+    /// They are given to the current backend of their slot.
+    Move = 1,
+    /// They are answered with a TCP reset, so that their clients connect anew at once.
+    Reset = 2,
+}
+
 /// A probe's verdict as it is kept in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -53,12 +65,12 @@ pub struct Backend {
     pub vlan: u16,
     /// One of [`Forwarding`].
     pub forwarding: u8,
-    /// 0: flows that it has stay. 1: they are given to the current backend of their slot.
-    pub gives_up_flows: u8,
+    /// What becomes of the flows that it has: one of [`OldFlows`].
+    pub old_flows: u8,
     /// What its probes said last: one of [`Health`]. For the next daemon; the program does not read it.
     pub health: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// 1: it may be given new flows. 0: only what was there before.
+    pub takes_new: u8,
     /// When they began to say so: `CLOCK_MONOTONIC`, seconds.
     pub health_since_s: u32,
 }

@@ -1,4 +1,7 @@
-//! The connection table's values: which backend a flow of a moved slot has. Keys are [`crate::flow::Flow`].
+//! What is remembered of flows: which backend one of a moved slot has. Keys are [`crate::flow::Flow`].
+//!
+//! Two tables hold such entries, and a flood that fills one leaves the other alone: `openings` has flows of which one
+//! packet was seen, `connections` has those that went on.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -12,6 +15,55 @@ pub struct Connection {
     pub service: u32,
     /// Index of the backend within the service.
     pub backend: u16,
+    /// Whether the client has said that it ends: one of [`Closing`].
+    pub closing: u8,
     /// Zero.
-    pub _pad: u16,
+    pub _pad: u8,
+}
+
+/// Whether a client has said that its connection ends (RFC 9293). Such an entry expires sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Closing {
+    /// No.
+    Open = 0,
+    /// By FIN: acknowledgements of what the server still sends may follow.
+    Fin = 1,
+    /// By RST: nothing follows. If something does, somebody else had sent the RST.
+    Reset = 2,
+}
+
+impl Connection {
+    /// Takes in another packet of the flow: what it says of the end, and when it came.
+    #[inline]
+    pub fn touch(&mut self, says: Closing, now_ns: u64) {
+        self.last_seen_ns = now_ns;
+        if says as u8 != Closing::Open as u8 || self.closing == Closing::Reset as u8 {
+            self.closing = says as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_a_connection_follows_its_packets() {
+        use Closing::{Fin, Open, Reset};
+        // (what was said, what the next packet says, what holds then)
+        let cases = [
+            (Open, Open, Open),
+            (Open, Fin, Fin),
+            (Fin, Open, Fin),
+            (Open, Reset, Reset),
+            (Fin, Reset, Reset),
+            (Reset, Open, Open),
+        ];
+        for (said, says, holds) in cases {
+            let mut entry = Connection { closing: said as u8, ..Connection::zeroed() };
+            entry.touch(says, 7);
+            assert_eq!((entry.closing, entry.last_seen_ns), (holds as u8, 7), "{said:?}, then {says:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this crate. Raised with every change that gives a byte of a map another meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The one value of the map `control`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

@@ -35,6 +35,8 @@ pub enum Fate {
     Pass,
     /// To a backend.
     Forward,
+    /// Back to where it came from, as an answer.
+    Answer,
     /// Nowhere.
     Drop,
 }
@@ -73,11 +75,16 @@ pub enum Reason {
     NoHeadroom,
     /// The maps contradict each other; a fault of the daemon.
     Internal,
+    /// Answered with a TCP reset, since its backend gives up the flows that it had.
+    Reset,
+    /// Opens a connection that cannot be remembered now (`limits.inserts`), and whose slot's previous backend takes
+    /// none: the next packet would go elsewhere. The client tries again.
+    NotRemembered,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -93,6 +100,8 @@ impl Reason {
         Self::TooBig,
         Self::NoHeadroom,
         Self::Internal,
+        Self::Reset,
+        Self::NotRemembered,
     ];
 
     /// How many reasons there are.
@@ -117,6 +126,8 @@ impl Reason {
             Self::TooBig => "too_big",
             Self::NoHeadroom => "no_headroom",
             Self::Internal => "internal",
+            Self::Reset => "reset",
+            Self::NotRemembered => "not_remembered",
         }
     }
 
@@ -126,6 +137,7 @@ impl Reason {
         match self {
             Self::NotIp | Self::NotOurs | Self::OtherProtocol | Self::Decapsulated => Fate::Pass,
             Self::Transmitted | Self::Redirected => Fate::Forward,
+            Self::Reset => Fate::Answer,
             _ => Fate::Drop,
         }
     }

@@ -22,6 +22,19 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// What chooses the slot: the flow itself, or the leading `source_bits` of its source, of the family that it has.
+    /// Then neither port counts, so that all that a client asks of a service meets at one backend.
+    #[must_use]
+    #[inline]
+    pub fn chooser(&self, source_bits: u8) -> Self {
+        if source_bits == 0 {
+            return *self;
+        }
+        let mapped_bits = if self.destination.is_v4() { 96 } else { 0 };
+        let source = self.source.prefix(mapped_bits + u32::from(source_bits));
+        Self { source, source_port: [0; 2], destination_port: [0; 2], ..*self }
+    }
+
     /// The service that this flow asks for.
     #[must_use]
     #[inline]
@@ -32,5 +45,39 @@ impl Flow {
             protocol: self.protocol as u8,
             _pad: [0; 5],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(source: Address, destination: Address) -> Flow {
+        Flow { source, destination, source_port: [1, 2], destination_port: [3, 4], protocol: 6 }
+    }
+
+    #[test]
+    fn chooser_is_the_flow_or_its_sources_prefix() {
+        let vip = Address::from_v4([192, 0, 2, 1]);
+        let client = flow(Address::from_v4([198, 51, 100, 77]), vip);
+        assert_eq!(client.chooser(0), client);
+        // (bits, what is left of the source)
+        let cases =
+            [(32, [198, 51, 100, 77]), (24, [198, 51, 100, 0]), (9, [198, 0, 0, 0]), (1, [128, 0, 0, 0])];
+        for (bits, left) in cases {
+            let source = Address::from_v4(left);
+            let want = Flow { source, source_port: [0; 2], destination_port: [0; 2], ..client };
+            assert_eq!(client.chooser(bits), want, "{bits}");
+        }
+    }
+
+    #[test]
+    fn chooser_keeps_the_prefix_of_an_ipv6_source() {
+        let mut octets = [0xff; 16];
+        let vip = Address::from_v6([0x20; 16]);
+        let chooser = flow(Address::from_v6(octets), vip).chooser(52);
+        octets[6] = 0xf0;
+        octets[7..].fill(0);
+        assert_eq!(chooser.source, Address::from_v6(octets));
     }
 }

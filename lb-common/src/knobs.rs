@@ -6,3 +6,9 @@ pub const FEATURE_ANY_PORT: u32 = 1 << 0;
 
 /// A service remembers flows (`track` other than `never`).
 pub const FEATURE_TRACKING: u32 = 1 << 1;
+
+/// A service chooses by source alone (`affinity` other than `flow`).
+pub const FEATURE_AFFINITY: u32 = 1 << 2;
+
+/// Other balancers are told of flows that went on in moved slots.
+pub const FEATURE_PEERS: u32 = 1 << 3;

@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod address;
 pub mod backend;
+pub mod budget;
 pub mod checksum;
 pub mod connection;
 pub mod control;

@@ -115,8 +115,10 @@ pub struct Service {
     pub generation: u32,
     /// One of [`Track`].
     pub track: u8,
+    /// Leading bits of the source address, of the VIP's family, that choose the slot; 0: the whole flow does.
+    pub source_bits: u8,
     /// Zero; fills the cache line.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
 }
 
 /// Entries in one bucket.

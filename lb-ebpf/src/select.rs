@@ -6,7 +6,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::{
-    backend::{Backend, Forwarding},
+    backend::{Backend, Forwarding, OldFlows},
     connection::Connection,
     counter::Reason,
     flow::Flow,
@@ -114,13 +114,13 @@ fn remembered(found: Found, facts: &Facts) -> Option<u16> {
 #[inline(always)]
 fn keeps_flows(found: Found, index: u16) -> bool {
     let id = found.service.first_backend.wrapping_add(u32::from(index));
-    BACKENDS.get(id).is_some_and(|backend| backend.gives_up_flows == 0)
+    BACKENDS.get(id).is_some_and(|backend| backend.old_flows == OldFlows::Keep as u8)
 }
 
 /// Remembers a flow. Where the table has no room for it the hash decides again at its next packet.
 #[inline(always)]
 fn remember(found: Found, flow: Flow, backend: u16) {
-    let connection = Connection { last_seen_ns: now_ns(), service: found.id, backend, _pad: 0 };
+    let connection = Connection { last_seen_ns: now_ns(), service: found.id, backend, closing: 0, _pad: 0 };
     let _ = CONNECTIONS.insert(flow, connection, ANY);
 }
 

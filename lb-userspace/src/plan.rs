@@ -9,7 +9,7 @@ use std::{
 
 use lb_common::{
     address::Address,
-    backend::{Backend as Entry, Forwarding as Mode, Health as EntryHealth},
+    backend::{Backend as Entry, Forwarding as Mode, Health as EntryHealth, OldFlows},
     maglev::{Base, Member, Table},
     service::{ServiceKey, Track},
 };
@@ -60,10 +60,14 @@ pub struct PlannedService {
     pub track: Track,
     /// How long a silent flow is remembered.
     pub idle_timeout: Duration,
+    /// Leading bits of the source that choose the slot; 0: the whole flow does.
+    pub source_bits: u8,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
     pub backends: Vec<Entry>,
+    /// Entries of backends that are gone from the configuration and keep their old flows.
+    pub leaving: Vec<Entry>,
 }
 
 /// Tables that were computed before. Building one costs milliseconds, and most events change none.
@@ -105,8 +109,10 @@ fn plan_service(
         key: service.key(),
         track: service.track,
         idle_timeout: service.idle_timeout,
+        source_bits: 0,
         table: tables.table(config, service, takes_new),
         backends: backends.collect(),
+        leaving: Vec::new(),
     }
 }
 
@@ -121,10 +127,11 @@ fn takes_new_flows(service: &Service, backend: &Backend, view: &View) -> bool {
         && verdict(service, backend, view).is_none_or(|verdict| verdict.health == Health::Up)
 }
 
-/// Whether a backend's old flows are to leave it.
-fn gives_up_flows(service: &Service, backend: &Backend, view: &View, now: Duration) -> bool {
-    backend.admin == AdminState::Maintenance
-        || down_deadline(service, backend, view).is_some_and(|deadline| deadline <= now)
+/// What becomes of a backend's old flows.
+fn old_flows(service: &Service, backend: &Backend, view: &View, now: Duration) -> OldFlows {
+    let gives_up = backend.admin == AdminState::Maintenance
+        || down_deadline(service, backend, view).is_some_and(|deadline| deadline <= now);
+    if gives_up { OldFlows::Move } else { OldFlows::Keep }
 }
 
 /// When a backend that is down has to give up its old flows.
@@ -150,7 +157,8 @@ fn next_change(config: &Config, view: &View, now: Duration) -> Option<Duration> 
 /// that name.
 fn entry(service: &Service, backend: &Backend, view: &View, now: Duration) -> Entry {
     let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    entry.gives_up_flows = u8::from(gives_up_flows(service, backend, view, now));
+    entry.takes_new = u8::from(takes_new_flows(service, backend, view));
+    entry.old_flows = old_flows(service, backend, view, now) as u8;
     if let Some(verdict) = verdict(service, backend, view) {
         entry.health = match verdict.health {
             Health::Up => EntryHealth::Up,

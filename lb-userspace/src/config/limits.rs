@@ -18,6 +18,8 @@ pub(super) struct LocatedLimits {
     backends: Located<u32>,
     slots: Located<u32>,
     connections: Located<u32>,
+    openings: Located<u32>,
+    inserts: Located<u32>,
 }
 
 impl LocatedLimits {
@@ -37,6 +39,8 @@ impl LocatedLimits {
             backends: limit("backends", 65_536, 1 << 24),
             slots: limit("slots", 4_194_304, (1 << 31) - 1),
             connections: limit("connections", 262_144, 1 << 26),
+            openings: limit("openings", 131_072, 1 << 26),
+            inserts: limit("inserts", 100_000, 100_000_000),
         }
     }
 
@@ -47,6 +51,8 @@ impl LocatedLimits {
             backends: self.backends.value,
             slots: self.slots.value,
             connections: self.connections.value,
+            openings: self.openings.value,
+            inserts: self.inserts.value,
         }
     }
 

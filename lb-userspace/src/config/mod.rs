@@ -99,8 +99,12 @@ pub struct Limits {
     pub backends: u32,
     /// Slots over all tables. The old and the new table of a service exist side by side while it changes.
     pub slots: u32,
-    /// Entries of the connection table.
+    /// Entries of the connection table: flows that went on.
     pub connections: u32,
+    /// Entries of the table of openings: flows of which one packet was seen.
+    pub openings: u32,
+    /// Entries that are made in either table in a second, over all CPUs.
+    pub inserts: u32,
 }
 
 /// What clients connect to.

@@ -17,8 +17,10 @@ pub(super) const BALANCER: Schema =
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed"] };
 
-pub(super) const LIMITS: Schema =
-    Schema { header: "[limits]", keys: &["services", "backends", "slots", "connections"] };
+pub(super) const LIMITS: Schema = Schema {
+    header: "[limits]",
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts"],
+};
 
 pub(super) const DEFAULTS: Schema = Schema {
     header: "[defaults]",

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use bytemuck::Zeroable as _;
 use lb_common::{
-    backend::{Backend, Forwarding},
+    backend::{Backend, Forwarding, OldFlows},
     connection::Connection,
     counter::{Reason, Traffic},
     flow::Flow,
@@ -87,7 +87,7 @@ impl Memory {
                 let index = self.untracked(&service, slot, hash, opens);
                 let last_seen_ns = now.as_nanos() as u64;
                 if index != slot::NONE {
-                    let entry = Connection { last_seen_ns, service: id, backend: index, _pad: 0 };
+                    let entry = Connection { last_seen_ns, service: id, backend: index, closing: 0, _pad: 0 };
                     self.connections.insert(*flow, entry);
                 }
                 index
@@ -131,7 +131,7 @@ impl Memory {
     }
 
     fn keeps_flows(&self, service: &Service, index: u16) -> bool {
-        self.backends[(service.first_backend + u32::from(index)) as usize].gives_up_flows == 0
+        self.backends[(service.first_backend + u32::from(index)) as usize].old_flows == OldFlows::Keep as u8
     }
 
     /// Carries out one operation, so that a test can look between two.

@@ -63,7 +63,7 @@ impl<S: ReadSlots> Work<'_, S> {
             service.members.push(None);
         }
         let before = service.members[index];
-        if before.is_none_or(|member| member.entry.gives_up_flows != entry.gives_up_flows) {
+        if before.is_none_or(|member| member.entry.old_flows != entry.old_flows) {
             service.merged = None;
         }
         let written = before.is_some_and(|member| member.entry == entry);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lb_common::{
-    backend::Backend as Entry,
+    backend::{Backend as Entry, OldFlows},
     service::{TableRef, Track},
     slot::{self, Slot},
 };
@@ -113,8 +113,11 @@ fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Ite
 
 /// The new table merged into the old one of the same length.
 fn merge(old: &[Slot], service: &AppliedService, planned: &PlannedService) -> Vec<Slot> {
-    let keeps: Vec<bool> =
-        service.members.iter().map(|m| m.as_ref().is_some_and(|m| m.entry.gives_up_flows == 0)).collect();
+    let keeps: Vec<bool> = service
+        .members
+        .iter()
+        .map(|m| m.as_ref().is_some_and(|m| m.entry.old_flows == OldFlows::Keep as u8))
+        .collect();
     let remembers = planned.track == Track::Moved;
     let merged = old.iter().zip(target(service, planned)).map(|(slot, next)| {
         let moved = slot.moved_to(next);
