@@ -168,7 +168,7 @@ fn action_of(reason: Reason) -> u32 {
         (Fate::Drop, _) => 1,
         (Fate::Pass, _) => 2,
         (Fate::Forward, Reason::Redirected) => 4,
-        (Fate::Forward, _) => 3,
+        (Fate::Forward | Fate::Answer, _) => 3,
     }
 }
 
