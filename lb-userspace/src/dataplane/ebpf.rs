@@ -18,6 +18,7 @@ use aya::{
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
+    budget::Kind,
     connection::Connection,
     control::Control,
     counter::{Reason, Traffic},
@@ -30,10 +31,9 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::warn;
 
 use super::{
-    DataPlane, DataPlaneError,
+    DataPlane, DataPlaneError, Tracking, is_live,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
     mapped::Mapped,
-    memory::is_live,
 };
 use crate::{
     causes::with_causes,
@@ -55,11 +55,14 @@ pub struct EbpfDataPlane {
     backends: Mapped,
     arena: Mapped,
     connections: Flows,
+    openings: Flows,
+    budgets: Counters,
+    tracking: Tracking,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
     control: Array<MapData, [u8; size_of::<Control>()]>,
-    /// Entries that the connection table has at most.
+    /// Entries that either table of flows has at most.
     limit: u32,
     /// What backends had counted under another number.
     carried: StdHashMap<u32, Traffic>,
@@ -94,14 +97,16 @@ impl EbpfDataPlane {
                 "arena",
                 limits.slots.next_multiple_of(LINE as u32) as usize * size_of::<Slot>(),
             )?,
-            connections: HashMap::try_from(take(&mut ebpf, "connections")?)
-                .map_err(refused("connections"))?,
+            connections: flows(&mut ebpf, "connections")?,
+            openings: flows(&mut ebpf, "openings")?,
+            budgets: counters(&mut ebpf, "budgets")?,
+            tracking: Tracking::default(),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
-            limit: limits.connections,
+            limit: limits.connections.max(limits.openings),
             carried: StdHashMap::new(),
             ebpf,
         })
@@ -156,6 +161,10 @@ fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneEr
     PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
 }
 
+fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
+    HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
+}
+
 fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
@@ -169,6 +178,11 @@ fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
 fn total(counters: &Counters, index: u32) -> Traffic {
     let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
     values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
+}
+
+/// What a budget has refused on all CPUs. Its other word is a time.
+fn refusals(budgets: &Counters, kind: Kind) -> u64 {
+    budgets.get(&(kind as u32), 0).map_or(0, |values| values.iter().map(|&[_, refused]| refused).sum())
 }
 
 /// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
@@ -240,36 +254,40 @@ impl EbpfDataPlane {
 
     /// Deletes the flows of services that are gone, in one walk for all of them.
     fn forget_services(&mut self, ids: &HashSet<u32>) {
-        if let Err(error) = self.delete_flows(|entry| ids.contains(&entry.service)) {
-            warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
+        for (map, name) in [(&mut self.connections, "connections"), (&mut self.openings, "openings")] {
+            if let Err(error) = delete_flows(map, name, self.limit, |entry| ids.contains(&entry.service)) {
+                warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
+            }
         }
     }
+}
 
-    /// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
-    fn delete_flows(
-        &mut self,
-        doomed: impl Fn(&Connection) -> bool,
-    ) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
-        let mut kept = StdHashMap::new();
-        let mut dead = HashSet::new();
-        // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
-        for entry in self.connections.iter().take(2 * self.limit as usize + 1) {
-            let (flow, connection) = entry.map_err(refused("connections"))?;
-            let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
-            if doomed(&connection) {
-                dead.insert(flow);
-            } else {
-                kept.insert(flow, connection);
-            }
+/// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
+fn delete_flows(
+    flows: &mut Flows,
+    name: &'static str,
+    limit: u32,
+    doomed: impl Fn(&Connection) -> bool,
+) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
+    let mut kept = StdHashMap::new();
+    let mut dead = HashSet::new();
+    // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
+    for entry in flows.iter().take(2 * limit as usize + 1) {
+        let (flow, connection) = entry.map_err(refused(name))?;
+        let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
+        if doomed(&connection) {
+            dead.insert(flow);
+        } else {
+            kept.insert(flow, connection);
         }
-        for flow in dead {
-            match self.connections.remove(&bytemuck::cast(flow)) {
-                Err(error) if !is_absent(&error) => return Err(refused("connections")(error)),
-                _ => {}
-            }
-        }
-        Ok(kept)
     }
+    for flow in dead {
+        match flows.remove(&bytemuck::cast(flow)) {
+            Err(error) if !is_absent(&error) => return Err(refused(name)(error)),
+            _ => {}
+        }
+    }
+    Ok(kept)
 }
 
 /// Whether an entry is not there, which an eviction may have seen to.
@@ -309,14 +327,28 @@ impl DataPlane for EbpfDataPlane {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError> {
-        let live = self.delete_flows(|entry| !is_live(entry, now, idle))?;
+        let doomed = |entry: &Connection| !is_live(entry, now, idle);
+        // In the order in which entries pass from one to the other, so that none is missed on its way.
+        let mut live = delete_flows(&mut self.openings, "openings", self.limit, doomed)?;
+        let openings = live.len() as u32;
+        let connections = delete_flows(&mut self.connections, "connections", self.limit, doomed)?;
+        let refused = Kind::ALL.map(|kind| refusals(&self.budgets, kind));
+        self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
+        live.extend(connections);
         let key = self.flow_key;
+        let bits = |service| self.services.value::<Service>(service).source_bits;
         let hashed = live.into_iter().map(|(flow, entry)| LiveFlow {
+            flow,
             service: entry.service,
-            hash: (key.flow(&flow) >> 32) as u32,
+            hash: (key.flow(&flow.chooser(bits(entry.service))) >> 32) as u32,
             backend: entry.backend,
+            last_seen: Duration::from_nanos(entry.last_seen_ns),
         });
         Ok(hashed.collect())
+    }
+
+    fn tracking(&self) -> Tracking {
+        self.tracking
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {

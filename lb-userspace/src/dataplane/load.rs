@@ -8,6 +8,7 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use lb_common::{
+    budget::interval_ns,
     control::{Control, SCHEMA},
     hash::Seed,
     service::bucket_count,
@@ -119,13 +120,14 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 8] {
     [
         ("services", limits.services),
         ("service_index", bucket_count(limits.services)),
         ("backends", limits.backends),
         ("arena", limits.slots.div_ceil(LINE as u32)),
         ("connections", limits.connections),
+        ("openings", limits.openings),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
     ]
@@ -161,6 +163,8 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
+    let insert_interval_ns = interval_ns(limits.inserts, cpus);
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
@@ -168,6 +172,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     loader
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
+        .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
     if let Some(pin_path) = pin_path {
