@@ -109,7 +109,7 @@ fn plan_service(
         key: service.key(),
         track: service.track,
         idle_timeout: service.idle_timeout,
-        source_bits: 0,
+        source_bits: service.source_bits,
         table: tables.table(config, service, takes_new),
         backends: backends.collect(),
         leaving: Vec::new(),

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::{
+    backend::OldFlows,
     maglev::{MAX_LENGTH, SLOTS_PER_MEMBER, next_prime},
     slot::MAX_BACKENDS,
 };
 
-use super::{AdminState, Backend, Forwarding, file::Place, policy::family, service::Reading};
+use super::{AdminState, Backend, Forwarding, Protocol, file::Place, policy::family, service::Reading};
 
 impl Reading<'_> {
     /// Reports what cannot work, and warns of what probably is not meant.
@@ -17,6 +18,7 @@ impl Reading<'_> {
         self.check_slots();
         self.check_takers();
         self.check_shares();
+        self.check_resets();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {
             self.check_tunnel_source(*prefix);
         }
@@ -76,6 +78,22 @@ impl Reading<'_> {
             file.warn(file.warning(&reading.weight, message).help(
                 "every backend with weight has a slot: raise `slots`, or bring the weights closer together",
             ));
+        }
+    }
+
+    /// There is nothing in UDP that ends a flow.
+    fn check_resets(&self) {
+        if self.protocol != Some(Protocol::Udp) {
+            return;
+        }
+        for (key, chosen) in [("on_down", &self.policy.on_down), ("on_deadline", &self.policy.on_deadline)] {
+            let Some(chosen) = chosen.as_ref().filter(|chosen| chosen.value == OldFlows::Reset) else {
+                continue;
+            };
+            let message = format!("{} is udp, whose flows cannot be reset", self.label());
+            let error = self.section.file.error(&chosen.place, message).expected("expected \"move\"");
+            let help = format!("only TCP has a reset: say `{key} = \"move\"` in this service");
+            self.section.file.report(error.help(help));
         }
     }
 

@@ -8,6 +8,7 @@
 //! kind of table makes sense of them, `coherence` checks what one service adds up to, and `whole` what all do.
 
 mod address;
+mod affinity;
 mod backend;
 mod balancer;
 mod coherence;
@@ -27,10 +28,11 @@ mod tests;
 mod value;
 mod whole;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use lb_common::{
+    backend::OldFlows,
     hash::Seed,
     service::{ServiceKey, Track},
 };
@@ -42,6 +44,9 @@ pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
 
 /// The heaviest backend: the weights of [`lb_common::slot::MAX_BACKENDS`] such backends still add up within 32 bits.
 pub const MAX_WEIGHT: u32 = 65_535;
+
+/// How long a drain may be allowed to last. Whoever means longer means no deadline.
+pub const DRAIN_DEADLINES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(30 * 24);
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct Balancer {
     pub socket: PathBuf,
     /// Directory in a BPF file system where maps, programs and links are pinned.
     pub pin_path: PathBuf,
+    /// File that keeps what the operator has said at run time.
+    pub state_path: PathBuf,
 }
 
 /// Which kind of XDP to attach with.
@@ -124,8 +131,18 @@ pub struct Service {
     pub track: Track,
     /// How long a flow may be silent and still be remembered.
     pub idle_timeout: Duration,
+    /// Leading bits of a client's address that choose its backend; 0: the whole flow does.
+    pub source_bits: u8,
     /// How long a backend that is down keeps its old flows.
     pub down_grace: Duration,
+    /// What becomes of them after that.
+    pub on_down: OldFlows,
+    /// What becomes of the old flows of a backend that is gone from the file.
+    pub on_remove: OnRemove,
+    /// How long a drain may last, where the operator has not said otherwise of the backend; none: for ever.
+    pub drain_deadline: Option<Duration>,
+    /// What becomes of the flows that are left then: moved or reset.
+    pub on_deadline: OldFlows,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
     /// How backends are probed; none: they are up.
@@ -140,6 +157,16 @@ impl Service {
     pub fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address.into(), self.port, self.protocol.number())
     }
+}
+
+/// What becomes of the old flows of a backend that is gone from the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRemove {
+    /// They stay until they end.
+    #[default]
+    Drain,
+    /// They move at once.
+    Drop,
 }
 
 /// Transport protocol of a service.

@@ -13,7 +13,7 @@ use lb_common::{
     address::Address,
     backend::{Backend as Entry, Forwarding, Health as EntryHealth},
     counter::Reason,
-    knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_TRACKING},
     service::Track,
 };
 use tokio::task::block_in_place;
@@ -56,7 +56,8 @@ pub(super) struct Truth {
 pub(super) fn features(config: &Config) -> u32 {
     let any_port = config.services.iter().any(|service| service.port == 0);
     let tracking = config.services.iter().any(|service| service.track != Track::Never);
-    let used = [(any_port, FEATURE_ANY_PORT), (tracking, FEATURE_TRACKING)];
+    let affinity = config.services.iter().any(|service| service.source_bits != 0);
+    let used = [(any_port, FEATURE_ANY_PORT), (tracking, FEATURE_TRACKING), (affinity, FEATURE_AFFINITY)];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 
@@ -73,6 +74,7 @@ pub(super) fn check_change(from: &Config, to: &Config) -> Result<()> {
         ("balancer.mode", from.balancer.mode != to.balancer.mode),
         ("balancer.socket", from.balancer.socket != to.balancer.socket),
         ("balancer.pin_path", from.balancer.pin_path != to.balancer.pin_path),
+        ("balancer.state_path", from.balancer.state_path != to.balancer.state_path),
     ];
     let changed: Vec<_> = fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     if changed.is_empty() {

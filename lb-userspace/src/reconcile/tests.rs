@@ -9,7 +9,7 @@ use std::{
 
 use lb_common::{
     address::Address,
-    backend::Backend as Entry,
+    backend::{Backend as Entry, OldFlows},
     counter::Reason,
     flow::Flow,
     service::{ServiceKey, Track},
@@ -18,7 +18,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, Protocol, Service, XdpMode},
+    config::{
+        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, OnRemove, Protocol, Service,
+        XdpMode,
+    },
     dataplane::{DataPlane as _, memory::Memory},
     neighbours::NextHop,
     plan::{Tables, View, plan},
@@ -129,7 +132,12 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         slots: 499,
         track: Track::Moved,
         idle_timeout: Duration::from_mins(1),
+        source_bits: 0,
         down_grace: Duration::from_secs(30),
+        on_down: OldFlows::Move,
+        on_remove: OnRemove::Drain,
+        drain_deadline: None,
+        on_deadline: OldFlows::Move,
         tunnel_source: Vec::new(),
         probe: None,
         backends,
@@ -143,6 +151,7 @@ fn config_of(services: Vec<Service>) -> Config {
             mode: XdpMode::Auto,
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
+            state_path: "/var/lib/sluice/test.json".into(),
         },
         fleet: Fleet { seed: SEED, seed_is_default: false },
         limits: LIMITS,
