@@ -129,9 +129,11 @@ fn takes_new_flows(service: &Service, backend: &Backend, view: &View) -> bool {
 
 /// What becomes of a backend's old flows.
 fn old_flows(service: &Service, backend: &Backend, view: &View, now: Duration) -> OldFlows {
-    let gives_up = backend.admin == AdminState::Maintenance
-        || down_deadline(service, backend, view).is_some_and(|deadline| deadline <= now);
-    if gives_up { OldFlows::Move } else { OldFlows::Keep }
+    if backend.admin == AdminState::Maintenance {
+        return OldFlows::Move;
+    }
+    let given_up = down_deadline(service, backend, view).is_some_and(|deadline| deadline <= now);
+    if given_up { service.on_down } else { OldFlows::Keep }
 }
 
 /// When a backend that is down has to give up its old flows.
