@@ -16,7 +16,7 @@ use lb_common::{
     address::Address,
     backend::Backend,
     budget::{Budget, Kind},
-    connection::{Connection, Tracked},
+    connection::Connection,
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
@@ -55,9 +55,10 @@ pub static OPENINGS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
 #[btf_map(name = "budgets")]
 pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
 
-/// Flows of moved slots that went on, for the other balancers.
+/// Flows of moved slots that went on, each a `Tracked`, for the other balancers. The map's own type of values is of
+/// size zero, which libbpf insists on for a ring buffer.
 #[btf_map(name = "news")]
-pub static NEWS: RingBuf<Tracked, 4096> = RingBuf::new();
+pub static NEWS: RingBuf<(), 4096> = RingBuf::new();
 
 /// Forwarded packets per service.
 #[btf_map(name = "service_counters")]

@@ -125,7 +125,7 @@ impl Moved {
         let _ = OPENINGS.remove(facts.flow);
         if uses(FEATURE_PEERS) && (!self.slot.is_settled() || self.before.length > 0) {
             // Without a reader, or with one that is slow, it is left out: the daemon tells all flows now and then.
-            let _ = NEWS.output(&Tracked { flow: facts.flow, connection }, 0);
+            let _ = NEWS.output_untyped::<Tracked>(&Tracked { flow: facts.flow, connection }, 0);
         }
         true
     }

@@ -31,9 +31,12 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::warn;
 
 use super::{
-    DataPlane, DataPlaneError, Tracking, is_live,
+    DataPlane, DataPlaneError, Tracking,
+    inherited::Inherited,
+    is_live,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
     mapped::Mapped,
+    refused,
 };
 use crate::{
     causes::with_causes,
@@ -43,7 +46,8 @@ use crate::{
 /// How long a grace period is taken to last where the kernel cannot be asked to wait for one.
 const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
 
-type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
+/// A table of flows.
+pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
 type Counters = PerCpuArray<MapData, [u64; 2]>;
 
 /// The loaded programs and the maps that they read.
@@ -133,6 +137,14 @@ impl EbpfDataPlane {
             .map_err(refused("control"))
     }
 
+    /// Remembers the flows of other maps, but for those that it knows better. What finds no room is left out.
+    pub fn take_flows(&mut self, from: &Inherited) {
+        const NOEXIST: u64 = 1;
+        for (flow, connection) in from.flows() {
+            let _ = self.connections.insert(flow, connection, NOEXIST);
+        }
+    }
+
     /// Replaces the program by one that is specialised for other features, on the same maps.
     ///
     /// # Errors
@@ -168,10 +180,6 @@ fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
 fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
-}
-
-fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
-    move |source| DataPlaneError::Map { map, source }
 }
 
 /// The sum over all CPUs; nothing where the counter cannot be read.
@@ -301,8 +309,7 @@ fn is_absent(error: &MapError) -> bool {
 
 impl ReadSlots for EbpfDataPlane {
     fn slots(&self, table: TableRef) -> Vec<Slot> {
-        let cells = &self.arena.half_words()[table.base as usize..][..table.length as usize];
-        cells.iter().map(|cell| Slot(cell.load(Ordering::Relaxed))).collect()
+        self.arena.slots(table)
     }
 }
 

@@ -9,7 +9,7 @@ use aya::{
 };
 use lb_common::{
     budget::interval_ns,
-    control::{Control, SCHEMA},
+    control::{Control, EARLIER, SCHEMA},
     hash::Seed,
     service::bucket_count,
     slot::LINE,
@@ -77,9 +77,12 @@ pub enum ReuseError {
     /// Not there.
     #[error("map `{0}` is not pinned")]
     Missing(&'static str),
-    /// Of another version, of another seed, or not finished.
-    #[error("they are of another version of sluice, or keyed by another seed")]
+    /// Of a version that is not known, of another seed, or not finished.
+    #[error("they are of a version of sluice that this one does not know, or keyed by another seed")]
     Signature,
+    /// Of a layout before this one.
+    #[error("they are of an earlier version of sluice")]
+    Earlier,
     /// Of another size.
     #[error("map `{map}` has {found} entries, and the configuration asks for {wanted}")]
     Size {
@@ -92,6 +95,14 @@ pub enum ReuseError {
     },
 }
 
+impl ReuseError {
+    /// Whether what the maps hold means the same in this layout, and can be moved over to others.
+    #[must_use]
+    pub const fn is_understood(&self) -> bool {
+        matches!(self, Self::Earlier | Self::Size { .. })
+    }
+}
+
 /// Whether the maps pinned at `pin_path` are what `knobs` ask for.
 ///
 /// # Errors
@@ -102,8 +113,13 @@ pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> 
     let control: Array<_, [u8; size_of::<Control>()]> =
         Map::Array(open("control")?).try_into().map_err(|_| ReuseError::Signature)?;
     let signed = control.get(&0, 0).map_err(|_| ReuseError::Signature)?;
-    if bytemuck::cast::<_, Control>(signed) != signature(knobs.seed) {
-        return Err(ReuseError::Signature);
+    let signed: Control = bytemuck::cast(signed);
+    match signature(knobs.seed) {
+        ours if ours == signed => {}
+        ours if (Control { schema: ours.schema, ..signed }) == ours && EARLIER.contains(&signed.schema) => {
+            return Err(ReuseError::Earlier);
+        }
+        _ => return Err(ReuseError::Signature),
     }
     for map in pins::MAPS {
         let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();

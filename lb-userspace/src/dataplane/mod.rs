@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod ebpf;
+pub mod inherited;
 pub mod load;
 pub mod mapped;
 pub mod memory;
@@ -9,6 +10,7 @@ pub mod pins;
 
 use std::time::Duration;
 
+use aya::maps::MapError;
 use lb_common::{
     budget::Kind,
     connection::{Closing, Connection},
@@ -91,6 +93,10 @@ fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Durat
     silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
 }
 
+fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
+    move |source| DataPlaneError::Map { map, source }
+}
+
 /// Why the kernel's data plane could not be changed or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
@@ -101,7 +107,7 @@ pub enum DataPlaneError {
         map: &'static str,
         /// What the kernel said.
         #[source]
-        source: aya::maps::MapError,
+        source: MapError,
     },
     /// A map's memory could not be shared.
     #[error("cannot map the memory of `{map}` (BPF_F_MMAPABLE needs Linux 5.5)")]

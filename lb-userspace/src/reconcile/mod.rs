@@ -12,6 +12,7 @@ mod applied;
 mod backends;
 mod capacity;
 mod index;
+mod migrate;
 mod settle;
 mod stretch;
 mod tables;
