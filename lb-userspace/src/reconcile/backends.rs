@@ -23,6 +23,11 @@ impl<S: ReadSlots> Work<'_, S> {
             let index = known.get(&entry.address).copied();
             self.place_member(&mut service, index, entry)?;
         }
+        for &entry in &planned.leaving {
+            if let Some(&index) = known.get(&entry.address) {
+                self.place_leaving(&mut service, index, entry);
+            }
+        }
         self.grow(&mut service)?;
         self.next.services.insert(planned.key, service);
         Ok(())
@@ -72,6 +77,18 @@ impl<S: ReadSlots> Work<'_, S> {
         }
         service.members[index] = Some(Member { entry, retired: false });
         Ok(())
+    }
+
+    /// Writes the entry of a backend that keeps its index only until nothing names it any more.
+    fn place_leaving(&mut self, service: &mut AppliedService, index: u16, entry: Entry) {
+        let before = service.members[usize::from(index)];
+        if before.is_none_or(|member| member.entry.old_flows != entry.old_flows) {
+            service.merged = None;
+        }
+        if before.is_none_or(|member| member.entry != entry) && u32::from(index) < service.entry.capacity {
+            self.ops.push(Op::WriteBackend { id: service.entry.first_backend + u32::from(index), entry });
+        }
+        service.members[usize::from(index)] = Some(Member { entry, retired: true });
     }
 
     /// Moves a service's backends to a longer stretch where they have outgrown theirs. Indexes stay, so the table that
