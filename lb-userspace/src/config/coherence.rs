@@ -9,7 +9,12 @@ use lb_common::{
     slot::MAX_BACKENDS,
 };
 
-use super::{AdminState, Backend, Forwarding, Protocol, file::Place, policy::family, service::Reading};
+use super::{
+    AdminState, Backend, Forwarding, OnDeadline, Protocol,
+    file::Place,
+    policy::{Policy, family},
+    service::Reading,
+};
 
 impl Reading<'_> {
     /// Reports what cannot work, and warns of what probably is not meant.
@@ -86,15 +91,20 @@ impl Reading<'_> {
         if self.protocol != Some(Protocol::Udp) {
             return;
         }
-        for (key, chosen) in [("on_down", &self.policy.on_down), ("on_deadline", &self.policy.on_deadline)] {
-            let Some(chosen) = chosen.as_ref().filter(|chosen| chosen.value == OldFlows::Reset) else {
-                continue;
-            };
-            let message = format!("{} is udp, whose flows cannot be reset", self.label());
-            let error = self.section.file.error(&chosen.place, message).expected("expected \"move\"");
-            let help = format!("only TCP has a reset: say `{key} = \"move\"` in this service");
-            self.section.file.report(error.help(help));
+        let Policy { on_down, on_deadline, .. } = &self.policy;
+        if let Some(reset) = on_down.as_ref().filter(|chosen| chosen.value == OldFlows::Reset) {
+            self.refuse_reset("on_down", &reset.place);
         }
+        if let Some(reset) = on_deadline.as_ref().filter(|chosen| chosen.value == OnDeadline::Reset) {
+            self.refuse_reset("on_deadline", &reset.place);
+        }
+    }
+
+    fn refuse_reset(&self, key: &str, place: &Place) {
+        let message = format!("{} is udp, whose flows cannot be reset", self.label());
+        let error = self.section.file.error(place, message).expected("expected \"move\"");
+        let help = format!("only TCP has a reset: say `{key} = \"move\"` in this service");
+        self.section.file.report(error.help(help));
     }
 
     fn check_tunnel_source(&self, prefix: IpNet) {

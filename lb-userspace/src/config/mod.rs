@@ -30,12 +30,15 @@ mod whole;
 
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
     backend::OldFlows,
     hash::Seed,
     service::{ServiceKey, Track},
 };
+
+use serde::{Deserialize, Serialize};
 
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 
@@ -141,8 +144,8 @@ pub struct Service {
     pub on_remove: OnRemove,
     /// How long a drain may last, where the operator has not said otherwise of the backend; none: for ever.
     pub drain_deadline: Option<Duration>,
-    /// What becomes of the flows that are left then: moved or reset.
-    pub on_deadline: OldFlows,
+    /// What becomes of the flows that are left then.
+    pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
     /// How backends are probed; none: they are up.
@@ -169,8 +172,29 @@ pub enum OnRemove {
     Drop,
 }
 
+/// What becomes of the flows that are left when a drain has lasted for as long as it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeadline {
+    /// Other backends get them, which know nothing of them
+    #[default]
+    Move,
+    /// They are answered with a TCP reset, so that clients connect anew at once
+    Reset,
+}
+
+impl From<OnDeadline> for OldFlows {
+    fn from(on_deadline: OnDeadline) -> Self {
+        match on_deadline {
+            OnDeadline::Move => Self::Move,
+            OnDeadline::Reset => Self::Reset,
+        }
+    }
+}
+
 /// Transport protocol of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -214,7 +238,8 @@ pub struct Backend {
 }
 
 /// How packets reach a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Forwarding {
     /// New MAC addresses; the backend must be a direct neighbour.
     L2,
@@ -223,7 +248,8 @@ pub enum Forwarding {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes flows.
     #[default]

@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use super::{
-    DRAIN_DEADLINES, Forwarding, OnRemove,
+    DRAIN_DEADLINES, Forwarding, OnDeadline, OnRemove,
     affinity::{Affinity, affinity},
     file::Located,
     probe::ProbePolicy,
@@ -22,7 +22,7 @@ const TRACKS: &[(&str, Track)] =
     &[("moved", Track::Moved), ("always", Track::Always), ("never", Track::Never)];
 const ON_DOWN: &[(&str, OldFlows)] =
     &[("keep", OldFlows::Keep), ("move", OldFlows::Move), ("reset", OldFlows::Reset)];
-const ON_DEADLINE: &[(&str, OldFlows)] = &[("move", OldFlows::Move), ("reset", OldFlows::Reset)];
+const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset", OnDeadline::Reset)];
 const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
 const FORWARDINGS: &[(&str, Forwarding)] = &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip)];
 
@@ -41,7 +41,7 @@ pub(super) struct Policy {
     pub(super) on_down: Option<Located<OldFlows>>,
     pub(super) on_remove: Option<Located<OnRemove>>,
     pub(super) drain_deadline: Option<Located<Duration>>,
-    pub(super) on_deadline: Option<Located<OldFlows>>,
+    pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
     pub(super) probe: Option<ProbePolicy>,
 }

@@ -6,7 +6,7 @@ use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 use toml::de::DeValue;
 
 use super::{
-    Backend, OnRemove, Probe, Protocol, Service,
+    Backend, OnDeadline, OnRemove, Probe, Protocol, Service,
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
@@ -85,7 +85,7 @@ impl<'a> Reading<'a> {
             on_down: value_or(self.policy.on_down, OldFlows::Move),
             on_remove: value_or(self.policy.on_remove, OnRemove::default()),
             drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
-            on_deadline: value_or(self.policy.on_deadline, OldFlows::Move),
+            on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
             probe,
             backends,

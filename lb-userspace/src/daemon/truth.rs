@@ -23,7 +23,7 @@ use super::{Event, now};
 use crate::{
     admin::status::{self, Status},
     causes::with_causes,
-    config::{self, Backend, Config, Service},
+    config::{self, Backend, Config, OnDeadline, Service},
     dataplane::{DataPlane as _, Tracking, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::{NextHop, Resolution},
@@ -62,7 +62,7 @@ pub(super) fn features(config: &Config) -> u32 {
     let reset = config
         .services
         .iter()
-        .any(|service| service.on_down == OldFlows::Reset || service.on_deadline == OldFlows::Reset);
+        .any(|service| service.on_down == OldFlows::Reset || service.on_deadline == OnDeadline::Reset);
     let used = [
         (any_port, FEATURE_ANY_PORT),
         (tracking, FEATURE_TRACKING),

@@ -19,8 +19,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, OnRemove, Protocol, Service,
-        XdpMode,
+        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, OnDeadline, OnRemove, Protocol,
+        Service, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     neighbours::NextHop,
@@ -137,7 +137,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_down: OldFlows::Move,
         on_remove: OnRemove::Drain,
         drain_deadline: None,
-        on_deadline: OldFlows::Move,
+        on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
         probe: None,
         backends,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 
 use super::{
-    super::{Backend, Config, DEFAULT_SEED, Forwarding, OnRemove, Probe, XdpMode},
+    super::{Backend, Config, DEFAULT_SEED, Forwarding, OnDeadline, OnRemove, Probe, XdpMode},
     DNS, FLAWLESS, parse, with,
 };
 
@@ -41,7 +41,7 @@ fn what_is_not_said_has_its_default() {
 #[test]
 fn ends_of_flows_have_their_defaults() {
     let service = &config(FLAWLESS).services[0];
-    assert_eq!((service.on_down, service.on_deadline), (OldFlows::Move, OldFlows::Move));
+    assert_eq!((service.on_down, service.on_deadline), (OldFlows::Move, OnDeadline::Move));
     assert_eq!((service.on_remove, service.drain_deadline), (OnRemove::Drain, None));
 }
 
