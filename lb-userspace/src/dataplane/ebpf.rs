@@ -19,7 +19,7 @@ use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
     budget::Kind,
-    connection::Connection,
+    connection::{Connection, Tracked},
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
@@ -36,6 +36,7 @@ use super::{
     is_live,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
     mapped::Mapped,
+    news::News,
     refused,
 };
 use crate::{
@@ -62,6 +63,7 @@ pub struct EbpfDataPlane {
     openings: Flows,
     budgets: Counters,
     tracking: Tracking,
+    news: News,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
@@ -105,6 +107,7 @@ impl EbpfDataPlane {
             openings: flows(&mut ebpf, "openings")?,
             budgets: counters(&mut ebpf, "budgets")?,
             tracking: Tracking::default(),
+            news: News::of(&mut ebpf),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
@@ -152,7 +155,14 @@ impl EbpfDataPlane {
     /// As for [`Self::load`]; the program that is loaded stays.
     pub fn specialise(&mut self, knobs: Knobs<'_>, pin_path: &Path) -> Result<(), LoadError> {
         self.ebpf = load_object(knobs, Some(pin_path))?;
+        self.news = News::of(&mut self.ebpf);
         Ok(())
+    }
+
+    /// Flows of moved slots that went on since the last time, at most `most`, where the program tells of them
+    /// (`FEATURE_PEERS`).
+    pub fn news(&mut self, most: usize) -> Vec<Tracked> {
+        self.news.take(most)
     }
 
     /// The balancing program.

@@ -11,6 +11,7 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
+    knobs::FEATURE_PEERS,
     service::bucket_count,
     slot::LINE,
 };
@@ -20,6 +21,9 @@ use crate::config::Limits;
 
 /// Name of the balancing program in the object.
 pub(super) const BALANCER: &str = "sluice";
+
+/// Bytes of the ring by which flows are told of, where they are: room for some 16,000 of them.
+const RING_BYTES: u32 = 1 << 20;
 
 /// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +188,9 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
+    }
+    if knobs.features & FEATURE_PEERS != 0 {
+        loader.map_max_entries("news", RING_BYTES);
     }
     loader
         .override_global("SERVICE_BUCKETS", &buckets, true)

@@ -6,6 +6,7 @@ pub mod inherited;
 pub mod load;
 pub mod mapped;
 pub mod memory;
+mod news;
 pub mod pins;
 
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Tracking {
 
 /// How long an entry outlives the last packet of a connection of which the client has said that it ends: as long as
 /// Linux keeps a half-closed one (`tcp_fin_timeout`).
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 
 /// Whether a flow was seen recently enough, where `idle` gives the idle timeout of a service that is there.
 fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Duration>) -> bool {

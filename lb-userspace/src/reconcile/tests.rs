@@ -502,7 +502,7 @@ fn nothing_settles_while_a_flow_may_have_gone_unremembered() {
     world.now += Duration::from_secs(2);
     world.settle();
     assert_eq!(world.hosts(false), old);
-    world.now += Duration::from_secs(60);
+    world.now += Duration::from_mins(1);
     world.settle();
     assert_eq!(world.service().moved_slots, 0);
 }

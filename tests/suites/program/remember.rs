@@ -204,3 +204,18 @@ fn udp_of_a_service_that_tracks_all_begins_among_the_openings() {
     let kept = tracking(&mut balancer, Duration::ZERO);
     assert_eq!((kept.openings, kept.connections), (0, 200));
 }
+
+#[test]
+fn flow_of_a_moved_slot_that_goes_on_is_told_once() {
+    let mut balancer = all_moved("");
+    let ports = |balancer: &mut Harness| -> Vec<u16> {
+        let told = balancer.dataplane.news(1000);
+        told.iter().map(|tracked| u16::from_be_bytes(tracked.flow.source_port)).collect()
+    };
+    backends(&mut balancer, syn);
+    assert_eq!(ports(&mut balancer), Vec::<u16>::new());
+    backends(&mut balancer, ack);
+    assert_eq!(ports(&mut balancer), PORTS.collect::<Vec<_>>());
+    backends(&mut balancer, ack);
+    assert_eq!(ports(&mut balancer), Vec::<u16>::new());
+}
