@@ -138,7 +138,7 @@ fn config_of(services: Vec<Service>) -> Config {
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
         },
-        fleet: Fleet { seed: SEED, seed_is_default: false },
+        fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
         services,
     }
