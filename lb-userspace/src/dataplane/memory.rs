@@ -145,6 +145,12 @@ impl Memory {
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
+            Op::Remember { flow, connection } => {
+                let entry = self.connections.entry(*flow).or_insert(*connection);
+                if entry.last_seen_ns < connection.last_seen_ns {
+                    *entry = *connection;
+                }
+            }
             Op::ClearService { id } => {
                 self.services[*id as usize] = Service::zeroed();
                 self.connections.retain(|_, entry| entry.service != *id);
@@ -181,6 +187,10 @@ impl DataPlane for Memory {
             backend: entry.backend,
         });
         Ok(live.collect())
+    }
+
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        Ok(self.connections.iter().map(|(flow, connection)| (*flow, *connection)).collect())
     }
 
     fn service_traffic(&self, _id: u32) -> Traffic {

@@ -9,7 +9,11 @@ pub mod pins;
 
 use std::time::Duration;
 
-use lb_common::counter::{Reason, Traffic};
+use lb_common::{
+    connection::Connection,
+    counter::{Reason, Traffic},
+    flow::Flow,
+};
 
 use crate::reconcile::{LiveFlow, Op, ReadSlots};
 
@@ -33,6 +37,13 @@ pub trait DataPlane: ReadSlots {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError>;
+
+    /// The flows of the connection table, those included that were silent for long.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError>;
 
     /// What was forwarded for a service.
     fn service_traffic(&self, id: u32) -> Traffic;

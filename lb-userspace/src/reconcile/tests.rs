@@ -1,5 +1,7 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
+mod fleet;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
