@@ -28,7 +28,7 @@ use lb_common::{
     slot::{LINE, Slot},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     DataPlane, DataPlaneError, Tracking,
@@ -237,6 +237,7 @@ impl EbpfDataPlane {
             }
             Op::Grace => grace_period(),
             Op::MoveCounters { from, to, count } => self.move_counters(*from, *to, *count),
+            Op::Remember { flow, connection } => self.remember(flow, connection),
             Op::ClearService { id } => {
                 self.services.write(*id, &Service::zeroed(), None);
                 clear(&mut self.service_counters, "service_counters", *id);
@@ -267,6 +268,19 @@ impl EbpfDataPlane {
             self.backends.write(id, &Backend::zeroed(), None);
             clear(&mut self.backend_counters, "backend_counters", id);
             self.carried.remove(&id);
+        }
+    }
+
+    /// Remembers a flow, unless its entry says that it was seen later. One that cannot be remembered is told of again.
+    fn remember(&mut self, flow: &Flow, connection: &Connection) {
+        let key = bytemuck::cast(*flow);
+        let held = self.connections.get(&key, 0).map(bytemuck::cast::<_, Connection>);
+        if held.is_ok_and(|held| held.last_seen_ns >= connection.last_seen_ns) {
+            return;
+        }
+        let entry: [u8; size_of::<Connection>()] = bytemuck::cast(*connection);
+        if let Err(error) = self.connections.insert(key, entry, 0) {
+            debug!("a flow that a peer has told of is not remembered: {}", with_causes(&error));
         }
     }
 
@@ -366,6 +380,14 @@ impl DataPlane for EbpfDataPlane {
 
     fn tracking(&self) -> Tracking {
         self.tracking
+    }
+
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        let entries = self.connections.iter().take(2 * self.limit as usize + 1);
+        let flows: Result<StdHashMap<Flow, Connection>, _> = entries
+            .map(|entry| entry.map(|(flow, held)| (bytemuck::cast(flow), bytemuck::cast(held))))
+            .collect();
+        Ok(flows.map_err(refused("connections"))?.into_iter().collect())
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {

@@ -180,6 +180,12 @@ impl Memory {
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
+            Op::Remember { flow, connection } => {
+                let entry = self.connections.entry(*flow).or_insert(*connection);
+                if entry.last_seen_ns < connection.last_seen_ns {
+                    *entry = *connection;
+                }
+            }
             Op::ClearService { id } => {
                 self.services[*id as usize] = Service::zeroed();
                 self.connections.retain(|_, entry| entry.service != *id);
@@ -229,6 +235,10 @@ impl DataPlane for Memory {
     fn tracking(&self) -> Tracking {
         let (connections, openings) = (self.connections.len() as u32, self.openings.len() as u32);
         Tracking { connections, openings, refused: [0; 2] }
+    }
+
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        Ok(self.connections.iter().map(|(flow, connection)| (*flow, *connection)).collect())
     }
 
     fn service_traffic(&self, _id: u32) -> Traffic {

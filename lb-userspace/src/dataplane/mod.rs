@@ -16,6 +16,7 @@ use lb_common::{
     budget::Kind,
     connection::{Closing, Connection},
     counter::{Reason, Traffic},
+    flow::Flow,
 };
 
 use crate::{
@@ -47,6 +48,13 @@ pub trait DataPlane: ReadSlots {
 
     /// How full the tables of flows were when they were walked last, and what their budgets have refused.
     fn tracking(&self) -> Tracking;
+
+    /// The flows of the connection table, those included that were silent for long.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError>;
 
     /// What was forwarded for a service.
     fn service_traffic(&self, id: u32) -> Traffic;

@@ -1,5 +1,7 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
+mod fleet;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
@@ -153,7 +155,7 @@ fn config_of(services: Vec<Service>) -> Config {
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
         },
-        fleet: Fleet { seed: SEED, seed_is_default: false },
+        fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
         services,
     }
