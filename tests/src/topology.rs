@@ -108,7 +108,7 @@ pub struct Lan {
     pub client: Host,
     /// Where `sluice run` belongs.
     pub balancer: Host,
-    /// `b1` to `b4`.
+    /// `b1` to `b4`, or as many as were asked for.
     pub backends: Vec<Host>,
     /// Held for its guard.
     _switch: Switch,
@@ -130,11 +130,20 @@ impl Lan {
     ///
     /// See [`Lan::new`].
     pub fn with_programs(object: &Path) -> Result<Self> {
+        Self::with_backends(object, 4)
+    }
+
+    /// Builds it with the backends `b1` to `b<count>`, at most 89 of them, with the programs of `object`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Lan::new`].
+    pub fn with_backends(object: &Path, count: u8) -> Result<Self> {
         let switch = Switch::new(object)?;
         let client = Host::new("client", Network::Clients, 2)?;
         let balancer = Host::new("balancer", Network::Clients, 1)?;
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Clients, 10 + number);
-        let backends = (1..=4).map(backend).collect::<Result<Vec<_>>>()?;
+        let backends = (1..=count).map(backend).collect::<Result<Vec<_>>>()?;
         for (host, mtu) in [(&client, 1500), (&balancer, INNER_MTU)] {
             switch.plug(host, "eth0", mtu, host.v4, host.v6)?;
         }
