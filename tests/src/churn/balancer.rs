@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,21 +36,24 @@ pub(super) struct Balancer<'net> {
     files: TempDir,
 }
 
+/// What a balancer's file says at first.
+pub(super) struct Work<'a> {
+    pub(super) interfaces: &'a [&'a str],
+    pub(super) peers: &'a [IpAddr],
+    pub(super) services: Vec<Wanted>,
+}
+
 impl<'net> Balancer<'net> {
-    /// Starts a daemon on `host` for `services`, and waits until it balances.
-    pub(super) fn start(
-        host: &'net Host,
-        binary: &Path,
-        interfaces: &[&str],
-        services: Vec<Wanted>,
-    ) -> Result<Self> {
+    /// Starts a daemon on `host`, and waits until it balances.
+    pub(super) fn start(host: &'net Host, binary: &Path, work: Work<'_>) -> Result<Self> {
+        let Work { interfaces, peers, services } = work;
         let pins = Pins::unique(&host.name)?;
         let files = temporary::directory(&host.name)?;
         let settings = Settings {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
-            peers: Vec::new(),
+            peers: peers.to_vec(),
             services,
         };
         let mut balancer = Self { daemon: None, host, settings, pins, files };
@@ -105,6 +109,11 @@ impl<'net> Balancer<'net> {
     /// Whether a daemon runs.
     pub(super) fn is_running(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.process.is_running())
+    }
+
+    /// This balancer, where its daemon runs.
+    pub(super) fn running(&mut self) -> Option<&mut Self> {
+        self.is_running().then_some(self)
     }
 
     /// Kills the daemon. What it pinned goes on forwarding.

@@ -76,6 +76,11 @@ impl Clients {
         self.board.alive()
     }
 
+    /// Clients of the services on this port.
+    pub(super) fn of_port(&self, port: u16) -> usize {
+        self.places.iter().filter(|place| place.target.port() == port).count()
+    }
+
     /// Gives what was counted since the last call.
     pub(super) fn take(&self) -> Tally {
         self.board.take()

@@ -46,7 +46,7 @@ pub use self::{
 };
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The `sluice` binary.
     pub binary: PathBuf,
@@ -64,6 +64,10 @@ pub struct Options {
     pub edits: usize,
     /// Steps of the event in which everything happens at once.
     pub random_steps: usize,
+    /// Names of the only events that are to happen; all happen where none is named.
+    pub only: Vec<String>,
+    /// More keys for every service, whose values are strings.
+    pub keys: Vec<(String, String)>,
     /// The flood that goes on meanwhile.
     pub flood: Option<Flood>,
 }
@@ -82,7 +86,8 @@ pub fn run(options: &Options, mut told: impl FnMut(&Row)) -> Result<Report> {
     };
     balance(options, &mut tell)?;
     fleet::run(options, &mut tell)?;
-    if options.other_binary.is_none() {
+    ensure!(!report.rows.is_empty(), "there are no such events as {:?}", options.only);
+    if options.wants(UPGRADE) && options.other_binary.is_none() {
         report.left_out.push((UPGRADE.to_owned(), "there is no other build".to_owned()));
     }
     Ok(report)
@@ -96,15 +101,25 @@ fn check_open_files(connections: usize) -> Result<()> {
     Ok(())
 }
 
+impl Options {
+    /// Whether the event `name` was asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
+    }
+}
+
+/// The events of one balancer.
 fn balance(options: &Options, tell: &mut dyn FnMut(Row)) -> Result<()> {
+    let possible = |event: &&Event| event.name != UPGRADE || options.other_binary.is_some();
+    let events = EVENTS.iter().filter(|event| options.wants(event.name)).filter(possible);
+    let events: Vec<_> = events.collect();
+    if events.is_empty() {
+        return Ok(());
+    }
     let lan = Lan::with_backends(&options.object, stage::BACKENDS)?;
-    let mut stage = Stage::set_up(&lan, options, EVENTS.len()).context("cannot set the stage")?;
-    for (cohort, event) in EVENTS.iter().enumerate() {
-        if event.name == UPGRADE && options.other_binary.is_none() {
-            continue;
-        }
+    let mut stage = Stage::set_up(&lan, options, events.len()).context("cannot set the stage")?;
+    for (cohort, event) in events.into_iter().enumerate() {
         tell(play(&mut stage, event, cohort)?);
-        interrupt::check()?;
     }
     Ok(())
 }

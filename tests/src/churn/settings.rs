@@ -11,6 +11,9 @@ use std::{
 use super::server::Ports;
 use crate::topology::Host;
 
+/// How the names of services begin that edits leave alone, so that their slots stay settled.
+pub(super) const STEADY: &str = "grace";
+
 /// A whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
@@ -30,8 +33,8 @@ pub(super) struct Service {
     pub(super) address: SocketAddr,
     /// Port of its probes, where it has any.
     pub(super) probe: Option<u16>,
-    /// Other keys of its own, with their values as TOML.
-    pub(super) keys: Vec<(&'static str, String)>,
+    /// Other keys of its own, whose values are strings.
+    pub(super) keys: Vec<(String, String)>,
     pub(super) backends: Vec<Backend>,
 }
 
@@ -66,22 +69,26 @@ impl Service {
 
     /// Adds a key of its own whose value is a string.
     #[must_use]
-    pub(super) fn with(mut self, key: &'static str, value: &str) -> Self {
-        self.keys.push((key, format!("{value:?}")));
+    pub(super) fn with(mut self, key: &str, value: &str) -> Self {
+        self.keys.push((key.to_owned(), value.to_owned()));
         self
     }
 }
 
 impl Settings {
-    /// Changes backend `name` wherever it is.
+    /// Changes backend `name` of every service but the steady ones.
     pub(super) fn edit(&mut self, name: &str, change: impl Fn(&mut Backend)) {
-        let backends = self.services.iter_mut().flat_map(|service| &mut service.backends);
+        let backends = self.edited().flat_map(|service| &mut service.backends);
         backends.filter(|backend| backend.name == name).for_each(change);
     }
 
-    /// Takes backend `name` out of every service.
+    /// Takes backend `name` out of every service but the steady ones.
     pub(super) fn remove(&mut self, name: &str) {
-        self.services.iter_mut().for_each(|service| service.backends.retain(|backend| backend.name != name));
+        self.edited().for_each(|service| service.backends.retain(|backend| backend.name != name));
+    }
+
+    fn edited(&mut self) -> impl Iterator<Item = &mut Service> {
+        self.services.iter_mut().filter(|service| !service.name.starts_with(STEADY))
     }
 
     /// The service `name`.
@@ -112,7 +119,7 @@ impl Display for Service {
         };
         writeln!(f, "[[service]]\nname = {:?}\naddress = \"{}\"", self.name, self.address.ip())?;
         writeln!(f, "port = {port}\nprotocol = \"tcp\"\nslots = 4099")?;
-        self.keys.iter().try_for_each(|(key, value)| writeln!(f, "{key} = {value}"))?;
+        self.keys.iter().try_for_each(|(key, value)| writeln!(f, "{key} = {value:?}"))?;
         match self.probe {
             Some(port) => writeln!(
                 f,

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Options,
-    balancer::Balancer,
+    balancer::{Balancer, Work},
     clients::{Clients, Manner},
     flood::{self, Attacker, Flooding},
     line::{Awake, Place, Role},
@@ -39,7 +39,7 @@ use crate::{
 pub(super) const BACKENDS: u8 = 10;
 
 pub(super) const CHURN: Ports = Ports { service: 7000, probe: 7100 };
-const SETTLE: Ports = Ports { service: 7001, probe: 7101 };
+pub(super) const SETTLE: Ports = Ports { service: 7001, probe: 7101 };
 pub(super) const GRACE: Ports = Ports { service: 7002, probe: 7102 };
 
 /// How long the services `settle` remember a silent flow.
@@ -73,6 +73,7 @@ pub(super) struct Stage<'net> {
     woken: bool,
     /// The cohort of the services `grace`.
     silent: usize,
+    keys: Vec<(String, String)>,
 }
 
 impl<'net> Stage<'net> {
@@ -86,7 +87,9 @@ impl<'net> Stage<'net> {
         let interfaces = if attacker.is_some() { &["eth0", flood::INTERFACE][..] } else { &["eth0"] };
         // The last backend is there, but joins only when an event lets it.
         let (_, joined) = lan.backends.split_last().context("there are no backends")?;
-        let balancer = Balancer::start(&lan.balancer, &options.binary, interfaces, services(joined))?;
+        let services = services(joined, &options.keys);
+        let work = Work { interfaces, peers: &[], services };
+        let balancer = Balancer::start(&lan.balancer, &options.binary, work)?;
         let mut random = Random::new(options.seed);
         let places = (0..options.connections).map(|_| place(&mut random, events)).collect();
         let manner = Manner { pause: options.pause, seed: random.next() };
@@ -113,6 +116,7 @@ impl<'net> Stage<'net> {
             cohort: 0,
             woken: false,
             silent: events,
+            keys: options.keys.clone(),
         })
     }
 
@@ -123,7 +127,7 @@ impl<'net> Stage<'net> {
 
     /// Lets the backend that has not been in the file join the services, for good.
     pub(super) fn complete(&mut self) -> Result<()> {
-        self.base.services = services(self.backends);
+        self.base.services = services(self.backends, &self.keys);
         let base = self.base.clone();
         self.apply(|settings| *settings = base)
     }
@@ -240,9 +244,12 @@ pub(super) fn start_server(hosts: &[Host], backend: usize, life: u64, pause: Dur
     EchoServer::start(&hosts[backend], identity, &[CHURN, SETTLE, GRACE], pause)
 }
 
-fn services(backends: &[Host]) -> Vec<Service> {
+fn services(backends: &[Host], keys: &[(String, String)]) -> Vec<Service> {
     let of_vip = |(suffix, vip)| {
-        let service = |name, ports| Service::new(&format!("{name}{suffix}"), vip, ports, backends);
+        let service = |name, ports| {
+            let service = Service::new(&format!("{name}{suffix}"), vip, ports, backends);
+            keys.iter().fold(service, |service, (key, value)| service.with(key, value))
+        };
         let grace = format!("{}s", DOWN_GRACE.as_secs());
         [
             service("churn", CHURN).with("idle_timeout", "1h").with("down_grace", "1h"),

@@ -6,7 +6,7 @@ use lb_tests::{balancer::binary, bpf, churn};
 fn small() {
     let options = churn::Options {
         binary: binary().unwrap(), other_binary: env::var_os("SLUICE_OTHER_BIN").map(Into::into), object: bpf::object().unwrap(),
-        connections: 300, seed: 1, pause: Duration::from_millis(500), edits: 10, random_steps: 10, flood: None };
+        connections: 300, seed: 1, pause: Duration::from_millis(500), edits: 10, random_steps: 10, ..churn::Options::default() };
     println!("{}", churn::HEADING);
     let report = churn::run(&options, |row| println!("{row}")).unwrap();
     println!("{report}");
