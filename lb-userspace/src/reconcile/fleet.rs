@@ -165,8 +165,7 @@ pub fn take_history(
     if merged == held {
         return Vec::new();
     }
-    service.moved_slots = merged.iter().filter(|slot| !slot.is_settled()).count() as u32;
-    service.last_move = now;
+    service.note_moves(&merged, now);
     vec![Op::WriteSlots { base: entry.table.base, slots: merged }]
 }
 
@@ -211,7 +210,7 @@ fn take_previous_table(applied: &mut Applied, key: ServiceKey, past: Vec<u16>, n
     let Some(base) = applied.arena.take(length) else { return Vec::new() };
     service.entry.previous_table = TableRef { base, length };
     service.moved_slots = service.entry.table.length;
-    service.last_move = now;
+    service.rehashed_at = now;
     vec![
         Op::WriteSlots { base, slots: past.into_iter().map(Slot::settled).collect() },
         Op::WriteService { id: service.id, entry: service.entry },
@@ -270,10 +269,8 @@ pub fn take_flows(
         if service.entry.track == Track::Never as u8 || service.entry.table.length == 0 {
             continue;
         }
-        let unsettled = Table::of(service, slots, flow_key).take(&flows, &mut taken);
-        if unsettled > 0 {
-            service.moved_slots += unsettled;
-            service.last_move = now;
+        if let Some(slots) = Table::of(service, slots, flow_key).take(&flows, &mut taken) {
+            service.note_moves(&slots, now);
         }
     }
     taken
@@ -304,10 +301,10 @@ impl<'a> Table<'a> {
             && self.slots[self.place(flow)] == Slot::settled(backend)
     }
 
-    /// Takes flows, and gives the number of slots that are no longer settled for them.
-    fn take(mut self, flows: &[&Sighting], taken: &mut Taken) -> u32 {
+    /// Takes flows, and gives the slots if some are no longer settled for them.
+    fn take(mut self, flows: &[&Sighting], taken: &mut Taken) -> Option<Vec<Slot>> {
         let known = self.service.indexes();
-        let mut unsettled = 0;
+        let mut unsettled = false;
         for sighting in flows {
             let Some(&backend) = known.get(&sighting.host.address) else {
                 taken.strangers.push((self.service.entry.key, sighting.host));
@@ -320,10 +317,10 @@ impl<'a> Table<'a> {
             taken.ops.push(self.remember(sighting, backend));
             if let Some(op) = self.unsettle(self.place(&sighting.flow), backend) {
                 taken.ops.push(op);
-                unsettled += 1;
+                unsettled = true;
             }
         }
-        unsettled
+        unsettled.then_some(self.slots)
     }
 
     fn remember(&self, sighting: &Sighting, backend: u16) -> Op {

@@ -13,6 +13,7 @@ mod backends;
 mod capacity;
 pub mod fleet;
 mod index;
+mod migrate;
 mod settle;
 mod stretch;
 mod tables;
