@@ -30,7 +30,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::warn;
 
 use super::{
-    DataPlane, DataPlaneError,
+    DataPlane, DataPlaneError, Tracking,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
     mapped::Mapped,
     memory::is_live,
@@ -61,6 +61,8 @@ pub struct EbpfDataPlane {
     control: Array<MapData, [u8; size_of::<Control>()]>,
     /// Entries that the connection table has at most.
     limit: u32,
+    /// Entries that the last sweep has left.
+    tracked: u32,
     /// What backends had counted under another number.
     carried: StdHashMap<u32, Traffic>,
 }
@@ -102,6 +104,7 @@ impl EbpfDataPlane {
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             limit: limits.connections,
+            tracked: 0,
             carried: StdHashMap::new(),
             ebpf,
         })
@@ -315,8 +318,15 @@ impl DataPlane for EbpfDataPlane {
             service: entry.service,
             hash: (key.flow(&flow) >> 32) as u32,
             backend: entry.backend,
+            last_seen: Duration::from_nanos(entry.last_seen_ns),
         });
-        Ok(hashed.collect())
+        let live: Vec<_> = hashed.collect();
+        self.tracked = live.len() as u32;
+        Ok(live)
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking { connections: self.tracked, ..Tracking::default() }
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {

@@ -14,7 +14,7 @@ use lb_common::{
     slot::{self, Slot},
 };
 
-use super::{DataPlane, DataPlaneError};
+use super::{DataPlane, DataPlaneError, Tracking};
 use crate::{
     config::Limits,
     reconcile::{Image, LiveFlow, Op, ReadSlots},
@@ -179,8 +179,13 @@ impl DataPlane for Memory {
             service: entry.service,
             hash: (self.flow_key.flow(flow) >> 32) as u32,
             backend: entry.backend,
+            last_seen: Duration::from_nanos(entry.last_seen_ns),
         });
         Ok(live.collect())
+    }
+
+    fn tracking(&self) -> Tracking {
+        Tracking { connections: self.connections.len() as u32, ..Tracking::default() }
     }
 
     fn service_traffic(&self, _id: u32) -> Traffic {

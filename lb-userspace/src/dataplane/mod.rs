@@ -16,6 +16,17 @@ use crate::reconcile::{LiveFlow, Op, ReadSlots};
 /// The XDP programs, as `cargo xtask build-ebpf` compiled them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice.o"));
 
+/// How many flows are remembered, and how many were not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// Flows that went on.
+    pub connections: u32,
+    /// Flows of which one packet was seen.
+    pub openings: u32,
+    /// Entries that the budget has refused: of connections, of openings.
+    pub refused: [u64; 2],
+}
+
 /// What the daemon does with a data plane.
 pub trait DataPlane: ReadSlots {
     /// Carries out operations in order. What packets see is memory, which takes any store; counters and remembered flows
@@ -33,6 +44,9 @@ pub trait DataPlane: ReadSlots {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError>;
+
+    /// How full the tables of flows were after the last sweep, and what they have refused.
+    fn tracking(&self) -> Tracking;
 
     /// What was forwarded for a service.
     fn service_traffic(&self, id: u32) -> Traffic;

@@ -22,6 +22,8 @@ pub struct LiveFlow {
     pub hash: u32,
     /// Index of its backend.
     pub backend: u16,
+    /// When its last packet came, on the monotonic clock.
+    pub last_seen: Duration,
 }
 
 /// Settles what can be settled, given all live flows. `now` is on the monotonic clock.
