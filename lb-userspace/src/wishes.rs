@@ -96,6 +96,14 @@ pub enum OrderError {
     Reset(String),
 }
 
+impl Leaving {
+    /// The name that it had, where another backend has that now.
+    #[must_use]
+    pub fn former_name(&self) -> Option<&str> {
+        self.backend.name.strip_suffix(&format!("@{}", self.backend.address))
+    }
+}
+
 impl Wish {
     const fn of_file(state: AdminState, since: Duration) -> Self {
         Self { state, over: None, since, deadline: None, on_deadline: None }

@@ -2,29 +2,31 @@
 //!
 //! | task | tells | owner |
 //! | --- | --- | --- |
-//! | [`Neighbours`] | next hops | netlink sockets |
-//! | [`Scheduler`] | health | probes |
+//! | [`crate::neighbours`] | next hops | netlink sockets |
+//! | [`crate::health`] | health | probes |
 //! | `reload` | that the file changed, or SIGHUP | watcher |
-//! | [`crate::admin`] | what somebody asks | Unix socket |
+//! | [`crate::admin`] | what somebody asks or orders | Unix socket |
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
+mod census;
+mod inputs;
 mod interfaces;
 mod maps;
 mod preflight;
 mod reload;
+mod remember;
 mod truth;
 
-use std::{collections::BTreeSet, future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
-    task,
-    time::{self, MissedTickBehavior},
+    sync::{mpsc, oneshot},
+    task, time,
 };
 use tracing::{error, info, warn};
 
@@ -33,10 +35,12 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, pins::Pins},
-    health::{HealthEvent, Scheduler, Target, TargetKey, Targets, tcp::TcpProber},
+    health::{HealthEvent, TargetKey},
     interface::Netlink,
-    neighbours::{Neighbours, Resolution},
+    neighbours::Resolution,
+    wishes::{Order, OrderError},
 };
+use inputs::Inputs;
 use interfaces::Attachments;
 use maps::Opened;
 use reload::Reload;
@@ -44,9 +48,6 @@ use truth::Truth;
 
 /// How long the first table waits for next hops and first probes. What comes later is a change like any other.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-
-/// How often moved slots are looked at.
-const SETTLE_EVERY: Duration = Duration::from_secs(5);
 
 /// Events that may wait; senders wait beyond.
 const QUEUE: usize = 1024;
@@ -71,6 +72,19 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(oneshot::Sender<admin::status::Status>),
+    /// Somebody wants something else of a backend.
+    Order(OrderEvent),
+}
+
+/// An order, and where its answer goes.
+#[derive(Debug)]
+pub struct OrderEvent {
+    /// The backend.
+    pub target: TargetKey,
+    /// What is wanted of it.
+    pub order: Order,
+    /// Told once the order is kept and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::order::Obeyed, OrderError>>,
 }
 
 /// The configuration that a daemon starts with.
@@ -158,75 +172,10 @@ pub fn now() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// What the other tasks are to look at.
-struct Inputs {
-    addresses: watch::Sender<BTreeSet<IpAddr>>,
-    targets: watch::Sender<Targets>,
-    neighbours: task::JoinHandle<()>,
-}
-
-impl Inputs {
-    /// Starts the tasks that resolve next hops and probe backends.
-    fn start(truth: &Truth, events: &mpsc::Sender<Event>) -> Result<Self> {
-        let (addresses, wanted) = watch::channel(addresses(truth.config()));
-        let (next_hops, found) = mpsc::channel(QUEUE);
-        let neighbours = Neighbours::open()?;
-        let neighbours = task::spawn(async move {
-            if let Err(error) = neighbours.run(wanted, next_hops).await {
-                let causes = with_causes(&error);
-                error!("next hops are no longer kept up to date: {causes}; restart sluice");
-            }
-        });
-        let (targets, probed) = watch::channel(targets(truth));
-        let (verdicts, judged) = mpsc::channel(QUEUE);
-        let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
-        task::spawn(scheduler.run(probed));
-        task::spawn(forward(found, events.clone(), |(address, resolution)| {
-            Event::NextHop(address, resolution)
-        }));
-        task::spawn(forward(judged, events.clone(), Event::Health));
-        Ok(Self { addresses, targets, neighbours })
-    }
-
-    fn update(&self, truth: &Truth) {
-        self.addresses.send_replace(addresses(truth.config()));
-        self.targets.send_replace(targets(truth));
-    }
-
-    /// Ends the task that has neighbours under management, and waits until it has released them.
-    async fn stop(self) {
-        drop(self.addresses);
-        let _ = time::timeout(Duration::from_secs(1), self.neighbours).await;
-    }
-}
-
-/// Passes everything from one channel on as events.
-async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: impl Fn(T) -> Event) {
-    while let Some(item) = from.recv().await {
-        if to.send(event(item)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The addresses whose next hops are needed.
-fn addresses(config: &Config) -> BTreeSet<IpAddr> {
-    config.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address).collect()
-}
-
-/// What is to be probed.
-fn targets(truth: &Truth) -> Targets {
-    let mut targets = Targets::new();
-    for service in &truth.config().services {
-        let Some(probe) = service.probe else { continue };
-        for backend in &service.backends {
-            let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
-            let address = (backend.address, probe.port).into();
-            let known = truth.known_health(&key, address);
-            targets.insert(key, Target { address, probe, known });
-        }
-    }
-    targets
+/// Time since 1970.
+fn since_epoch() -> Duration {
+    let time = clock_gettime(ClockId::Realtime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The signals that end the daemon. Watched from the start, so that one that comes early is not lost.
@@ -274,6 +223,7 @@ impl Owner<'_> {
     async fn serve(&mut self, attachments: &mut Attachments, mut stop: Stop) -> Result<()> {
         let early = self.first_look().await;
         self.truth.converge().context("cannot fill the maps")?;
+        self.truth.begin();
         attachments.attach(self.truth.dataplane_mut(), self.pins.path())?;
         attachments.detach_others(self.pins)?;
         if let Some(from) = self.inherited.take() {
@@ -285,18 +235,23 @@ impl Owner<'_> {
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
         }
-        let mut settle = time::interval(SETTLE_EVERY);
-        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
-                _ = settle.tick() => self.truth.settle(),
+                () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
                 }
             }
+        }
+    }
+
+    /// Walks through the tables of flows, and looks no more after backends that have left by that.
+    fn look(&mut self) {
+        if self.truth.look() {
+            self.inputs.update(&self.truth);
         }
     }
 
