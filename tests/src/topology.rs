@@ -265,7 +265,10 @@ impl Fleet {
     /// The kernel refuses the routes.
     pub fn announce(&self, balancers: &[usize]) -> Result<()> {
         let hops = |address: fn(&Host) -> IpAddr| -> String {
-            balancers.iter().map(|&index| format!(" nexthop via {}", address(&self.balancers[index]))).collect()
+            balancers
+                .iter()
+                .map(|&index| format!(" nexthop via {}", address(&self.balancers[index])))
+                .collect()
         };
         self.router.netns.ip(&format!("route replace 203.0.113.0/24{}", hops(|host| host.v4)))?;
         self.router.netns.ip(&format!("-6 route replace 2001:db8:113::/64{}", hops(|host| host.v6)))

@@ -168,9 +168,8 @@ fn all_up(status: &Status) -> bool {
 /// Whether all services are there, and each backend has the share that its weight, its admin state and its health give.
 fn follows(status: &Status, settings: &Settings) -> bool {
     let gone = |service: &&Service| !settings.services.iter().any(|wanted| wanted.name == service.name);
-    let holds = |wanted: &Wanted| {
-        status.service(&wanted.name).is_some_and(|service| shares_follow(service, wanted))
-    };
+    let holds =
+        |wanted: &Wanted| status.service(&wanted.name).is_some_and(|service| shares_follow(service, wanted));
     !status.services.iter().any(|service| gone(&service)) && settings.services.iter().all(holds)
 }
 

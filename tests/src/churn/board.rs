@@ -175,9 +175,9 @@ impl Board {
             }
             tally.broken.count(loss.cause);
             if tally.examples.len() < EXAMPLES {
-                let server = loss.server.map_or("an unknown backend".to_owned(), |server| {
-                    format!("b{}", server.backend + 1)
-                });
+                let server = loss
+                    .server
+                    .map_or("an unknown backend".to_owned(), |server| format!("b{}", server.backend + 1));
                 tally.examples.push(format!("{} to {server}: {:?}", loss.who, loss.cause));
             }
         });

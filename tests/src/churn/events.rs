@@ -31,7 +31,11 @@ pub(super) const EVENTS: [Event; 14] = [
     Event { name: "remove", what: "a backend goes from the file and comes back", act: remove },
     Event { name: "drain", what: "a backend drains, goes, and comes back", act: drain_then_remove },
     Event { name: "flap", what: "probes fail within down_grace, backends live", act: flap },
-    Event { name: "long-flap", what: "probes fail beyond down_grace, flows are silent", act: flap_beyond_grace },
+    Event {
+        name: "long-flap",
+        what: "probes fail beyond down_grace, flows are silent",
+        act: flap_beyond_grace,
+    },
     Event { name: "reloads", what: "edits of the file, one after the other", act: reload },
     Event { name: "kill-9", what: "the daemon is killed, and started again later", act: kill_daemon },
     Event { name: UPGRADE, what: "another build takes over, and this one again", act: upgrade },

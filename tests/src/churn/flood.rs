@@ -28,11 +28,7 @@ use aya::{
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::{
-    bpf::PassProgram,
-    netns::Netns,
-    topology::Host,
-};
+use crate::{bpf::PassProgram, netns::Netns, topology::Host};
 
 /// The balancer's interface that the flood comes by.
 pub(super) const INTERFACE: &str = "eth1";

@@ -97,7 +97,10 @@ pub fn run(options: &Options, mut told: impl FnMut(&Row)) -> Result<Report> {
 fn check_open_files(connections: usize) -> Result<()> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = connections as u64 * 2 + 500;
-    ensure!(needed <= limit, "{connections} connections need {needed} open files, and `ulimit -n` is {limit}");
+    ensure!(
+        needed <= limit,
+        "{connections} connections need {needed} open files, and `ulimit -n` is {limit}"
+    );
     Ok(())
 }
 

@@ -141,9 +141,12 @@ impl Display for Report {
             row.error.iter().try_for_each(|error| writeln!(f, "{} failed: {error}", row.name))?;
         }
         self.left_out.iter().try_for_each(|(name, why)| writeln!(f, "left out: {name} ({why})"))?;
-        let broken: u64 =
-            self.rows.iter().filter(|row| row.judged).map(|row| row.tally.broken.total()).sum();
+        let broken: u64 = self.rows.iter().filter(|row| row.judged).map(|row| row.tally.broken.total()).sum();
         let events = self.rows.len();
-        write!(f, "{broken} connections broken that could have lived, in {events} events (seed {})", self.seed)
+        write!(
+            f,
+            "{broken} connections broken that could have lived, in {events} events (seed {})",
+            self.seed
+        )
     }
 }

@@ -3,13 +3,7 @@
 //! Probes come to ports of their own, which open and close without a word to the clients: that is how a probe fails
 //! while its backend lives. Dropping the server is its death: the kernel ends every connection.
 
-use std::{
-    io,
-    net::Ipv6Addr,
-    sync::mpsc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, net::Ipv6Addr, sync::mpsc, thread::JoinHandle, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{

@@ -12,7 +12,10 @@
 //! its clients is silent; `grace` keeps flows of backends that are down for a moment only, and all of its clients are
 //! silent while that happens.
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -79,11 +82,13 @@ pub(super) struct Stage<'net> {
 impl<'net> Stage<'net> {
     /// Sets everything up, and waits until all clients are connected. There is a cohort for each of `events`.
     pub(super) fn set_up(lan: &'net Lan, options: &Options, events: usize) -> Result<Self> {
-        let attacker = options.flood.as_ref().map(|_| Attacker::join(&lan.balancer, &options.object)).transpose()?;
+        let attacker =
+            options.flood.as_ref().map(|_| Attacker::join(&lan.balancer, &options.object)).transpose()?;
         let prepare = |host| Prepared::up(host, &options.binary, &[VIP4, VIP6], &[]);
         let prepared = lan.backends.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let start = |backend| start_server(&lan.backends, backend, 0, options.pause);
-        let servers = (0..lan.backends.len()).map(|backend| start(backend).map(Some)).collect::<Result<_>>()?;
+        let servers =
+            (0..lan.backends.len()).map(|backend| start(backend).map(Some)).collect::<Result<_>>()?;
         let interfaces = if attacker.is_some() { &["eth0", flood::INTERFACE][..] } else { &["eth0"] };
         // The last backend is there, but joins only when an event lets it.
         let (_, joined) = lan.backends.split_last().context("there are no backends")?;
@@ -96,7 +101,8 @@ impl<'net> Stage<'net> {
         // The clients' own tool settings: every connection needs a port of its own, also those that have just ended.
         lan.client.netns.set_sysctl("ipv4/ip_local_port_range", "10000 65535")?;
         let flooding = options.flood.as_ref().zip(attacker.as_ref());
-        let flooding = flooding.map(|(flood, attacker)| attacker.flood(VIP4, CHURN.service, flood)).transpose()?;
+        let flooding =
+            flooding.map(|(flood, attacker)| attacker.flood(VIP4, CHURN.service, flood)).transpose()?;
         let clients = Clients::start(&lan.client.netns, places, lan.backends.len(), manner)?;
         Ok(Self {
             clients,
