@@ -16,3 +16,4 @@ pub mod interface;
 pub mod neighbours;
 pub mod plan;
 pub mod reconcile;
+pub mod wishes;

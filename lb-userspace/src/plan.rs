@@ -1,4 +1,7 @@
-//! What the data plane ought to hold: a pure function of configuration, health, next hops and the time.
+//! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
+
+mod entry;
+pub mod state;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,17 +11,19 @@ use std::{
 };
 
 use lb_common::{
-    address::Address,
-    backend::{Backend as Entry, Forwarding as Mode, Health as EntryHealth, OldFlows},
+    backend::{Backend as Entry, OldFlows},
     maglev::{Base, Member, Table},
     service::{ServiceKey, Track},
 };
 
 use crate::{
-    config::{AdminState, Backend, Config, Forwarding, Service},
+    config::{AdminState, Backend, Config, OnRemove, Service},
     health::{Health, TargetKey},
     neighbours::NextHop,
+    wishes::{Leaving, Wish, Wishes},
 };
+use entry::entry;
+use state::Wanted;
 
 /// What is known about the world beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +32,8 @@ pub struct View {
     pub health: HashMap<TargetKey, Verdict>,
     /// The last known way to each backend address.
     pub next_hops: HashMap<IpAddr, NextHop>,
+    /// What the operator wants, beyond what the configuration says.
+    pub wishes: Wishes,
 }
 
 /// A probe's verdict on a backend.
@@ -45,7 +52,7 @@ pub struct Verdict {
 pub struct Plan {
     /// The services, sorted by name.
     pub services: Vec<PlannedService>,
-    /// When the plan changes by itself: a backend's grace runs out. On the monotonic clock.
+    /// When the plan changes by itself: a grace or a drain ends. On the monotonic clock.
     pub next_change: Option<Duration>,
 }
 
@@ -90,8 +97,9 @@ struct Memo {
 pub fn plan(config: &Config, view: &View, tables: &mut Tables, now: Duration) -> Plan {
     let names: HashSet<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
     tables.memo.retain(|name, _| names.contains(name.as_str()));
-    let services = config.services.iter().map(|service| plan_service(config, service, view, tables, now));
-    Plan { services: services.collect(), next_change: next_change(config, view, now) }
+    let planned = config.services.iter().map(|service| plan_service(config, service, view, tables, now));
+    let (services, changes): (Vec<_>, Vec<_>) = planned.unzip();
+    Plan { services, next_change: changes.into_iter().flatten().min() }
 }
 
 fn plan_service(
@@ -100,102 +108,54 @@ fn plan_service(
     view: &View,
     tables: &mut Tables,
     now: Duration,
-) -> PlannedService {
-    let takes_new: Vec<bool> =
-        service.backends.iter().map(|backend| takes_new_flows(service, backend, view)).collect();
-    let backends = service.backends.iter().map(|backend| entry(service, backend, view, now));
-    PlannedService {
+) -> (PlannedService, Option<Duration>) {
+    let mut until: Option<Duration> = None;
+    let mut entry_of = |backend: &Backend, wanted| {
+        let planned = entry(service, backend, wanted, view, now);
+        until = until.into_iter().chain(planned.until).min();
+        planned.entry
+    };
+    let backends: Vec<Entry> =
+        service.backends.iter().map(|backend| entry_of(backend, wanted(service, backend, view))).collect();
+    let leaving = view.wishes.leaving_of(service.key());
+    let leaving =
+        leaving.map(|leaving| entry_of(&leaving.backend, wanted_of_leaving(service, leaving))).collect();
+    let takes_new = backends.iter().map(|entry| entry.takes_new != 0).collect();
+    let planned = PlannedService {
         name: service.name.clone(),
         key: service.key(),
         track: service.track,
         idle_timeout: service.idle_timeout,
-        source_bits: 0,
+        source_bits: service.source_bits,
         table: tables.table(config, service, takes_new),
-        backends: backends.collect(),
-        leaving: Vec::new(),
+        backends,
+        leaving,
+    };
+    (planned, until)
+}
+
+/// A drain that nobody has noticed the beginning of.
+const ENDLESS: Wanted = Wanted::Drain { ends: None, on_end: OldFlows::Keep };
+
+/// What the operator wants of a backend that is in the file.
+fn wanted(service: &Service, backend: &Backend, view: &View) -> Wanted {
+    let wish = view.wishes.of(&service.name, &backend.name);
+    match wish.map_or(backend.admin, |wish| wish.state) {
+        AdminState::Ready => Wanted::Ready,
+        AdminState::Maintenance => Wanted::Maintenance,
+        AdminState::Drain => wish.map_or(ENDLESS, |wish| drain(service, wish)),
     }
 }
 
-/// Whether new flows may go to a backend. One that was not probed yet may: a fresh balancer has no reason to doubt.
-fn takes_new_flows(service: &Service, backend: &Backend, view: &View) -> bool {
-    backend.admin == AdminState::Ready
-        && backend.weight > 0
-        && view
-            .next_hops
-            .get(&backend.address)
-            .is_some_and(|next_hop| mode(backend, next_hop) != Mode::Unresolved)
-        && verdict(service, backend, view).is_none_or(|verdict| verdict.health == Health::Up)
-}
-
-/// What becomes of a backend's old flows.
-fn old_flows(service: &Service, backend: &Backend, view: &View, now: Duration) -> OldFlows {
-    let gives_up = backend.admin == AdminState::Maintenance
-        || down_deadline(service, backend, view).is_some_and(|deadline| deadline <= now);
-    if gives_up { OldFlows::Move } else { OldFlows::Keep }
-}
-
-/// When a backend that is down has to give up its old flows.
-fn down_deadline(service: &Service, backend: &Backend, view: &View) -> Option<Duration> {
-    let verdict = verdict(service, backend, view)?;
-    (verdict.health == Health::Down).then(|| verdict.since.saturating_add(service.down_grace))
-}
-
-fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
-    let target: SocketAddr = (backend.address, service.probe?.port).into();
-    view.health
-        .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
-        .copied()
-        .filter(|verdict| verdict.target == target)
-}
-
-fn next_change(config: &Config, view: &View, now: Duration) -> Option<Duration> {
-    let backends = config.services.iter().flat_map(|s| s.backends.iter().map(move |b| (s, b)));
-    backends.filter_map(|(s, b)| down_deadline(s, b, view)).filter(|&deadline| deadline > now).min()
-}
-
-/// The data plane's entry of a backend. Without a next hop it stays unresolved, and packets for it are dropped by
-/// that name.
-fn entry(service: &Service, backend: &Backend, view: &View, now: Duration) -> Entry {
-    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    entry.takes_new = u8::from(takes_new_flows(service, backend, view));
-    entry.old_flows = old_flows(service, backend, view, now) as u8;
-    if let Some(verdict) = verdict(service, backend, view) {
-        entry.health = match verdict.health {
-            Health::Up => EntryHealth::Up,
-            Health::Down => EntryHealth::Down,
-        } as u8;
-        entry.health_since_s = verdict.since.as_secs() as u32;
+fn wanted_of_leaving(service: &Service, leaving: &Leaving) -> Wanted {
+    if service.on_remove == OnRemove::Drop || leaving.wish.state == AdminState::Maintenance {
+        return Wanted::Maintenance;
     }
-    let Some(next_hop) = view.next_hops.get(&backend.address) else { return entry };
-    entry.ifindex = next_hop.ifindex;
-    entry.next_hop_mac = next_hop.mac;
-    entry.source_mac = next_hop.source_mac;
-    entry.mtu = next_hop.mtu;
-    entry.vlan = next_hop.vlan;
-    entry.forwarding = mode(backend, next_hop) as u8;
-    (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
-    entry
+    drain(service, &leaving.wish)
 }
 
-/// How packets get to a backend by `next_hop`, if they can.
-fn mode(backend: &Backend, next_hop: &NextHop) -> Mode {
-    match (backend.forwarding, backend.address) {
-        // A router would send the packet by its destination, which is the VIP: back to the balancer.
-        (Forwarding::L2, _) if next_hop.gateway.is_some() => Mode::Unresolved,
-        (Forwarding::L2, _) => Mode::L2,
-        (Forwarding::Ipip, IpAddr::V4(_)) => Mode::Ipip4,
-        (Forwarding::Ipip, IpAddr::V6(_)) => Mode::Ipip6,
-    }
-}
-
-/// The fixed part of the outer source and the bits that vary per flow: the service's prefix of the backend's family,
-/// otherwise the address that the route prefers.
-fn tunnel_source(service: &Service, backend: &Backend, next_hop: &NextHop) -> (Address, [u8; 4]) {
-    let prefix =
-        service.tunnel_source.iter().find(|prefix| prefix.addr().is_ipv4() == backend.address.is_ipv4());
-    let Some(prefix) = prefix else { return (next_hop.source.into(), [0; 4]) };
-    let open = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
-    (prefix.network().into(), u32::MAX.checked_shr(32u32.saturating_sub(open)).unwrap_or(0).to_be_bytes())
+fn drain(service: &Service, wish: &Wish) -> Wanted {
+    Wanted::Drain { ends: wish.ends(service), on_end: wish.on_deadline(service).into() }
 }
 
 impl Tables {

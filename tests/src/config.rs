@@ -13,7 +13,7 @@ use crate::topology::Host;
 pub struct Config {
     /// Interfaces that clients' packets arrive at.
     pub interfaces: Vec<String>,
-    /// Admin socket.
+    /// Admin socket. The state file lies beside it.
     pub socket: PathBuf,
     /// Directory of the pins.
     pub pin_path: PathBuf,
@@ -72,9 +72,10 @@ impl Display for Config {
         writeln!(out, "[balancer]\ninterfaces = {:?}", self.interfaces)?;
         writeln!(
             out,
-            "socket = \"{}\"\npin_path = \"{}\"\n",
+            "socket = \"{}\"\npin_path = \"{}\"\nstate_path = \"{}\"\n",
             self.socket.display(),
-            self.pin_path.display()
+            self.pin_path.display(),
+            self.socket.with_extension("json").display()
         )?;
         writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n")?;
         writeln!(out, "[limits]\nservices = 16\nbackends = 64\nslots = 200000\nconnections = 65536")?;

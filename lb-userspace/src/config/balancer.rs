@@ -14,6 +14,7 @@ const MODES: &[(&str, XdpMode)] =
     &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
+const DEFAULT_STATE_PATH: &str = "/var/lib/sluice/state.json";
 
 /// Reads `[balancer]`, the one table that every file must have.
 pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
@@ -27,11 +28,13 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let mode = section.optional("mode", |entry| entry.choice(MODES));
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
+    let state_path = section.optional("state_path", Entry::path);
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path: pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value),
+        state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
     })
 }
 

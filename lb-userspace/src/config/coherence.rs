@@ -4,11 +4,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::{
+    backend::OldFlows,
     maglev::{MAX_LENGTH, SLOTS_PER_MEMBER, next_prime},
     slot::MAX_BACKENDS,
 };
 
-use super::{AdminState, Backend, Forwarding, file::Place, policy::family, service::Reading};
+use super::{
+    AdminState, Backend, Forwarding, OnDeadline, Protocol,
+    file::Place,
+    policy::{Policy, family},
+    service::Reading,
+};
 
 impl Reading<'_> {
     /// Reports what cannot work, and warns of what probably is not meant.
@@ -17,6 +23,7 @@ impl Reading<'_> {
         self.check_slots();
         self.check_takers();
         self.check_shares();
+        self.check_resets();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {
             self.check_tunnel_source(*prefix);
         }
@@ -77,6 +84,27 @@ impl Reading<'_> {
                 "every backend with weight has a slot: raise `slots`, or bring the weights closer together",
             ));
         }
+    }
+
+    /// There is nothing in UDP that ends a flow.
+    fn check_resets(&self) {
+        if self.protocol != Some(Protocol::Udp) {
+            return;
+        }
+        let Policy { on_down, on_deadline, .. } = &self.policy;
+        if let Some(reset) = on_down.as_ref().filter(|chosen| chosen.value == OldFlows::Reset) {
+            self.refuse_reset("on_down", &reset.place);
+        }
+        if let Some(reset) = on_deadline.as_ref().filter(|chosen| chosen.value == OnDeadline::Reset) {
+            self.refuse_reset("on_deadline", &reset.place);
+        }
+    }
+
+    fn refuse_reset(&self, key: &str, place: &Place) {
+        let message = format!("{} is udp, whose flows cannot be reset", self.label());
+        let error = self.section.file.error(place, message).expected("expected \"move\"");
+        let help = format!("only TCP has a reset: say `{key} = \"move\"` in this service");
+        self.section.file.report(error.help(help));
     }
 
     fn check_tunnel_source(&self, prefix: IpNet) {

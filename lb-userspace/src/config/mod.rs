@@ -8,6 +8,7 @@
 //! kind of table makes sense of them, `coherence` checks what one service adds up to, and `whole` what all do.
 
 mod address;
+mod affinity;
 mod backend;
 mod balancer;
 mod coherence;
@@ -27,13 +28,17 @@ mod tests;
 mod value;
 mod whole;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
+    backend::OldFlows,
     hash::Seed,
     service::{ServiceKey, Track},
 };
+
+use serde::{Deserialize, Serialize};
 
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 
@@ -42,6 +47,9 @@ pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
 
 /// The heaviest backend: the weights of [`lb_common::slot::MAX_BACKENDS`] such backends still add up within 32 bits.
 pub const MAX_WEIGHT: u32 = 65_535;
+
+/// How long a drain may be allowed to last. Whoever means longer means no deadline.
+pub const DRAIN_DEADLINES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(30 * 24);
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +75,8 @@ pub struct Balancer {
     pub socket: PathBuf,
     /// Directory in a BPF file system where maps, programs and links are pinned.
     pub pin_path: PathBuf,
+    /// File that keeps what the operator has said at run time.
+    pub state_path: PathBuf,
 }
 
 /// Which kind of XDP to attach with.
@@ -82,12 +92,16 @@ pub enum XdpMode {
 }
 
 /// What all balancers of a fleet share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
     /// Key of every hash and table.
     pub seed: Seed,
     /// Whether `seed` was left out, and is the one that everybody knows.
     pub seed_is_default: bool,
+    /// One address of every balancer, this host's own among them, all of one family; none: they do not talk.
+    pub peers: Vec<IpAddr>,
+    /// TCP port that they talk on.
+    pub port: u16,
 }
 
 /// Sizes of the maps.
@@ -124,8 +138,18 @@ pub struct Service {
     pub track: Track,
     /// How long a flow may be silent and still be remembered.
     pub idle_timeout: Duration,
+    /// Leading bits of a client's address that choose its backend; 0: the whole flow does.
+    pub source_bits: u8,
     /// How long a backend that is down keeps its old flows.
     pub down_grace: Duration,
+    /// What becomes of them after that.
+    pub on_down: OldFlows,
+    /// What becomes of the old flows of a backend that is gone from the file.
+    pub on_remove: OnRemove,
+    /// How long a drain may last, where the operator has not said otherwise of the backend; none: for ever.
+    pub drain_deadline: Option<Duration>,
+    /// What becomes of the flows that are left then.
+    pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
     /// How backends are probed; none: they are up.
@@ -142,8 +166,39 @@ impl Service {
     }
 }
 
+/// What becomes of the old flows of a backend that is gone from the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRemove {
+    /// They stay until they end.
+    #[default]
+    Drain,
+    /// They move at once.
+    Drop,
+}
+
+/// What becomes of the flows that are left when a drain has lasted for as long as it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeadline {
+    /// Other backends get them, which know nothing of them
+    #[default]
+    Move,
+    /// They are answered with a TCP reset, so that clients connect anew at once
+    Reset,
+}
+
+impl From<OnDeadline> for OldFlows {
+    fn from(on_deadline: OnDeadline) -> Self {
+        match on_deadline {
+            OnDeadline::Move => Self::Move,
+            OnDeadline::Reset => Self::Reset,
+        }
+    }
+}
+
 /// Transport protocol of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -187,7 +242,8 @@ pub struct Backend {
 }
 
 /// How packets reach a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Forwarding {
     /// New MAC addresses; the backend must be a direct neighbour.
     L2,
@@ -196,7 +252,8 @@ pub enum Forwarding {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes flows.
     #[default]

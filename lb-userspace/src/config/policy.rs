@@ -4,12 +4,14 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use lb_common::{
+    backend::OldFlows,
     maglev::{MAX_LENGTH, is_prime, next_prime},
     service::Track,
 };
 
 use super::{
-    Forwarding,
+    DRAIN_DEADLINES, Forwarding, OnDeadline, OnRemove,
+    affinity::{Affinity, affinity},
     file::Located,
     probe::ProbePolicy,
     schema::Schema,
@@ -18,6 +20,10 @@ use super::{
 
 const TRACKS: &[(&str, Track)] =
     &[("moved", Track::Moved), ("always", Track::Always), ("never", Track::Never)];
+const ON_DOWN: &[(&str, OldFlows)] =
+    &[("keep", OldFlows::Keep), ("move", OldFlows::Move), ("reset", OldFlows::Reset)];
+const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset", OnDeadline::Reset)];
+const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
 const FORWARDINGS: &[(&str, Forwarding)] = &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip)];
 
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
@@ -29,8 +35,13 @@ pub(super) struct Policy {
     pub(super) forwarding: Option<Located<Forwarding>>,
     pub(super) track: Option<Located<Track>>,
     pub(super) slots: Option<Located<u32>>,
+    pub(super) affinity: Option<Located<Affinity>>,
     pub(super) idle_timeout: Option<Located<Duration>>,
     pub(super) down_grace: Option<Located<Duration>>,
+    pub(super) on_down: Option<Located<OldFlows>>,
+    pub(super) on_remove: Option<Located<OnRemove>>,
+    pub(super) drain_deadline: Option<Located<Duration>>,
+    pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
     pub(super) probe: Option<ProbePolicy>,
 }
@@ -43,9 +54,14 @@ impl Policy {
             forwarding: section.optional("forwarding", forwarding),
             track: section.optional("track", |entry| entry.choice(TRACKS)),
             slots: section.optional("slots", slots),
+            affinity: section.optional("affinity", affinity),
             idle_timeout: section.optional("idle_timeout", |entry| entry.duration(&idle_range)),
             down_grace: section
                 .optional("down_grace", |entry| entry.duration(&(Duration::ZERO..=MAX_DOWN_GRACE))),
+            on_down: section.optional("on_down", |entry| entry.choice(ON_DOWN)),
+            on_remove: section.optional("on_remove", |entry| entry.choice(ON_REMOVE)),
+            drain_deadline: section.optional("drain_deadline", |entry| entry.duration(&DRAIN_DEADLINES)),
+            on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
             probe: section.section("probe", probe).map(|section| ProbePolicy::read(&section)),
         }
@@ -58,8 +74,13 @@ impl Policy {
             forwarding: self.forwarding.or(defaults.forwarding),
             track: self.track.or(defaults.track),
             slots: self.slots.or(defaults.slots),
+            affinity: self.affinity.or(defaults.affinity),
             idle_timeout: self.idle_timeout.or(defaults.idle_timeout),
             down_grace: self.down_grace.or(defaults.down_grace),
+            on_down: self.on_down.or(defaults.on_down),
+            on_remove: self.on_remove.or(defaults.on_remove),
+            drain_deadline: self.drain_deadline.or(defaults.drain_deadline),
+            on_deadline: self.on_deadline.or(defaults.on_deadline),
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),

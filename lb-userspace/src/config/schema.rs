@@ -13,9 +13,9 @@ pub(super) const ROOT: Schema =
     Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "service"] };
 
 pub(super) const BALANCER: Schema =
-    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path"] };
+    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
 
-pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed"] };
+pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
@@ -24,7 +24,20 @@ pub(super) const LIMITS: Schema = Schema {
 
 pub(super) const DEFAULTS: Schema = Schema {
     header: "[defaults]",
-    keys: &["forwarding", "track", "slots", "idle_timeout", "down_grace", "tunnel_source", "probe"],
+    keys: &[
+        "forwarding",
+        "track",
+        "slots",
+        "affinity",
+        "idle_timeout",
+        "down_grace",
+        "on_down",
+        "on_remove",
+        "drain_deadline",
+        "on_deadline",
+        "tunnel_source",
+        "probe",
+    ],
 };
 
 pub(super) const SERVICE: Schema = Schema {
@@ -37,13 +50,20 @@ pub(super) const SERVICE: Schema = Schema {
         "forwarding",
         "track",
         "slots",
+        "affinity",
         "idle_timeout",
         "down_grace",
+        "on_down",
+        "on_remove",
+        "drain_deadline",
+        "on_deadline",
         "tunnel_source",
         "probe",
         "backend",
     ],
 };
+
+pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
 
 pub(super) const DEFAULT_PROBE: Schema =
     Schema { header: "[defaults.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
@@ -55,8 +75,8 @@ pub(super) const BACKEND: Schema =
     Schema { header: "[[service.backend]]", keys: &["name", "address", "weight", "admin", "forwarding"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 9] =
-    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &PROBE, &BACKEND];
+pub(super) const ALL: [&Schema; 10] =
+    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &AFFINITY, &PROBE, &BACKEND];
 
 /// Headers of the tables that have `key`.
 pub(super) fn homes_of(key: &str) -> Vec<&'static str> {

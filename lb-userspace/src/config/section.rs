@@ -169,7 +169,7 @@ impl<'a> Entry<'a> {
         Self { file: self.file, place, value: value.get_ref() }
     }
 
-    fn section(&self, schema: &'static Schema) -> Option<Section<'a>> {
+    pub(super) fn section(&self, schema: &'static Schema) -> Option<Section<'a>> {
         match self.value {
             DeValue::Table(table) => Some(Section::open(self.file, self.place.clone(), schema, table)),
             _ => self.refuse_table(schema),

@@ -2,11 +2,12 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use lb_common::{maglev::DEFAULT_LENGTH, service::Track};
+use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 use toml::de::DeValue;
 
 use super::{
-    Backend, Probe, Protocol, Service,
+    Backend, OnDeadline, OnRemove, Probe, Protocol, Service,
+    affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
     policy::Policy,
@@ -25,7 +26,7 @@ pub(super) struct Reading<'a> {
     pub(super) name: Option<Located<String>>,
     pub(super) address: Option<Located<IpAddr>>,
     port: Option<u16>,
-    protocol: Option<Protocol>,
+    pub(super) protocol: Option<Protocol>,
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
     pub(super) backends: Backends,
@@ -79,7 +80,12 @@ impl<'a> Reading<'a> {
             slots: self.slots.value,
             track: value_or(self.policy.track, track),
             idle_timeout: value_or(self.policy.idle_timeout, idle_timeout),
+            source_bits: value_or(self.policy.affinity, Affinity::FLOW).source_bits(address),
             down_grace: value_or(self.policy.down_grace, DEFAULT_DOWN_GRACE),
+            on_down: value_or(self.policy.on_down, OldFlows::Move),
+            on_remove: value_or(self.policy.on_remove, OnRemove::default()),
+            drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
+            on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
             probe,
             backends,

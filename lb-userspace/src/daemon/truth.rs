@@ -11,9 +11,9 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     address::Address,
-    backend::{Backend as Entry, Forwarding, Health as EntryHealth},
+    backend::{Backend as Entry, Forwarding, Health as EntryHealth, OldFlows},
     counter::Reason,
-    knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_RESET, FEATURE_TRACKING},
     service::Track,
 };
 use tokio::task::block_in_place;
@@ -23,8 +23,8 @@ use super::{Event, now};
 use crate::{
     admin::status::{self, Status},
     causes::with_causes,
-    config::{self, Backend, Config, Service},
-    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
+    config::{self, Backend, Config, OnDeadline, Service},
+    dataplane::{DataPlane as _, Tracking, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::{NextHop, Resolution},
     plan::{Plan, Tables, Verdict, View, plan},
@@ -44,6 +44,8 @@ pub(super) struct Truth {
     plan: Plan,
     applied: Applied,
     dataplane: EbpfDataPlane,
+    /// How much was remembered when it was looked at last.
+    tracking: Tracking,
     features: u32,
     /// Why an address has no next hop, or not any more.
     unreachable: HashMap<IpAddr, String>,
@@ -56,7 +58,17 @@ pub(super) struct Truth {
 pub(super) fn features(config: &Config) -> u32 {
     let any_port = config.services.iter().any(|service| service.port == 0);
     let tracking = config.services.iter().any(|service| service.track != Track::Never);
-    let used = [(any_port, FEATURE_ANY_PORT), (tracking, FEATURE_TRACKING)];
+    let affinity = config.services.iter().any(|service| service.source_bits != 0);
+    let reset = config
+        .services
+        .iter()
+        .any(|service| service.on_down == OldFlows::Reset || service.on_deadline == OnDeadline::Reset);
+    let used = [
+        (any_port, FEATURE_ANY_PORT),
+        (tracking, FEATURE_TRACKING),
+        (affinity, FEATURE_AFFINITY),
+        (reset, FEATURE_RESET),
+    ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 
@@ -73,6 +85,7 @@ pub(super) fn check_change(from: &Config, to: &Config) -> Result<()> {
         ("balancer.mode", from.balancer.mode != to.balancer.mode),
         ("balancer.socket", from.balancer.socket != to.balancer.socket),
         ("balancer.pin_path", from.balancer.pin_path != to.balancer.pin_path),
+        ("balancer.state_path", from.balancer.state_path != to.balancer.state_path),
     ];
     let changed: Vec<_> = fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     if changed.is_empty() {
@@ -99,6 +112,7 @@ impl Truth {
             plan: Plan { services: Vec::new(), next_change: None },
             applied,
             dataplane,
+            tracking: Tracking::default(),
             features,
             unreachable: HashMap::new(),
             causes: BTreeMap::new(),
@@ -246,6 +260,11 @@ impl Truth {
         let timeouts: HashMap<u32, Duration> =
             self.applied.services().map(|(_, service)| (service.id, service.idle_timeout)).collect();
         let live = self.dataplane.sweep(now(), &|service| timeouts.get(&service).copied())?;
+        let tracking = self.dataplane.tracking();
+        if tracking.may_have_forgotten(&self.tracking, &self.config.limits) {
+            self.applied.note_forgotten(now());
+        }
+        self.tracking = tracking;
         let ops = reconcile::settle(&mut self.applied, &live, &self.dataplane, now());
         self.dataplane.apply(&ops);
         Ok(())

@@ -16,6 +16,7 @@ fn change_of_what_is_fixed_is_refused() {
         ("0c0d0e0f", "0c0d0e10", "fleet.seed"),
         ("mode = \"auto\"", "mode = \"generic\"", "balancer.mode"),
         ("sluice.sock", "other.sock", "balancer.socket"),
+        ("state.json", "other.json", "balancer.state_path"),
     ] {
         save(&site, from, to);
         wait_for_log(&daemon, &format!("{key} cannot change while sluice runs: set it back, or restart"));

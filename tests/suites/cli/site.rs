@@ -84,6 +84,10 @@ impl Site {
         self.files.path().join("sluice.toml")
     }
 
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.files.path().join("state.json")
+    }
+
     /// Writes the configuration to its file.
     pub(crate) fn save(&self) {
         self.write("sluice.toml", &self.config);
@@ -206,8 +210,11 @@ pub(crate) fn assert_says(text: &str, parts: &[&str]) {
 }
 
 fn config(socket: &Path, pin_path: &Path, backends: &[u8]) -> String {
-    let (socket, pin_path) = (socket.display(), pin_path.display());
-    let balancer = format!("interfaces = [\"eth0\"]\nsocket = \"{socket}\"\npin_path = \"{pin_path}\"");
+    let state = socket.with_file_name("state.json");
+    let (socket, pin_path, state) = (socket.display(), pin_path.display(), state.display());
+    let balancer = format!(
+        "interfaces = [\"eth0\"]\nsocket = \"{socket}\"\npin_path = \"{pin_path}\"\nstate_path = \"{state}\""
+    );
     let backends = backends.iter().map(|number| {
         format!("\n[[service.backend]]\nname = \"b{number}\"\naddress = \"192.0.2.1{number}\"\n")
     });

@@ -60,10 +60,19 @@ fn values_of_the_balancer_its_fleet_and_its_limits_are_checked() {
             "relative paths",
             with("[\"eth0\"]", "[\"eth0\"]\nsocket = \"sluice.sock\"\npin_path = \"/sys/fs/bpf/../x\""),
         ),
+        ("a relative path of the state", with("[\"eth0\"]", "[\"eth0\"]\nstate_path = \"state.json\"")),
         ("the BPF file system itself", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf\"")),
         ("a dot in a pin", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf/sluice.d\"")),
         ("a seed that is too short", with("ccddeeff", "ccddee")),
         ("a seed that is not hexadecimal", with("0011", "0x11")),
+        ("peers and no seed", with("seed = \"00112233445566778899aabbccddeeff\"", "peers = [\"192.0.2.1\"]")),
+        (
+            "a peer listed twice",
+            with("[fleet]", "[fleet]\npeers = [\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.1\"]"),
+        ),
+        ("peers of two families", with("[fleet]", "[fleet]\npeers = [\"192.0.2.1\", \"2001:db8::2\"]")),
+        ("a peer with its port", with("[fleet]", "[fleet]\npeers = [\"192.0.2.1:9902\"]\nport = 0")),
+        ("a single peer without brackets", with("[fleet]", "[fleet]\npeers = \"192.0.2.1\"")),
         ("limits out of range", format!("{FLAWLESS}\n[limits]\nservices = 0\nslots = 4_294_967_296\n")),
         (
             "limits below what the file needs",
@@ -90,6 +99,34 @@ fn values_of_a_service_are_checked() {
         ("a duration that is none", with("\"2s\"", "\"soon\"")),
     ]);
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn affinities_and_ends_of_drains_that_cannot_be_are_refused() {
+    let said = |line: &str| with("port = 80", &format!("port = 80\n{line}"));
+    let refused = refusals(&[
+        ("an affinity of other balancers", said("affinity = \"cookie\"")),
+        ("an affinity that is a number", said("affinity = 24")),
+        ("prefixes of neither family", said("affinity = {}")),
+        ("a prefix that is too long", said("affinity = { ipv4 = 33 }")),
+        ("a prefix of no bits", said("affinity = { ipv6 = 0 }")),
+        ("a family by another name", said("affinity = { ip4 = 24 }")),
+        ("flows that are killed", said("on_down = \"kill\"")),
+        ("flows that stay after the deadline", said("on_deadline = \"keep\"")),
+        ("a removal that keeps", said("on_remove = \"keep\"")),
+        ("a deadline without unit", said("drain_deadline = \"600\"")),
+        ("a deadline of a year", said("drain_deadline = \"1y\"")),
+        ("a reset of udp", format!("{FLAWLESS}{}", DNS.replace("udp\"", "udp\"\non_down = \"reset\""))),
+        (
+            "a reset of udp by default",
+            format!("{FLAWLESS}{DNS}").replacen(
+                "[[service]]",
+                "[defaults]\non_deadline = \"reset\"\n[[service]]",
+                1,
+            ),
+        ),
+    ]);
+    insta::assert_snapshot!(refused);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lb_common::{maglev::DEFAULT_LENGTH, service::Track};
+use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 
 use super::{
-    super::{Backend, Config, DEFAULT_SEED, Forwarding, Probe, XdpMode},
+    super::{Backend, Config, DEFAULT_SEED, Forwarding, OnDeadline, OnRemove, Probe, XdpMode},
     DNS, FLAWLESS, parse, with,
 };
 
@@ -23,6 +23,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.balancer.mode, XdpMode::Auto);
     assert_eq!(config.balancer.socket.to_str(), Some("/run/sluice/sluice.sock"));
     assert_eq!(config.balancer.pin_path.to_str(), Some("/sys/fs/bpf/sluice"));
+    assert_eq!(config.balancer.state_path.to_str(), Some("/var/lib/sluice/state.json"));
     assert_eq!((service.slots, service.track), (DEFAULT_LENGTH, Track::Moved));
     assert_eq!((service.idle_timeout, service.down_grace), (Duration::from_mins(5), Duration::from_secs(30)));
     assert_eq!(
@@ -35,6 +36,35 @@ fn what_is_not_said_has_its_default() {
             port: 80
         })
     );
+}
+
+#[test]
+fn ends_of_flows_have_their_defaults() {
+    let service = &config(FLAWLESS).services[0];
+    assert_eq!((service.on_down, service.on_deadline), (OldFlows::Move, OnDeadline::Move));
+    assert_eq!((service.on_remove, service.drain_deadline), (OnRemove::Drain, None));
+}
+
+#[test]
+fn affinity_counts_the_bits_of_the_vips_family() {
+    // (what the file says, bits for an IPv4 VIP, bits for an IPv6 VIP)
+    let cases = [
+        ("\"flow\"", 0, 0),
+        ("\"source\"", 32, 128),
+        ("{ ipv4 = 24, ipv6 = 56 }", 24, 56),
+        ("{ ipv4 = 24 }", 24, 128),
+        ("{ ipv6 = 56 }", 32, 56),
+    ];
+    for (said, v4, v6) in cases {
+        let text = format!("{FLAWLESS}{DNS}").replacen(
+            "[[service]]",
+            &format!("[defaults]\naffinity = {said}\n[[service]]"),
+            1,
+        );
+        let config = config(&text);
+        let bits: Vec<_> = config.services.iter().map(|service| service.source_bits).collect();
+        assert_eq!(bits, [v6, v4], "{said}");
+    }
 }
 
 #[test]
@@ -118,4 +148,13 @@ fn seed_that_is_not_said_is_the_known_one() {
     let fleet = config(&with("seed = \"00112233445566778899aabbccddeeff\"", "")).fleet;
     assert!(fleet.seed_is_default);
     assert!(fleet.seed == DEFAULT_SEED);
+}
+
+#[test]
+fn peers_talk_on_a_port_of_their_own_unless_told_otherwise() {
+    assert_eq!(config(FLAWLESS).fleet.peers, [] as [std::net::IpAddr; 0]);
+    let peers = "[fleet]\npeers = [\"192.0.2.1\", \"192.0.2.2\"]";
+    let fleet = config(&with("[fleet]", peers)).fleet;
+    assert_eq!((fleet.peers, fleet.port), (vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()], 9902));
+    assert_eq!(config(&with("[fleet]", &format!("{peers}\nport = 7000"))).fleet.port, 7000);
 }

@@ -1,0 +1,97 @@
+//! The data plane's entry of one backend.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use lb_common::{
+    address::Address,
+    backend::{Backend as Entry, Forwarding as Mode, Health as EntryHealth},
+};
+
+use super::{
+    Verdict, View,
+    state::{Rules, Wanted, treatment},
+};
+use crate::{
+    config::{Backend, Forwarding, Service},
+    health::{Health, TargetKey},
+    neighbours::NextHop,
+};
+
+/// An entry, and when it changes by itself.
+pub(super) struct Planned {
+    pub(super) entry: Entry,
+    pub(super) until: Option<Duration>,
+}
+
+/// The data plane's entry of a backend. Without a next hop it stays unresolved, and packets for it are dropped by
+/// that name.
+pub(super) fn entry(
+    service: &Service,
+    backend: &Backend,
+    wanted: Wanted,
+    view: &View,
+    now: Duration,
+) -> Planned {
+    let verdict = verdict(service, backend, view);
+    let down_since = verdict.filter(|verdict| verdict.health == Health::Down).map(|verdict| verdict.since);
+    let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
+    let treatment = treatment(wanted, down_since, rules, now);
+    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
+    if let Some(next_hop) = view.next_hops.get(&backend.address) {
+        set_way(&mut entry, service, backend, next_hop);
+    }
+    let reachable = entry.forwarding != Mode::Unresolved as u8;
+    entry.takes_new = u8::from(treatment.takes_new && backend.weight > 0 && reachable);
+    entry.old_flows = treatment.old_flows as u8;
+    if let Some(verdict) = verdict {
+        entry.health = match verdict.health {
+            Health::Up => EntryHealth::Up,
+            Health::Down => EntryHealth::Down,
+        } as u8;
+        entry.health_since_s = verdict.since.as_secs() as u32;
+    }
+    Planned { entry, until: treatment.until }
+}
+
+/// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
+fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
+    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    view.health
+        .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
+        .copied()
+        .filter(|verdict| verdict.target == target)
+}
+
+fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &NextHop) {
+    entry.ifindex = next_hop.ifindex;
+    entry.next_hop_mac = next_hop.mac;
+    entry.source_mac = next_hop.source_mac;
+    entry.mtu = next_hop.mtu;
+    entry.vlan = next_hop.vlan;
+    entry.forwarding = mode(backend, next_hop) as u8;
+    (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
+}
+
+/// How packets get to a backend by `next_hop`, if they can.
+fn mode(backend: &Backend, next_hop: &NextHop) -> Mode {
+    match (backend.forwarding, backend.address) {
+        // A router would send the packet by its destination, which is the VIP: back to the balancer.
+        (Forwarding::L2, _) if next_hop.gateway.is_some() => Mode::Unresolved,
+        (Forwarding::L2, _) => Mode::L2,
+        (Forwarding::Ipip, IpAddr::V4(_)) => Mode::Ipip4,
+        (Forwarding::Ipip, IpAddr::V6(_)) => Mode::Ipip6,
+    }
+}
+
+/// The fixed part of the outer source and the bits that vary per flow: the service's prefix of the backend's family,
+/// otherwise the address that the route prefers.
+fn tunnel_source(service: &Service, backend: &Backend, next_hop: &NextHop) -> (Address, [u8; 4]) {
+    let prefix =
+        service.tunnel_source.iter().find(|prefix| prefix.addr().is_ipv4() == backend.address.is_ipv4());
+    let Some(prefix) = prefix else { return (next_hop.source.into(), [0; 4]) };
+    let open = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
+    (prefix.network().into(), u32::MAX.checked_shr(32u32.saturating_sub(open)).unwrap_or(0).to_be_bytes())
+}

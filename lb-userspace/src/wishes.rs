@@ -1,0 +1,341 @@
+//! What the operator wants of backends, and since when.
+//!
+//! The file says it of every backend. A command may say otherwise while the daemon runs, and that holds until the file
+//! itself says something else of that backend. A backend that is gone from the file is *leaving*: it is nobody's wish any
+//! more that it takes flows, but it is kept in view until the data plane has let go of it.
+//!
+//! Pure: all moments are arguments, on the monotonic clock. [`file`] keeps it over restarts.
+
+pub mod file;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use lb_common::{
+    backend::{Backend as Entry, Forwarding as Mode},
+    service::ServiceKey,
+};
+
+use crate::{
+    config::{AdminState, Backend, Config, Forwarding, OnDeadline, Protocol, Service},
+    health::TargetKey,
+};
+
+/// What the operator wants of backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Those of which more is known than that the file says "ready".
+    backends: BTreeMap<TargetKey, Wish>,
+    leaving: Vec<Leaving>,
+}
+
+/// What the operator wants of one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The state that it is to have.
+    pub state: AdminState,
+    /// What the file said when a command said this; none where the file itself says it.
+    pub over: Option<AdminState>,
+    /// Since when.
+    pub since: Duration,
+    /// How long a drain may last, counted from `since`; the service's where it has none of its own.
+    pub deadline: Option<Duration>,
+    /// What becomes of the flows that are left then; the service's where it has none of its own.
+    pub on_deadline: Option<OnDeadline>,
+}
+
+/// A backend that is gone from the file, and whose old flows may live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// The service that it is leaving.
+    pub service: ServiceKey,
+    /// As the file had it, but for a name that somebody else has by now.
+    pub backend: Backend,
+    /// A drain, or maintenance.
+    pub wish: Wish,
+}
+
+/// What somebody asks for by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The state that the backend is to have.
+    pub state: AdminState,
+    /// How long a drain may last from now on; none: what held before, or what the service says.
+    pub deadline: Option<Duration>,
+    /// What becomes of the flows that are left then; none: as above.
+    pub on_deadline: Option<OnDeadline>,
+}
+
+/// Why an order is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// No such service.
+    #[error("there is no service {0}")]
+    NoService(String),
+    /// No such backend, leaving or not.
+    #[error("service {service} has no backend {backend}")]
+    NoBackend {
+        /// The service.
+        service: String,
+        /// What it does not have.
+        backend: String,
+    },
+    /// A backend without an entry in the file cannot take flows.
+    #[error("{0} is gone from the file and leaves; to have it back, put it into the file again")]
+    Leaves(String),
+    /// Only what drains can end.
+    #[error("a deadline belongs to a drain, not to {0}")]
+    Deadline(&'static str),
+    /// There is no reset but TCP's.
+    #[error("{0} is udp, whose flows cannot be reset; say that they are to move")]
+    Reset(String),
+}
+
+impl Wish {
+    const fn of_file(state: AdminState, since: Duration) -> Self {
+        Self { state, over: None, since, deadline: None, on_deadline: None }
+    }
+
+    /// When a drain ends.
+    #[must_use]
+    pub fn ends(&self, service: &Service) -> Option<Duration> {
+        let deadline = self.deadline.or(service.drain_deadline)?;
+        (self.state == AdminState::Drain).then(|| self.since.saturating_add(deadline))
+    }
+
+    /// How it ends. A service that has become udp since has no reset.
+    #[must_use]
+    pub fn on_deadline(&self, service: &Service) -> OnDeadline {
+        match self.on_deadline {
+            Some(OnDeadline::Reset) if service.protocol == Protocol::Udp => OnDeadline::Move,
+            own => own.unwrap_or(service.on_deadline),
+        }
+    }
+
+    /// The wish after `order`. Whatever the order repeats or leaves out stays as it is.
+    fn after(self, order: Order, now: Duration) -> Self {
+        let same = self.state == order.state;
+        let since = if same { self.since } else { now };
+        let lasted = now.saturating_sub(since);
+        let before = |was| if same { was } else { None };
+        Self {
+            state: order.state,
+            over: self.over,
+            since,
+            deadline: order.deadline.map(|deadline| lasted + deadline).or(before(self.deadline)),
+            on_deadline: order.on_deadline.or(if same { self.on_deadline } else { None }),
+        }
+    }
+
+    /// Whether there is anything to remember of it beside the file.
+    fn is_plain(&self) -> bool {
+        self.deadline.is_none() && self.on_deadline.is_none()
+    }
+}
+
+impl Wishes {
+    /// What is wanted of a backend; none where that is what the file says, from the start.
+    #[must_use]
+    pub fn of(&self, service: &str, backend: &str) -> Option<&Wish> {
+        self.backends.get(&key(service, backend))
+    }
+
+    /// The backends that are gone from the file.
+    #[must_use]
+    pub fn leaving(&self) -> &[Leaving] {
+        &self.leaving
+    }
+
+    /// Those that are leaving `service`.
+    pub fn leaving_of(&self, service: ServiceKey) -> impl Iterator<Item = &Leaving> {
+        self.leaving.iter().filter(move |leaving| leaving.service == service)
+    }
+
+    /// Takes the backends that `to` has not any more for leaving. A drain goes on where it was.
+    pub fn release(&mut self, from: &Config, to: &Config, now: Duration) {
+        let stay: HashMap<ServiceKey, HashSet<IpAddr>> = to
+            .services
+            .iter()
+            .map(|service| (service.key(), service.backends.iter().map(|backend| backend.address).collect()))
+            .collect();
+        for service in &from.services {
+            let Some(stay) = stay.get(&service.key()) else { continue };
+            for backend in service.backends.iter().filter(|backend| !stay.contains(&backend.address)) {
+                let wish =
+                    self.of(&service.name, &backend.name).filter(|wish| wish.state != AdminState::Ready);
+                let drain = Wish::of_file(AdminState::Drain, now);
+                let wish = Wish { over: None, ..wish.copied().unwrap_or(drain) };
+                self.leaving.push(Leaving { service: service.key(), backend: backend.clone(), wish });
+            }
+        }
+    }
+
+    /// Takes backends for leaving that the data plane has and nobody knows of. Their names are in no map, so they are
+    /// called by their addresses.
+    pub fn find(
+        &mut self,
+        config: &Config,
+        members: impl Iterator<Item = (ServiceKey, Entry)>,
+        now: Duration,
+    ) {
+        let mut known: HashSet<(ServiceKey, IpAddr)> =
+            self.leaving.iter().map(|leaving| (leaving.service, leaving.backend.address)).collect();
+        for service in &config.services {
+            known.extend(service.backends.iter().map(|backend| (service.key(), backend.address)));
+        }
+        for (service, entry) in members.filter(|(key, entry)| !known.contains(&(*key, entry.address.into())))
+        {
+            let wish = Wish::of_file(AdminState::Drain, now);
+            self.leaving.push(Leaving { service, backend: backend_of(&entry), wish });
+        }
+    }
+
+    /// Follows the file to `config`. What was said by command stays, unless the file says something else of that
+    /// backend than it did then; the names of those are given.
+    pub fn follow(&mut self, config: &Config, now: Duration) -> Vec<TargetKey> {
+        self.leaving.retain(|leaving| leaves(leaving, config));
+        self.rename_leaving(config);
+        let mut before = std::mem::take(&mut self.backends);
+        let mut overruled = Vec::new();
+        let backends =
+            config.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
+        for (service, backend) in backends {
+            let key = key(&service.name, &backend.name);
+            let wish = before.remove(&key);
+            if wish.is_some_and(|wish| wish.over.is_some_and(|over| over != backend.admin)) {
+                overruled.push(key.clone());
+            }
+            if let Some(wish) = followed(wish, backend.admin, now) {
+                self.backends.insert(key, wish);
+            }
+        }
+        overruled
+    }
+
+    /// A name is one backend's: the file's, where it has one.
+    fn rename_leaving(&mut self, config: &Config) {
+        let mut taken: HashSet<(ServiceKey, String)> = config
+            .services
+            .iter()
+            .flat_map(|service| service.backends.iter().map(|backend| (service.key(), backend.name.clone())))
+            .collect();
+        for Leaving { service, backend, .. } in &mut self.leaving {
+            if !taken.insert((*service, backend.name.clone())) {
+                backend.name = format!("{}@{}", backend.name, backend.address);
+                taken.insert((*service, backend.name.clone()));
+            }
+        }
+    }
+
+    /// Does what somebody asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError`]; nothing has changed then.
+    pub fn obey(
+        &mut self,
+        config: &Config,
+        target: &TargetKey,
+        order: Order,
+        now: Duration,
+    ) -> Result<(), OrderError> {
+        let service = config
+            .services
+            .iter()
+            .find(|service| service.name == target.service)
+            .ok_or_else(|| OrderError::NoService(target.service.clone()))?;
+        check(service, order)?;
+        match service.backends.iter().find(|backend| backend.name == target.backend) {
+            Some(backend) => self.obey_for(target, backend.admin, order, now),
+            None => self.obey_for_leaving(service, target, order, now)?,
+        }
+        Ok(())
+    }
+
+    fn obey_for(&mut self, target: &TargetKey, file: AdminState, order: Order, now: Duration) {
+        let before = self.backends.get(target).copied();
+        let wish = before.unwrap_or(Wish::of_file(file, now)).after(order, now);
+        let plain = wish.state == file && wish.is_plain();
+        let wish = Wish { over: (!plain).then_some(file), ..wish };
+        if plain && file == AdminState::Ready {
+            self.backends.remove(target);
+        } else {
+            self.backends.insert(target.clone(), wish);
+        }
+    }
+
+    fn obey_for_leaving(
+        &mut self,
+        service: &Service,
+        target: &TargetKey,
+        order: Order,
+        now: Duration,
+    ) -> Result<(), OrderError> {
+        let TargetKey { service: name, backend } = target;
+        let leaving = self
+            .leaving
+            .iter_mut()
+            .find(|leaving| leaving.service == service.key() && leaving.backend.name == *backend)
+            .ok_or_else(|| OrderError::NoBackend { service: name.clone(), backend: backend.clone() })?;
+        if order.state == AdminState::Ready {
+            return Err(OrderError::Leaves(format!("{name}/{backend}")));
+        }
+        leaving.wish = leaving.wish.after(order, now);
+        Ok(())
+    }
+
+    /// Forgets leaving backends that are not `held` any more. Whether there were any.
+    pub fn let_go(&mut self, held: impl Fn(&Leaving) -> bool) -> bool {
+        let before = self.leaving.len();
+        self.leaving.retain(held);
+        self.leaving.len() != before
+    }
+}
+
+/// The wish of a backend of which the file says `file`.
+fn followed(wish: Option<Wish>, file: AdminState, now: Duration) -> Option<Wish> {
+    let stays = |wish: &Wish| wish.over.unwrap_or(wish.state) == file;
+    let plain = (file != AdminState::Ready).then_some(Wish::of_file(file, now));
+    match wish {
+        Some(wish) if stays(&wish) => Some(wish),
+        // The file has come to say what was said by command before: that has not begun anew.
+        Some(wish) if wish.over.is_some() && wish.state == file => {
+            plain.map(|plain| Wish { since: wish.since, ..plain })
+        }
+        _ => plain,
+    }
+}
+
+fn check(service: &Service, order: Order) -> Result<(), OrderError> {
+    let has_end = order.deadline.is_some() || order.on_deadline.is_some();
+    match order.state {
+        AdminState::Ready if has_end => Err(OrderError::Deadline("being ready")),
+        AdminState::Maintenance if has_end => Err(OrderError::Deadline("maintenance")),
+        _ if order.on_deadline == Some(OnDeadline::Reset) && service.protocol == Protocol::Udp => {
+            Err(OrderError::Reset(service.name.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether `config` has its service, and not it.
+fn leaves(leaving: &Leaving, config: &Config) -> bool {
+    let service = config.services.iter().find(|service| service.key() == leaving.service);
+    service.is_some_and(|service| service.backends.iter().all(|b| b.address != leaving.backend.address))
+}
+
+/// A backend as far as its entry tells.
+fn backend_of(entry: &Entry) -> Backend {
+    let address: IpAddr = entry.address.into();
+    let forwarding = if entry.forwarding == Mode::L2 as u8 { Forwarding::L2 } else { Forwarding::Ipip };
+    Backend { name: address.to_string(), address, weight: 0, admin: AdminState::Drain, forwarding }
+}
+
+fn key(service: &str, backend: &str) -> TargetKey {
+    TargetKey { service: service.to_owned(), backend: backend.to_owned() }
+}

@@ -1,0 +1,248 @@
+//! The file that keeps the operator's wishes over restarts: JSON, replaced as a whole.
+//!
+//! Moments are seconds since 1970 there, since the monotonic clock begins anew with every boot; `boot` is the moment at
+//! which it began.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lb_common::service::ServiceKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Leaving, Wish, Wishes, key};
+use crate::config::{AdminState, Backend, Forwarding, OnDeadline, Protocol};
+
+/// The layout's number.
+const VERSION: u32 = 1;
+
+/// Why the wishes could not be kept, or found again.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file is there and cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// What was said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what a daemon has written.
+    #[error("{} is no state file", path.display())]
+    Broken {
+        /// Its path.
+        path: PathBuf,
+        /// What was said.
+        #[source]
+        source: ParseError,
+    },
+    /// It cannot be written.
+    #[error("cannot write {}; set balancer.state_path to a path that can be written", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// What was said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a text is not a state.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// It is no JSON, or lacks something.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Another version of the daemon has written it.
+    #[error("its layout is number {0}, and this sluice knows {VERSION}")]
+    Version(u32),
+}
+
+/// The file and what is in it.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl StateFile {
+    /// A file of which nothing is known yet.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, text: String::new() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it keeps; nothing where it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Read`] and [`StateError::Broken`].
+    pub fn load(&mut self, boot: Duration) -> Result<Wishes, StateError> {
+        let path = || self.path.clone();
+        self.text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Wishes::default()),
+            read => read.map_err(|source| StateError::Read { path: path(), source })?,
+        };
+        parse(&self.text, boot).map_err(|source| StateError::Broken { path: path(), source })
+    }
+
+    /// Keeps `wishes`: on the disk when this returns. Writes nothing where they are there already.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Write`]; what was there before is there still.
+    pub fn save(&mut self, wishes: &Wishes, boot: Duration) -> Result<(), StateError> {
+        let text = render(wishes, boot);
+        let known = if self.text.is_empty() { render(&Wishes::default(), boot) } else { self.text.clone() };
+        if text == known {
+            return Ok(());
+        }
+        replace(&self.path, &text).map_err(|source| StateError::Write { path: self.path.clone(), source })?;
+        self.text = text;
+        Ok(())
+    }
+}
+
+/// A crash leaves the one text or the other.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let draft = path.with_extension("draft");
+    let mut file = File::create(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    version: u32,
+    backends: Vec<SavedBackend>,
+    leaving: Vec<SavedLeaving>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedBackend {
+    service: String,
+    backend: String,
+    #[serde(flatten)]
+    wish: SavedWish,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedLeaving {
+    vip: IpAddr,
+    port: u16,
+    protocol: Protocol,
+    backend: String,
+    address: IpAddr,
+    forwarding: Forwarding,
+    #[serde(flatten)]
+    wish: SavedWish,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedWish {
+    state: AdminState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over: Option<AdminState>,
+    since: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_deadline: Option<OnDeadline>,
+}
+
+/// The wishes that `text` keeps.
+///
+/// # Errors
+///
+/// [`ParseError`].
+pub fn parse(text: &str, boot: Duration) -> Result<Wishes, ParseError> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        version: u32,
+    }
+    let Numbered { version } = serde_json::from_str(text)?;
+    if version != VERSION {
+        return Err(ParseError::Version(version));
+    }
+    let saved: Saved = serde_json::from_str(text)?;
+    let backends = saved.backends.into_iter();
+    Ok(Wishes {
+        backends: backends
+            .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot)))
+            .collect(),
+        leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot)).collect(),
+    })
+}
+
+/// The text that keeps `wishes`.
+///
+/// # Panics
+///
+/// Never: all of it can be JSON.
+#[must_use]
+pub fn render(wishes: &Wishes, boot: Duration) -> String {
+    let backends = wishes.backends.iter().map(|(key, wish)| SavedBackend {
+        service: key.service.clone(),
+        backend: key.backend.clone(),
+        wish: SavedWish::new(wish, boot),
+    });
+    let leaving = wishes.leaving.iter().map(|leaving| SavedLeaving::new(leaving, boot));
+    let saved = Saved { version: VERSION, backends: backends.collect(), leaving: leaving.collect() };
+    serde_json::to_string_pretty(&saved).expect("strings, numbers and lists are all JSON has to hold") + "\n"
+}
+
+impl SavedWish {
+    fn new(wish: &Wish, boot: Duration) -> Self {
+        Self {
+            state: wish.state,
+            over: wish.over,
+            since: (boot + wish.since).as_secs(),
+            deadline_s: wish.deadline.map(|deadline| deadline.as_secs_f64()),
+            on_deadline: wish.on_deadline,
+        }
+    }
+
+    fn into_wish(self, boot: Duration) -> Wish {
+        let deadline = self.deadline_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let since = Duration::from_secs(self.since).saturating_sub(boot);
+        Wish { state: self.state, over: self.over, since, deadline, on_deadline: self.on_deadline }
+    }
+}
+
+impl SavedLeaving {
+    fn new(leaving: &Leaving, boot: Duration) -> Self {
+        let Leaving { service, backend, wish } = leaving;
+        let udp = service.protocol == Protocol::Udp.number();
+        Self {
+            vip: service.address.into(),
+            port: u16::from_be_bytes(service.port),
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+            backend: backend.name.clone(),
+            address: backend.address,
+            forwarding: backend.forwarding,
+            wish: SavedWish::new(wish, boot),
+        }
+    }
+
+    fn into_leaving(self, boot: Duration) -> Leaving {
+        let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
+        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
+        let service = ServiceKey::new(vip.into(), port, protocol.number());
+        Leaving { service, backend, wish: wish.into_wish(boot) }
+    }
+}
