@@ -102,6 +102,13 @@ impl Leaving {
     pub fn former_name(&self) -> Option<&str> {
         self.backend.name.strip_suffix(&format!("@{}", self.backend.address))
     }
+
+    /// One whose name nobody here knows, so it is called by its address.
+    fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
+        let name = address.to_string();
+        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
+        Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
+    }
 }
 
 impl Wish {
@@ -198,9 +205,26 @@ impl Wishes {
         }
         for (service, entry) in members.filter(|(key, entry)| !known.contains(&(*key, entry.address.into())))
         {
-            let wish = Wish::of_file(AdminState::Drain, now);
-            self.leaving.push(Leaving { service, backend: backend_of(&entry), wish });
+            let address = entry.address.into();
+            let forwarding =
+                if entry.forwarding == Mode::L2 as u8 { Forwarding::L2 } else { Forwarding::Ipip };
+            self.leaving.push(Leaving::found(service, address, forwarding, now));
         }
+    }
+
+    /// Takes a backend for leaving that other balancers still have, and the file has not. Whether it is new.
+    pub fn take_in(
+        &mut self,
+        service: ServiceKey,
+        address: IpAddr,
+        forwarding: Forwarding,
+        now: Duration,
+    ) -> bool {
+        let known = self.leaving_of(service).any(|leaving| leaving.backend.address == address);
+        if !known {
+            self.leaving.push(Leaving::found(service, address, forwarding, now));
+        }
+        !known
     }
 
     /// Follows the file to `config`. What was said by command stays, unless the file says something else of that
@@ -335,13 +359,6 @@ fn check(service: &Service, order: Order) -> Result<(), OrderError> {
 fn leaves(leaving: &Leaving, config: &Config) -> bool {
     let service = config.services.iter().find(|service| service.key() == leaving.service);
     service.is_some_and(|service| service.backends.iter().all(|b| b.address != leaving.backend.address))
-}
-
-/// A backend as far as its entry tells.
-fn backend_of(entry: &Entry) -> Backend {
-    let address: IpAddr = entry.address.into();
-    let forwarding = if entry.forwarding == Mode::L2 as u8 { Forwarding::L2 } else { Forwarding::Ipip };
-    Backend { name: address.to_string(), address, weight: 0, admin: AdminState::Drain, forwarding }
 }
 
 fn key(service: &str, backend: &str) -> TargetKey {

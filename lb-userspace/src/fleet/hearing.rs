@@ -100,7 +100,8 @@ impl Hearing {
     /// Puts a piece to those of the same history; one of another history ends it.
     async fn take_piece(&mut self, piece: History) -> Result<(), SecureError> {
         if let Some(history) = &mut self.history
-            && (history.key, history.length) == (piece.key, piece.length)
+            && (history.key, history.length, history.source_bits)
+                == (piece.key, piece.length, piece.source_bits)
         {
             let slots = |history: &History| history.pasts.iter().map(|past| past.slots.len()).sum::<usize>();
             if slots(history) + slots(&piece) > history.length as usize {

@@ -20,7 +20,7 @@ use crate::{
 /// Flows in one message; one takes at most 71 bytes.
 pub(super) const FLOWS: usize = 800;
 
-/// Tables in one message; one takes at most 36 bytes.
+/// Tables in one message; one takes at most 37 bytes.
 const TABLES: usize = 1_000;
 
 /// Slots in one message; one takes at most 5 bytes.
@@ -30,7 +30,7 @@ const SLOTS: usize = 8_192;
 const MAX_LENGTH: u32 = 1 << 24;
 
 const _: () =
-    assert!(71 * FLOWS + 16 < MAX_PAYLOAD && 36 * TABLES + 16 < MAX_PAYLOAD && 5 * SLOTS + 64 < MAX_PAYLOAD);
+    assert!(71 * FLOWS + 16 < MAX_PAYLOAD && 37 * TABLES + 16 < MAX_PAYLOAD && 5 * SLOTS + 64 < MAX_PAYLOAD);
 
 /// What one balancer says to another.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ pub(super) fn pieces(history: &History) -> impl Iterator<Item = Message> {
     history.pasts.iter().flat_map(|past| {
         past.slots.chunks(SLOTS).map(|slots| {
             let past = Past { host: past.host, slots: slots.to_vec() };
-            Message::History(History { key: history.key, length: history.length, pasts: vec![past] })
+            Message::History(History { pasts: vec![past], ..*history })
         })
     })
 }
@@ -111,6 +111,7 @@ struct WireKey {
 struct WireTable {
     key: WireKey,
     length: u32,
+    source_bits: u8,
     digest: u64,
 }
 
@@ -125,6 +126,7 @@ struct WireHost {
 struct WireHistory {
     key: WireKey,
     length: u32,
+    source_bits: u8,
     host: WireHost,
     /// Each slot less the one before: small numbers take a byte.
     steps: Vec<u32>,
@@ -180,11 +182,13 @@ impl WireKey {
 
 impl WireTable {
     fn of(table: &Published) -> Self {
-        Self { key: WireKey::of(&table.key), length: table.length, digest: table.digest }
+        let Published { key, length, source_bits, digest } = *table;
+        Self { key: WireKey::of(&key), length, source_bits, digest }
     }
 
     fn published(&self) -> Published {
-        Published { key: self.key.key(), length: self.length, digest: self.digest }
+        let Self { key, length, source_bits, digest } = *self;
+        Published { key: key.key(), length, source_bits, digest }
     }
 }
 
@@ -218,7 +222,14 @@ impl WireHistory {
         });
         let before = std::iter::once(0).chain(slots.iter().copied());
         let steps = slots.iter().zip(before).map(|(slot, before)| slot.wrapping_sub(before)).collect();
-        Self { key: WireKey::of(&history.key), length: history.length, host: WireHost::of(&host), steps }
+        let History { key, length, source_bits, .. } = history;
+        Self {
+            key: WireKey::of(key),
+            length: *length,
+            source_bits: *source_bits,
+            host: WireHost::of(&host),
+            steps,
+        }
     }
 
     fn history(self) -> Option<History> {
@@ -231,7 +242,8 @@ impl WireHistory {
             Some(slot)
         });
         let past = Past { host: self.host.host()?, slots: slots.collect::<Option<_>>()? };
-        Some(History { key: self.key.key(), length: self.length, pasts: vec![past] })
+        let Self { key, length, source_bits, .. } = self;
+        Some(History { key: key.key(), length, source_bits, pasts: vec![past] })
     }
 }
 
@@ -305,10 +317,15 @@ mod tests {
     fn message_arrives_as_it_was_sent() {
         let past = Past { host: host(1), slots: vec![0, 1, 7, 65_536] };
         let messages = [
-            Message::Tables(vec![Published { key: key(false), length: 65_537, digest: u64::MAX }]),
+            Message::Tables(vec![Published {
+                key: key(false),
+                length: 65_537,
+                source_bits: 24,
+                digest: u64::MAX,
+            }]),
             Message::AskAll,
             Message::AskFlows,
-            Message::History(History { key: key(true), length: 65_537, pasts: vec![past] }),
+            Message::History(History { key: key(true), length: 65_537, source_bits: 0, pasts: vec![past] }),
             Message::Flows(vec![
                 sighting(Address::from_v4([192, 0, 2, 7])),
                 sighting(Address::from_v6([9; 16])),
@@ -332,10 +349,10 @@ mod tests {
     #[test]
     fn longest_messages_fit_into_a_frame() {
         let flow = Sighting { seen: Duration::ZERO, ..sighting(Address::from_v6([0xff; 16])) };
-        let table = Published { key: key(true), length: u32::MAX, digest: u64::MAX };
+        let table = Published { key: key(true), length: u32::MAX, source_bits: u8::MAX, digest: u64::MAX };
         // The largest steps that a table allows: one slot at the end of many.
         let past = Past { host: flow.host, slots: vec![MAX_LENGTH - 1; SLOTS] };
-        let history = History { key: key(true), length: MAX_LENGTH, pasts: vec![past] };
+        let history = History { key: key(true), length: MAX_LENGTH, source_bits: 0, pasts: vec![past] };
         let long = Duration::from_secs(u64::from(u32::MAX));
         for message in flows(&vec![flow; FLOWS]).chain(tables(&vec![table; TABLES])).chain(pieces(&history)) {
             let length = message.encode(long).len();
@@ -348,7 +365,7 @@ mod tests {
         let slots: Vec<u32> = (0..20_000).collect();
         let past = |n, slots: &[u32]| Past { host: host(n), slots: slots.to_vec() };
         let pasts = vec![past(1, &slots[..10_000]), past(2, &slots[10_000..])];
-        let history = History { key: key(false), length: 20_011, pasts };
+        let history = History { key: key(false), length: 20_011, source_bits: 0, pasts };
         let mut found = vec![Vec::new(), Vec::new()];
         for piece in pieces(&history) {
             let Message::History(piece) = there_and_back(&piece) else { panic!("{piece:?}") };
@@ -360,7 +377,8 @@ mod tests {
     #[test]
     fn slots_beyond_their_table_and_unknown_words_are_no_message() {
         let past = Past { host: host(1), slots: vec![498, 499] };
-        let beyond = Message::History(History { key: key(false), length: 499, pasts: vec![past] });
+        let beyond =
+            Message::History(History { key: key(false), length: 499, source_bits: 0, pasts: vec![past] });
         assert_eq!(Message::decode(&beyond.encode(NOW), NOW), Err(NotAMessage));
         let closing = Message::Flows(vec![Sighting { closing: 3, ..sighting(Address::from_v6([9; 16])) }]);
         assert_eq!(Message::decode(&closing.encode(NOW), NOW), Err(NotAMessage));

@@ -132,7 +132,12 @@ fn sightings(ports: std::ops::Range<u16>) -> Vec<Sighting> {
 }
 
 fn published() -> Published {
-    Published { key: ServiceKey::new(Address::from_v4([203, 0, 113, 10]), 80, 6), length: 499, digest: 7 }
+    Published {
+        key: ServiceKey::new(Address::from_v4([203, 0, 113, 10]), 80, 6),
+        length: 499,
+        source_bits: 0,
+        digest: 7,
+    }
 }
 
 #[tokio::test]
@@ -142,7 +147,12 @@ async fn newcomer_is_told_histories_then_flows_then_news() {
     let mut one = start(peers[0], &peers, 1, new).await;
     let mut other = start(peers[1], &peers, 1, Here { tables: vec![published()], is_new: false }).await;
     let slots = (0..499).collect();
-    let history = History { key: published().key, length: 499, pasts: vec![Past { host: host(), slots }] };
+    let history = History {
+        key: published().key,
+        length: 499,
+        source_bits: 0,
+        pasts: vec![Past { host: host(), slots }],
+    };
     let answer = Answer { histories: vec![history.clone()], flows: sightings(0..2_000) };
     assert_eq!(other.answer(answer).await, Question::All(vec![published()]));
 

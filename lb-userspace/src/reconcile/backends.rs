@@ -32,7 +32,7 @@ impl<S: ReadSlots> Work<'_, S> {
     }
 
     /// Makes the entries of backends true that are not planned any more and may still have old flows. One that the plan
-    /// does not follow keeps its last entry, but takes no new flows.
+    /// does not follow keeps its last entry, but takes no new flows; one that only other balancers have had gets one.
     fn place_retired(
         &mut self,
         service: &mut AppliedService,
@@ -47,6 +47,10 @@ impl<S: ReadSlots> Work<'_, S> {
             let followed = leaving.iter().find(|entry| entry.address == last.address);
             let entry = followed.copied().unwrap_or(Entry { takes_new: 0, ..last });
             self.place_member(service, Some(index), Member { entry, retired: true })?;
+        }
+        let known = service.indexes();
+        for &entry in leaving.iter().filter(|entry| !known.contains_key(&entry.address)) {
+            self.place_member(service, None, Member { entry, retired: true })?;
         }
         Ok(())
     }

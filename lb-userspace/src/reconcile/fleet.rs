@@ -19,7 +19,7 @@ use lb_common::{
     slot::{self, Slot},
 };
 
-use super::{Applied, AppliedService, Op, ReadSlots};
+use super::{Applied, AppliedService, Op, ReadSlots, tables::TCP};
 use crate::config::Forwarding;
 
 /// What two balancers compare of a service: equal on both, and their tables are the same.
@@ -29,6 +29,8 @@ pub struct Published {
     pub key: ServiceKey,
     /// Length of its table.
     pub length: u32,
+    /// Leading bits of the source that choose a slot; 0: the whole flow does.
+    pub source_bits: u8,
     /// Digest of its table.
     pub digest: u64,
 }
@@ -49,6 +51,8 @@ pub struct History {
     pub key: ServiceKey,
     /// Length of the table whose slots are meant.
     pub length: u32,
+    /// What chose its slots, as [`Published::source_bits`].
+    pub source_bits: u8,
     /// Slots by the backend that has their flows. One that is not named has nothing to tell.
     pub pasts: Vec<Past>,
 }
@@ -89,14 +93,23 @@ pub struct Taken {
 /// The published tables.
 #[must_use]
 pub fn published(applied: &Applied) -> Vec<Published> {
-    let services = applied.services.iter().filter(|(_, service)| service.entry.table.length > 0);
-    services
-        .map(|(&key, AppliedService { entry, .. })| Published {
-            key,
-            length: entry.table.length,
-            digest: entry.digest,
-        })
-        .collect()
+    let services = applied.services.values().filter(|service| service.entry.table.length > 0);
+    services.map(|service| published_of(&service.entry)).collect()
+}
+
+fn published_of(entry: &Service) -> Published {
+    Published {
+        key: entry.key,
+        length: entry.table.length,
+        source_bits: entry.source_bits,
+        digest: entry.digest,
+    }
+}
+
+/// Whether slots of a service can have a past: UDP, which does not tell what opens a flow, has none where all is
+/// remembered.
+fn has_past(entry: &Service) -> bool {
+    entry.track == Track::Moved as u8 || entry.track == Track::Always as u8 && entry.key.protocol == TCP
 }
 
 /// What a balancer that has published `theirs` does not know of where old flows are.
@@ -105,19 +118,22 @@ pub fn published(applied: &Applied) -> Vec<Published> {
 #[must_use]
 pub fn history(applied: &Applied, slots: &impl ReadSlots, theirs: &[Published]) -> Vec<History> {
     let theirs: HashMap<ServiceKey, Published> = theirs.iter().map(|table| (table.key, *table)).collect();
-    let tracking = applied.services.iter().filter(|(_, service)| service.entry.track == Track::Moved as u8);
-    let histories = tracking.map(|(&key, service)| {
-        let Published { length, digest, .. } =
-            theirs.get(&key).copied().unwrap_or(Published { key, length: 0, digest: 0 });
-        let same = (length, digest) == (service.entry.table.length, service.entry.digest);
-        history_of(key, service, slots, same)
+    let tracking = applied.services.values().filter(|service| has_past(&service.entry));
+    let histories = tracking.map(|service| {
+        let ours = published_of(&service.entry);
+        history_of(service, slots, theirs.get(&ours.key) == Some(&ours))
     });
     histories.filter(|history| !history.pasts.is_empty()).collect()
 }
 
-fn history_of(key: ServiceKey, service: &AppliedService, slots: &impl ReadSlots, same: bool) -> History {
-    let pending = service.entry.previous_table.length > 0;
-    let table = if pending { service.entry.previous_table } else { service.entry.table };
+fn history_of(service: &AppliedService, slots: &impl ReadSlots, same: bool) -> History {
+    let Service { key, table, previous_table, .. } = service.entry;
+    let pending = previous_table.length > 0;
+    let (table, source_bits) = if pending {
+        (previous_table, service.entry.previous_source_bits)
+    } else {
+        (table, service.entry.source_bits)
+    };
     let mut by_backend: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
     for (index, slot) in (0..).zip(slots.slots(table)) {
         let past = if slot.is_settled() { slot.current() } else { slot.previous() };
@@ -128,7 +144,7 @@ fn history_of(key: ServiceKey, service: &AppliedService, slots: &impl ReadSlots,
     let pasts = by_backend
         .into_iter()
         .filter_map(|(backend, slots)| Some(Past { host: host(service, backend)?, slots }));
-    History { key, length: table.length, pasts: pasts.collect() }
+    History { key, length: table.length, source_bits, pasts: pasts.collect() }
 }
 
 /// The backend with an index, if there is one.
@@ -153,12 +169,12 @@ pub fn take_history(
 ) -> Vec<Op> {
     let Some(service) = applied.services.get_mut(&history.key) else { return Vec::new() };
     let entry = service.entry;
-    if entry.track != Track::Moved as u8 || entry.previous_table.length > 0 || entry.table.length == 0 {
+    if !has_past(&entry) || entry.previous_table.length > 0 || entry.table.length == 0 {
         return Vec::new();
     }
     let past = past(service, history);
-    if history.length != entry.table.length {
-        return take_previous_table(applied, history.key, past, now);
+    if (history.length, history.source_bits) != (entry.table.length, entry.source_bits) {
+        return take_previous_table(applied, history, past, now);
     }
     let held = slots.slots(entry.table);
     let merged: Vec<Slot> = held.iter().zip(past).map(|(&slot, past)| with_past(slot, past)).collect();
@@ -201,14 +217,13 @@ const fn with_past(slot: Slot, past: u16) -> Slot {
     }
 }
 
-fn take_previous_table(applied: &mut Applied, key: ServiceKey, past: Vec<u16>, now: Duration) -> Vec<Op> {
-    let length = past.len() as u32;
-    let Some(service) = applied.services.get_mut(&key).filter(|service| service.moved_slots == 0) else {
-        return Vec::new();
-    };
+fn take_previous_table(applied: &mut Applied, history: &History, past: Vec<u16>, now: Duration) -> Vec<Op> {
+    let settled = |service: &&mut AppliedService| service.moved_slots == 0;
+    let Some(service) = applied.services.get_mut(&history.key).filter(settled) else { return Vec::new() };
     // Where the arena is full, old flows follow the new table, as they would without peers.
-    let Some(base) = applied.arena.take(length) else { return Vec::new() };
-    service.entry.previous_table = TableRef { base, length };
+    let Some(base) = applied.arena.take(history.length) else { return Vec::new() };
+    service.entry.previous_table = TableRef { base, length: history.length };
+    service.entry.previous_source_bits = history.source_bits;
     service.moved_slots = service.entry.table.length;
     service.rehashed_at = now;
     vec![

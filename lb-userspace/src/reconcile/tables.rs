@@ -106,7 +106,7 @@ impl<S: ReadSlots> Work<'_, S> {
 }
 
 /// IANA's number of TCP.
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 
 /// The planned table in the service's own indexes.
 fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {

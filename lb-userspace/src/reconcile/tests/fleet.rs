@@ -196,6 +196,46 @@ fn moved_slots(world: &World) -> impl Iterator<Item = (u32, Slot)> {
 }
 
 #[test]
+fn change_of_affinity_is_told() {
+    let by_source = |mut config: Config| {
+        config.services[0].source_bits = 32;
+        config
+    };
+    let mut old = World::new();
+    old.apply(&weighing(&[], false));
+    let mut open = old.open(0..200);
+    old.apply(&by_source(weighing(&[], false)));
+    open.extend(old.open(200..400));
+    let mut new = World::new();
+    new.apply(&by_source(weighing(&[], true)));
+    new.take_all(&old);
+    new.assert_holds(&open);
+}
+
+#[test]
+fn backend_that_left_before_a_balancer_came_keeps_its_flows() {
+    let mut old = World::new();
+    old.apply(&config(1..=5));
+    let mut open = old.open(0..200);
+    old.apply(&config(2..=5));
+    open.extend(old.open(200..400));
+    let mut new = World::new();
+    new.apply(&config((2..=5).rev()));
+    let told = history(&old.applied, &old.memory, &published(&new.applied)).remove(0);
+    let (key, host) = super::super::fleet::strangers(&new.applied, &told)[0];
+    assert_eq!(host.address, Address::from(address(1)));
+    // The way to it is known, as soon as somebody has asked for it.
+    let mut view = view(&config(1..=5));
+    assert!(view.wishes.take_in(key, address(1), host.forwarding.unwrap(), new.now));
+    let plan = plan(&config((2..=5).rev()), &view, &mut new.tables, new.now);
+    let (ops, next) = reconcile(&new.applied, &plan, &new.memory, new.now).unwrap();
+    new.memory.apply(&ops);
+    new.applied = next;
+    new.take_all(&old);
+    new.assert_holds(&open);
+}
+
+#[test]
 fn history_of_what_is_not_there_is_ignored() {
     let (old, _) = after(&[&[], &[(1, 0)]]);
     let mut new = newcomer(&[(1, 0)]);
