@@ -35,13 +35,10 @@ impl Address {
     #[must_use]
     #[inline]
     pub const fn prefix(&self, bits: u32) -> Self {
-        let all = u128::from_be_bytes(self.octets);
-        let mask = match bits {
-            0 => 0,
-            1..128 => u128::MAX << (128 - bits),
-            _ => u128::MAX,
-        };
-        Self { octets: (all & mask).to_be_bytes() }
+        let [high, low] = [leading_ones(bits), leading_ones(bits.saturating_sub(64))];
+        // Not one shift of 128 bits, for which BPF has no instruction.
+        let mask = high.to_be() as u128 | (low.to_be() as u128) << 64;
+        Self { octets: (u128::from_le_bytes(self.octets) & mask).to_le_bytes() }
     }
 
     /// The last four bytes: the IPv4 address in an IPv4-mapped one.
@@ -65,6 +62,15 @@ impl Address {
     pub const fn words(&self) -> [u32; 4] {
         let all = u128::from_le_bytes(self.octets);
         [all as u32, (all >> 32) as u32, (all >> 64) as u32, (all >> 96) as u32]
+    }
+}
+
+/// A word whose first `bits` are ones.
+const fn leading_ones(bits: u32) -> u64 {
+    match bits {
+        0 => 0,
+        1..64 => u64::MAX << (64 - bits),
+        _ => u64::MAX,
     }
 }
 

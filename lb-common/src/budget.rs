@@ -15,6 +15,24 @@ pub struct Budget {
     pub refused: u64,
 }
 
+/// The budgets, by their index in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Entries of flows of which one packet was seen.
+    Openings = 0,
+    /// Entries of flows that went on.
+    Connections = 1,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Openings, Self::Connections];
+
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
 /// How far ahead of the clock a budget may be spent: a tenth of a second's worth in one burst.
 pub const BURST_NS: u64 = 100_000_000;
 

@@ -5,6 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::flow::Flow;
+
 /// What is remembered of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -19,6 +21,16 @@ pub struct Connection {
     pub closing: u8,
     /// Zero.
     pub _pad: u8,
+}
+
+/// A flow with what is remembered of it: the record by which the program tells of one that went on in a moved slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Tracked {
+    /// The flow.
+    pub flow: Flow,
+    /// Its entry.
+    pub connection: Connection,
 }
 
 /// Whether a client has said that its connection ends (RFC 9293). Such an entry expires sooner.

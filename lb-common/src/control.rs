@@ -5,6 +5,9 @@ use bytemuck::{Pod, Zeroable};
 /// Version of the layouts in this crate. Raised with every change that gives a byte of a map another meaning.
 pub const SCHEMA: u32 = 2;
 
+/// Versions before, whose values mean the same: they lack fields and maps that are as good as empty.
+pub const EARLIER: [u32; 1] = [1];
+
 /// The one value of the map `control`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

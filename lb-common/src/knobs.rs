@@ -12,3 +12,6 @@ pub const FEATURE_AFFINITY: u32 = 1 << 2;
 
 /// Other balancers are told of flows that went on in moved slots.
 pub const FEATURE_PEERS: u32 = 1 << 3;
+
+/// A service resets the flows that a backend gives up (`on_down` or `on_deadline` of `reset`).
+pub const FEATURE_RESET: u32 = 1 << 4;

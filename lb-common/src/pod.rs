@@ -6,7 +6,7 @@ use core::mem::{align_of, offset_of, size_of};
 use crate::{
     backend::Backend,
     budget::Budget,
-    connection::Connection,
+    connection::{Connection, Tracked},
     control::Control,
     counter::Traffic,
     flow::Flow,
@@ -29,6 +29,7 @@ const _: () = {
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
     assert!(size_of::<Connection>() == 16);
+    assert!(size_of::<Tracked>() == 56);
     assert!(size_of::<Budget>() == 16);
     assert!(size_of::<Control>() == 16);
     assert!(size_of::<Traffic>() == 16);

@@ -107,7 +107,8 @@ pub struct Service {
     pub capacity: u32,
     /// Where its lookup table lies.
     pub table: TableRef,
-    /// The table before its length was changed, which all flows of before still follow; length 0: none.
+    /// The table before its length, or what chooses its slots, was changed. All flows of before still follow it;
+    /// length 0: there is none.
     pub previous_table: TableRef,
     /// Digest of the table, equal on every balancer with the same configuration and health.
     pub digest: u64,
@@ -117,8 +118,10 @@ pub struct Service {
     pub track: u8,
     /// Leading bits of the source address, of the VIP's family, that choose the slot; 0: the whole flow does.
     pub source_bits: u8,
+    /// What `source_bits` was while `previous_table` was the table.
+    pub previous_source_bits: u8,
     /// Zero; fills the cache line.
-    pub _pad: [u8; 2],
+    pub _pad: u8,
 }
 
 /// Entries in one bucket.

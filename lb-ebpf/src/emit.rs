@@ -90,8 +90,9 @@ fn macs(backend: &Backend) -> Macs {
     Macs { first, last }
 }
 
+/// Writes a header.
 #[inline(always)]
-fn write<T: Header>(packet: &mut Packet, offset: usize, value: T) -> Result<(), Verdict> {
+pub fn write<T: Header>(packet: &mut Packet, offset: usize, value: T) -> Result<(), Verdict> {
     *packet.header_mut::<T>(offset).ok_or(Verdict::drop(Reason::Internal))? = value;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Hop limit of outer headers (IANA's recommended default, RFC 1700).
-const HOP_LIMIT: u8 = 64;
+pub const HOP_LIMIT: u8 = 64;
 /// Don't fragment: a tunnel must not fragment what it carries, so the identification may be constant (RFC 6864).
 const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
 /// Protocol number of IPv4 in IP (RFC 2003).

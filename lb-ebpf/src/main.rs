@@ -15,6 +15,8 @@ mod object;
 mod packet;
 mod parse;
 mod pipeline;
+mod remember;
+mod reset;
 mod select;
 mod verdict;
 

@@ -9,12 +9,13 @@ use core::ptr::{self, NonNull};
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
     address::Address,
     backend::Backend,
+    budget::{Budget, Kind},
     connection::Connection,
     control::Control,
     counter::{Reason, Traffic},
@@ -42,9 +43,22 @@ pub static BACKENDS: Array<Backend, 1, MMAPABLE> = Array::new();
 #[btf_map(name = "arena")]
 pub static ARENA: Array<Line, 1, MMAPABLE> = Array::new();
 
-/// Backends of flows whose slot moved.
+/// Backends of flows that went on, where the hash alone does not tell.
 #[btf_map(name = "connections")]
 pub static CONNECTIONS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
+
+/// Those of flows of which one packet was seen.
+#[btf_map(name = "openings")]
+pub static OPENINGS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
+
+/// How many entries may be made in either.
+#[btf_map(name = "budgets")]
+pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
+
+/// Flows of moved slots that went on, each a `Tracked`, for the other balancers. The map's own type of values is of
+/// size zero, which libbpf insists on for a ring buffer.
+#[btf_map(name = "news")]
+pub static NEWS: RingBuf<(), 4096> = RingBuf::new();
 
 /// Forwarded packets per service.
 #[btf_map(name = "service_counters")]
@@ -73,6 +87,10 @@ pub static SERVICE_BUCKETS: Global<u32> = Global::new(1);
 /// What the configuration makes use of: `FEATURE_*` of `lb_common::knobs`.
 #[unsafe(no_mangle)]
 pub static FEATURES: Global<u32> = Global::new(0);
+
+/// Nanoseconds between two entries that a CPU may make in one of the tables of flows.
+#[unsafe(no_mangle)]
+pub static INSERT_INTERVAL_NS: Global<u64> = Global::new(0);
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
@@ -126,14 +144,25 @@ pub fn slot(index: u32) -> Option<Slot> {
     }))
 }
 
-/// The remembered backend of a flow, which is taken by value: its address goes to a helper, so it has to lie in memory,
+/// What `table` remembers of a flow, which is taken by value: its address goes to a helper, so it has to lie in memory,
 /// and a reference would put every packet's flow there, also where nothing is looked up.
 #[inline(always)]
-pub fn connection(flow: Flow) -> Option<&'static mut Connection> {
-    let entry = NonNull::new(CONNECTIONS.get_ptr_mut(flow)?)?;
+pub fn connection<const N: usize>(
+    table: &LruHashMap<Flow, Connection, N>,
+    flow: Flow,
+) -> Option<&'static mut Connection> {
+    let entry = NonNull::new(table.get_ptr_mut(flow)?)?;
     // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
     // another flow, so what is read may be another flow's; the fields are plain numbers and are checked against use.
     Some(unsafe { &mut *entry.as_ptr() })
+}
+
+/// Whether this CPU may make another entry of a kind.
+#[inline(always)]
+pub fn admits(kind: Kind, now_ns: u64) -> bool {
+    let Some(budget) = BUDGETS.get_ptr_mut(kind as u32) else { return false };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe { &mut *budget }.admits(now_ns, INSERT_INTERVAL_NS.load())
 }
 
 /// Adds one packet of `bytes` to this CPU's counter. Counting never decides: a counter that is not there is left out.

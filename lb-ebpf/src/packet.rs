@@ -6,7 +6,7 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::{helpers::generated::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail}, programs::XdpContext};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// Offsets are at most this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
@@ -108,6 +108,15 @@ impl Packet {
     pub fn grow_front(&mut self, bytes: i32) -> bool {
         // SAFETY: the kernel checks headroom and minimum length; no reference into the packet is alive.
         bytes == 0 || unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -bytes) } == 0
+    }
+
+    /// Takes away what lies beyond the first `bytes`.
+    #[inline(always)]
+    #[must_use]
+    pub fn cut_to(&mut self, bytes: usize) -> bool {
+        let longer = bytes as i32 - self.len() as i32;
+        // SAFETY: the kernel checks the new length; no reference into the packet is alive.
+        longer == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, longer) } == 0
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! What cannot be read down to its ports is not yet a fault: only the destination address tells whether it is any of
 //! Sluice's business, so it comes back with the fault that it has if it is.
 
-use lb_common::{address::Address, counter::Reason, flow::Flow};
+use lb_common::{address::Address, connection::Closing, counter::Reason, flow::Flow};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::packet::{Ethernet, MAX_OFFSET, Packet, Tag};
@@ -21,10 +21,15 @@ const QINQ_BE: u16 = 0x88a8_u16.to_be();
 /// set such a limit; hop-by-hop, routing and two destination options are what RFC 8200 section 4.1 foresees.
 const MAX_EXTENSIONS: usize = 4;
 
-const TCP: u8 = 6;
+/// IANA's number of TCP.
+pub const TCP: u8 = 6;
 const UDP: u8 = 17;
+const FLAG_FIN: u8 = 0x01;
 const FLAG_SYN: u8 = 0x02;
-const FLAG_ACK: u8 = 0x10;
+/// TCP's RST (RFC 9293 section 3.1).
+pub const FLAG_RST: u8 = 0x04;
+/// TCP's ACK.
+pub const FLAG_ACK: u8 = 0x10;
 
 /// The frame's link layer, but for the MAC addresses.
 #[derive(Clone, Copy)]
@@ -82,8 +87,34 @@ pub struct Facts {
     pub ip_len: u16,
     /// IPv4 type of service or IPv6 traffic class.
     pub traffic_class: u8,
-    /// Whether the packet opens a connection: a TCP SYN without ACK.
-    pub opens: bool,
+    /// The control bits of TCP; none where it is another protocol.
+    pub flags: u8,
+}
+
+impl Facts {
+    /// Whether the packet opens a connection: a SYN without ACK (RFC 9293 section 3.1).
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN
+    }
+
+    /// Whether the packet is of a connection that was there before: any other of TCP.
+    #[inline(always)]
+    pub const fn goes_on(&self) -> bool {
+        self.flow.protocol == TCP as u32 && !self.opens()
+    }
+
+    /// What the packet says of the connection's end.
+    #[inline(always)]
+    pub const fn closing(&self) -> Closing {
+        if self.flags & FLAG_RST != 0 {
+            Closing::Reset
+        } else if self.flags & FLAG_FIN != 0 {
+            Closing::Fin
+        } else {
+            Closing::Open
+        }
+    }
 }
 
 /// Why a packet has no facts.
@@ -108,11 +139,7 @@ struct Ip {
 /// Reads a packet behind its link layer.
 #[inline(always)]
 pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
-    let ip = match link.ether_type_be {
-        IPV4_BE => ipv4(packet, link.len())?,
-        IPV6_BE => ipv6(packet, link.len())?,
-        _ => return Err(Fault::NotIp),
-    };
+    let ip = ip(packet, link)?;
     // The frame may hold more, but that is padding.
     let end = link.len() + usize::from(ip.length);
     let ports_and_flags = match ip.protocol {
@@ -120,7 +147,7 @@ pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
         UDP => udp(packet, ip.payload_at, end),
         _ => return Err(Fault::Unreadable(ip.destination, Reason::OtherProtocol)),
     };
-    let (ports, opens) = ports_and_flags.ok_or(Fault::Unreadable(ip.destination, Reason::Truncated))?;
+    let (ports, flags) = ports_and_flags.ok_or(Fault::Unreadable(ip.destination, Reason::Truncated))?;
     let flow = Flow {
         source: ip.source,
         destination: ip.destination,
@@ -128,7 +155,23 @@ pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
         destination_port: ((ports >> 16) as u16).to_le_bytes(),
         protocol: u32::from(ip.protocol),
     };
-    Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, opens })
+    Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags })
+}
+
+/// The acknowledgement number of a TCP packet that [`parse`] has read, network byte order.
+#[inline(always)]
+pub fn acknowledgement(packet: &Packet, link: Link) -> Option<[u8; 4]> {
+    let ip = ip(packet, link).ok()?;
+    packet.header::<[u8; 4]>(ip.payload_at + 8).copied()
+}
+
+#[inline(always)]
+fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
+    match link.ether_type_be {
+        IPV4_BE => ipv4(packet, link.len()),
+        IPV6_BE => ipv6(packet, link.len()),
+        _ => Err(Fault::NotIp),
+    }
 }
 
 /// Reads the Ethernet header and at most two VLAN tags.
@@ -240,17 +283,17 @@ fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, 
     }
 }
 
-/// Ports, the source's in the lower half, and whether a connection is opened (RFC 9293 section 3.1).
+/// Ports, the source's in the lower half, and control bits (RFC 9293 section 3.1).
 #[inline(always)]
-fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, bool)> {
+fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
     let header = packet.header::<[u8; 20]>(offset).filter(|_| offset + 20 <= end)?;
     let ports = u32::from_le_bytes(*header.first_chunk()?);
-    Some((ports, header[13] & (FLAG_SYN | FLAG_ACK) == FLAG_SYN))
+    Some((ports, header[13]))
 }
 
 /// Ports (RFC 768). Nothing in UDP says that a flow begins.
 #[inline(always)]
-fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, bool)> {
+fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
     let header = packet.header::<[u8; 8]>(offset).filter(|_| offset + 8 <= end)?;
-    Some((u32::from_le_bytes(*header.first_chunk()?), false))
+    Some((u32::from_le_bytes(*header.first_chunk()?), 0))
 }

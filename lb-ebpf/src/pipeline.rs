@@ -1,13 +1,13 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::counter::Reason;
+use lb_common::{counter::Reason, knobs::FEATURE_RESET};
 
 use crate::{
     emit, lookup,
-    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count},
+    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
     packet::Packet,
     parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
-    select,
+    reset, select,
     verdict::Verdict,
 };
 
@@ -18,10 +18,15 @@ use crate::{
 #[inline(always)]
 pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
-    match (link.tags, link.ether_type_be) {
+    let result = match (link.tags, link.ether_type_be) {
         (0, IPV4_BE) => stages(packet, Link::untagged(IPV4_BE)),
         (0, IPV6_BE) => stages(packet, Link::untagged(IPV6_BE)),
         _ => stages(packet, link),
+    };
+    match result {
+        // Here, and from the packet anew, so that the rare way is compiled once.
+        Err(verdict) if uses(FEATURE_RESET) && verdict.is_reset() => reset::answer(packet),
+        result => result,
     }
 }
 

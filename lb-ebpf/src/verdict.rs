@@ -32,6 +32,18 @@ impl Verdict {
         Self { action: xdp_action::XDP_TX, reason: Reason::Transmitted }
     }
 
+    /// Back out through the interface that it came by, as a TCP reset, which [`crate::reset`] makes of the packet.
+    #[inline(always)]
+    pub const fn reset() -> Self {
+        Self { action: xdp_action::XDP_TX, reason: Reason::Reset }
+    }
+
+    /// Whether the packet is to be made a reset.
+    #[inline(always)]
+    pub const fn is_reset(&self) -> bool {
+        matches!(self.reason, Reason::Reset)
+    }
+
     /// Out through another interface, which `bpf_redirect` has noted.
     #[inline(always)]
     pub const fn redirected(action: u32) -> Self {

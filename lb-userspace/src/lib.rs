@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod fleet;
 pub mod health;
 pub mod host;
 pub mod interface;

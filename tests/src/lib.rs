@@ -8,6 +8,7 @@
 
 pub mod balancer;
 pub mod bpf;
+pub mod churn;
 pub mod client;
 pub mod config;
 pub mod interrupt;

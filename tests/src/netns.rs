@@ -16,7 +16,7 @@ use std::{
         Once,
         atomic::{AtomicU32, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result};
@@ -93,6 +93,23 @@ impl Netns {
         };
         thread::scope(|scope| scope.spawn(enter).join())
             .unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    /// Starts a thread inside the namespace that may outlive this call. What it opens belongs to the namespace.
+    ///
+    /// # Errors
+    ///
+    /// The kernel starts no thread. Whether it lets the thread in is told by the thread's own result.
+    pub fn spawn_thread<T: Send + 'static>(
+        &self,
+        name: &str,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<io::Result<T>>> {
+        let handle = self.handle.try_clone()?;
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(task())
+        })
     }
 
     /// Starts `command` inside the namespace.

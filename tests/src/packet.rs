@@ -21,6 +21,15 @@ pub const UDP: u8 = 17;
 /// See [`TCP`].
 pub const ICMP: u8 = 1;
 
+/// How a TCP connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Fin,
+    /// At once.
+    Rst,
+}
+
 /// A frame with an IP packet in it.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -40,6 +49,10 @@ pub struct Packet {
     pub syn: bool,
     /// TCP: ACK.
     pub ack: bool,
+    /// TCP: acknowledgement number.
+    pub acknowledges: u32,
+    /// TCP: FIN or RST.
+    pub end: Option<End>,
     /// DSCP and ECN as one byte.
     pub traffic_class: u8,
     /// IPv4 options, a multiple of four bytes.
@@ -65,6 +78,8 @@ impl Default for Packet {
             destination_port: 80,
             syn: true,
             ack: false,
+            acknowledges: 0,
+            end: None,
             traffic_class: 0,
             options: Vec::new(),
             extensions: Vec::new(),
@@ -172,6 +187,9 @@ impl Packet {
             TCP => {
                 let mut header = TcpHeader::new(source, destination, 1, 65_000);
                 (header.syn, header.ack) = (self.syn, self.ack);
+                header.acknowledgment_number = self.acknowledges;
+                header.fin = self.end == Some(End::Fin);
+                header.rst = self.end == Some(End::Rst);
                 [header.to_bytes().to_vec(), self.payload.clone()].concat()
             }
             UDP => {

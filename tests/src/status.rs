@@ -29,6 +29,8 @@ pub struct Service {
     pub digest: String,
     /// Number of its published table.
     pub generation: u64,
+    /// Slots whose old flows may still be elsewhere.
+    pub moved_slots: u32,
     /// Packets that clients sent to it.
     pub packets: u64,
     /// The backends.

@@ -108,7 +108,7 @@ pub struct Lan {
     pub client: Host,
     /// Where `sluice run` belongs.
     pub balancer: Host,
-    /// `b1` to `b4`.
+    /// `b1` to `b4`, or as many as were asked for.
     pub backends: Vec<Host>,
     /// Held for its guard.
     _switch: Switch,
@@ -130,11 +130,20 @@ impl Lan {
     ///
     /// See [`Lan::new`].
     pub fn with_programs(object: &Path) -> Result<Self> {
+        Self::with_backends(object, 4)
+    }
+
+    /// Builds it with the backends `b1` to `b<count>`, at most 89 of them, with the programs of `object`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Lan::new`].
+    pub fn with_backends(object: &Path, count: u8) -> Result<Self> {
         let switch = Switch::new(object)?;
         let client = Host::new("client", Network::Clients, 2)?;
         let balancer = Host::new("balancer", Network::Clients, 1)?;
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Clients, 10 + number);
-        let backends = (1..=4).map(backend).collect::<Result<Vec<_>>>()?;
+        let backends = (1..=count).map(backend).collect::<Result<Vec<_>>>()?;
         for (host, mtu) in [(&client, 1500), (&balancer, INNER_MTU)] {
             switch.plug(host, "eth0", mtu, host.v4, host.v6)?;
         }
@@ -191,6 +200,78 @@ impl TwoArmed {
         }
         client.route("default", balancer.v4, "::/0", balancer.v6)?;
         Ok(Self { client, balancer, backends, _switch: switch })
+    }
+}
+
+/// Two balancers of a fleet behind a router that spreads flows over them by their addresses and ports.
+///
+/// ```text
+///   client .2            router              l1 .2     l2 .3     b1 .11    b2 .12 …
+///     eth0 ---------- eth0 .1  eth1 .1        eth0      eth0      eth0      eth0
+///      198.51.100.0/24           |             |         |         |         |
+///      2001:db8:51::/64       ---+-------------+---------+---------+---------+---  switch
+///                                  192.0.2.0/24, 2001:db8:192::/64
+/// ```
+#[derive(Debug)]
+pub struct Fleet {
+    /// Sends requests.
+    pub client: Host,
+    /// Forwards by a route with several next hops.
+    pub router: Host,
+    /// `l1` and `l2`, where `sluice run` belongs.
+    pub balancers: Vec<Host>,
+    /// `b1` and so on.
+    pub backends: Vec<Host>,
+    /// Held for its guard.
+    _switch: Switch,
+}
+
+impl Fleet {
+    /// Builds it with the backends `b1` to `b<count>`, at most 89 of them, with the programs of `object`. The router has no route to the
+    /// VIPs yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Lan::new`].
+    pub fn with_backends(object: &Path, count: u8) -> Result<Self> {
+        let switch = Switch::new(object)?;
+        let client = Host::new("client", Network::Clients, 2)?;
+        let router = Host::new("router", Network::Clients, 1)?;
+        let balancer = |number: u8| Host::new(&format!("l{number}"), Network::Servers, 1 + number);
+        let balancers = (1..=2).map(balancer).collect::<Result<Vec<_>>>()?;
+        let backend = |number: u8| Host::new(&format!("b{number}"), Network::Servers, 10 + number);
+        let backends = (1..=count).map(backend).collect::<Result<Vec<_>>>()?;
+        connect(&client, &router, &switch.pass)?;
+        let (gateway4, gateway6) = (Network::Servers.v4(1), Network::Servers.v6(1));
+        switch.plug(&router, "eth1", INNER_MTU, gateway4, gateway6)?;
+        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            router.netns.set_sysctl(key, "1")?;
+        }
+        for key in ["ipv4/fib_multipath_hash_policy", "ipv6/fib_multipath_hash_policy"] {
+            router.netns.set_sysctl(key, "1")?;
+        }
+        for host in balancers.iter().chain(&backends) {
+            switch.plug(host, "eth0", INNER_MTU, host.v4, host.v6)?;
+            host.route("default", gateway4, "::/0", gateway6)?;
+        }
+        client.route("default", router.v4, "::/0", router.v6)?;
+        Ok(Self { client, router, balancers, backends, _switch: switch })
+    }
+
+    /// Makes the router spread the VIPs' flows over the balancers with these indices.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the routes.
+    pub fn announce(&self, balancers: &[usize]) -> Result<()> {
+        let hops = |address: fn(&Host) -> IpAddr| -> String {
+            balancers
+                .iter()
+                .map(|&index| format!(" nexthop via {}", address(&self.balancers[index])))
+                .collect()
+        };
+        self.router.netns.ip(&format!("route replace 203.0.113.0/24{}", hops(|host| host.v4)))?;
+        self.router.netns.ip(&format!("-6 route replace 2001:db8:113::/64{}", hops(|host| host.v6)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Compiles the XDP programs: `lb-ebpf`, by the compiler that `setup` found, to one object with BTF, and to another
-//! with what measures them.
+//! Compiles the XDP programs: `lb-ebpf`, by the compiler that `setup` found, to one object with BTF, and to others with
+//! what measures and what attacks them.
 //!
 //! The target is tier 3, so `core` is compiled from source. That is an unstable option of cargo, which a stable
 //! compiler accepts with `RUSTC_BOOTSTRAP`.
@@ -37,8 +37,8 @@ const FOREIGN_VARIABLES: [&str; 11] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// Builds the objects, and says where the one with the programs lies; the other one, which measures them, is
-/// [`Workspace::bench_object`].
+/// Builds the objects, and says where the one with the programs lies; the others are [`Workspace::bench_object`], which
+/// measures them, and [`Workspace::flood_object`].
 pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     // Its own directory: two compilers in one would invalidate each other's work.
     let target = workspace.target.join("ebpf");
@@ -48,6 +48,7 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Path
     fs::create_dir_all(workspace.target.join("bpf")).context("cannot create the objects' directory")?;
     copy_if_changed(&built.join("sluice"), &workspace.object())?;
     copy_if_changed(&built.join("sluice-bench"), &workspace.bench_object())?;
+    copy_if_changed(&built.join("sluice-flood"), &workspace.flood_object())?;
     Ok(workspace.object())
 }
 

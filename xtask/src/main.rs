@@ -8,6 +8,7 @@
 mod bench;
 mod build_ebpf;
 mod build_sluice;
+mod churn;
 mod ci;
 mod command;
 mod run;
@@ -43,6 +44,8 @@ enum Xtask {
     Run(run::Args),
     /// Run the test suites (as root)
     Test(test::Args),
+    /// Hold thousands of connections through whatever an operator does, and tell which broke (as root)
+    Churn(churn::Args),
     /// Measure what Sluice costs
     Bench(bench::Args),
     /// Check formatting, lints and documentation, then run every suite
@@ -66,6 +69,7 @@ fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
         Xtask::Build => build().map(|()| ExitCode::SUCCESS),
         Xtask::Run(args) => run::run(args),
         Xtask::Test(args) => test::run(&args),
+        Xtask::Churn(args) => churn::run(&args),
         Xtask::Bench(args) => bench::run(&args),
         Xtask::Ci => ci::run(),
     }

@@ -47,6 +47,11 @@ impl Workspace {
         self.target.join("bpf/bench.o")
     }
 
+    /// The compiled program that makes a flood of SYNs.
+    pub(crate) fn flood_object(&self) -> PathBuf {
+        self.target.join("bpf/flood.o")
+    }
+
     /// Where tools of this workspace's own are installed.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")

@@ -92,12 +92,16 @@ pub enum XdpMode {
 }
 
 /// What all balancers of a fleet share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
     /// Key of every hash and table.
     pub seed: Seed,
     /// Whether `seed` was left out, and is the one that everybody knows.
     pub seed_is_default: bool,
+    /// One address of every balancer, this host's own among them, all of one family; none: they do not talk.
+    pub peers: Vec<IpAddr>,
+    /// TCP port that they talk on.
+    pub port: u16,
 }
 
 /// Sizes of the maps.

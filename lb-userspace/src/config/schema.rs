@@ -15,7 +15,7 @@ pub(super) const ROOT: Schema =
 pub(super) const BALANCER: Schema =
     Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
 
-pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed"] };
+pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",

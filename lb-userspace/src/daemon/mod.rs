@@ -34,7 +34,7 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::pins::Pins,
+    dataplane::{inherited::Inherited, pins::Pins},
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
@@ -42,6 +42,7 @@ use crate::{
 };
 use inputs::Inputs;
 use interfaces::Attachments;
+use maps::Opened;
 use reload::Reload;
 use truth::Truth;
 
@@ -134,12 +135,12 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let features = truth::features(&config);
-    let (dataplane, applied) = maps::open(&config, features, pins)?;
+    let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
     let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     let inputs = Inputs::start(&truth, &events)?;
-    let mut owner = Owner { truth, inbox, inputs, netlink, pins };
+    let mut owner = Owner { truth, inherited, inbox, inputs, netlink, pins };
     let watching = reload::watch(&options.config, text, events.clone());
     task::spawn(admin::serve(listener, events));
     let result = match watching {
@@ -210,6 +211,7 @@ async fn until(at: Option<Duration>) {
 /// The task that owns the truth, with what it needs to act.
 struct Owner<'a> {
     truth: Truth,
+    inherited: Option<Inherited>,
     inbox: mpsc::Receiver<Event>,
     inputs: Inputs,
     netlink: Netlink,
@@ -224,6 +226,10 @@ impl Owner<'_> {
         self.truth.begin();
         attachments.attach(self.truth.dataplane_mut(), self.pins.path())?;
         attachments.detach_others(self.pins)?;
+        if let Some(from) = self.inherited.take() {
+            // Those that came between the first copy and the swap of the program.
+            self.truth.dataplane_mut().take_flows(&from);
+        }
         self.truth.set_interfaces(attachments.report());
         info!(services = self.truth.config().services.len(), "forwarding");
         if let Some(reload) = early {

@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::{Result, bail};
 use lb_common::{
-    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_TRACKING},
+    backend::OldFlows,
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_RESET, FEATURE_TRACKING},
     service::Track,
 };
 use tokio::task::block_in_place;
@@ -24,7 +25,7 @@ use super::{Event, census::Census, now, remember, since_epoch};
 use crate::{
     admin::status,
     causes::with_causes,
-    config::{Config, Service},
+    config::{Config, OnDeadline, Service},
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
@@ -68,7 +69,16 @@ pub(super) fn features(config: &Config) -> u32 {
     let any_port = config.services.iter().any(|service| service.port == 0);
     let tracking = config.services.iter().any(|service| service.track != Track::Never);
     let affinity = config.services.iter().any(|service| service.source_bits != 0);
-    let used = [(any_port, FEATURE_ANY_PORT), (tracking, FEATURE_TRACKING), (affinity, FEATURE_AFFINITY)];
+    let reset = config
+        .services
+        .iter()
+        .any(|service| service.on_down == OldFlows::Reset || service.on_deadline == OnDeadline::Reset);
+    let used = [
+        (any_port, FEATURE_ANY_PORT),
+        (tracking, FEATURE_TRACKING),
+        (affinity, FEATURE_AFFINITY),
+        (reset, FEATURE_RESET),
+    ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 

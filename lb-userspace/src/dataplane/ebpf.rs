@@ -18,7 +18,8 @@ use aya::{
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
-    connection::Connection,
+    budget::Kind,
+    connection::{Connection, Tracked},
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
@@ -27,13 +28,16 @@ use lb_common::{
     slot::{LINE, Slot},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     DataPlane, DataPlaneError, Tracking,
+    inherited::Inherited,
+    is_live,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
     mapped::Mapped,
-    memory::is_live,
+    news::News,
+    refused,
 };
 use crate::{
     causes::with_causes,
@@ -43,7 +47,8 @@ use crate::{
 /// How long a grace period is taken to last where the kernel cannot be asked to wait for one.
 const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
 
-type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
+/// A table of flows.
+pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
 type Counters = PerCpuArray<MapData, [u64; 2]>;
 
 /// The loaded programs and the maps that they read.
@@ -55,14 +60,16 @@ pub struct EbpfDataPlane {
     backends: Mapped,
     arena: Mapped,
     connections: Flows,
+    openings: Flows,
+    budgets: Counters,
+    tracking: Tracking,
+    news: News,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
     control: Array<MapData, [u8; size_of::<Control>()]>,
-    /// Entries that the connection table has at most.
+    /// Entries that either table of flows has at most.
     limit: u32,
-    /// Entries that the last sweep has left.
-    tracked: u32,
     /// What backends had counted under another number.
     carried: StdHashMap<u32, Traffic>,
 }
@@ -96,15 +103,17 @@ impl EbpfDataPlane {
                 "arena",
                 limits.slots.next_multiple_of(LINE as u32) as usize * size_of::<Slot>(),
             )?,
-            connections: HashMap::try_from(take(&mut ebpf, "connections")?)
-                .map_err(refused("connections"))?,
+            connections: flows(&mut ebpf, "connections")?,
+            openings: flows(&mut ebpf, "openings")?,
+            budgets: counters(&mut ebpf, "budgets")?,
+            tracking: Tracking::default(),
+            news: News::of(&mut ebpf),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
-            limit: limits.connections,
-            tracked: 0,
+            limit: limits.connections.max(limits.openings),
             carried: StdHashMap::new(),
             ebpf,
         })
@@ -131,6 +140,14 @@ impl EbpfDataPlane {
             .map_err(refused("control"))
     }
 
+    /// Remembers the flows of other maps, but for those that it knows better. What finds no room is left out.
+    pub fn take_flows(&mut self, from: &Inherited) {
+        const NOEXIST: u64 = 1;
+        for (flow, connection) in from.flows() {
+            let _ = self.connections.insert(flow, connection, NOEXIST);
+        }
+    }
+
     /// Replaces the program by one that is specialised for other features, on the same maps.
     ///
     /// # Errors
@@ -138,7 +155,14 @@ impl EbpfDataPlane {
     /// As for [`Self::load`]; the program that is loaded stays.
     pub fn specialise(&mut self, knobs: Knobs<'_>, pin_path: &Path) -> Result<(), LoadError> {
         self.ebpf = load_object(knobs, Some(pin_path))?;
+        self.news = News::of(&mut self.ebpf);
         Ok(())
+    }
+
+    /// Flows of moved slots that went on since the last time, at most `most`, where the program tells of them
+    /// (`FEATURE_PEERS`).
+    pub fn news(&mut self, most: usize) -> Vec<Tracked> {
+        self.news.take(most)
     }
 
     /// The balancing program.
@@ -159,19 +183,24 @@ fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneEr
     PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
 }
 
+fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
+    HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
+}
+
 fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
-}
-
-fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
-    move |source| DataPlaneError::Map { map, source }
 }
 
 /// The sum over all CPUs; nothing where the counter cannot be read.
 fn total(counters: &Counters, index: u32) -> Traffic {
     let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
     values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
+}
+
+/// What a budget has refused on all CPUs. Its other word is a time.
+fn refusals(budgets: &Counters, kind: Kind) -> u64 {
+    budgets.get(&(kind as u32), 0).map_or(0, |values| values.iter().map(|&[_, refused]| refused).sum())
 }
 
 /// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
@@ -208,6 +237,7 @@ impl EbpfDataPlane {
             }
             Op::Grace => grace_period(),
             Op::MoveCounters { from, to, count } => self.move_counters(*from, *to, *count),
+            Op::Remember { flow, connection } => self.remember(flow, connection),
             Op::ClearService { id } => {
                 self.services.write(*id, &Service::zeroed(), None);
                 clear(&mut self.service_counters, "service_counters", *id);
@@ -241,38 +271,55 @@ impl EbpfDataPlane {
         }
     }
 
-    /// Deletes the flows of services that are gone, in one walk for all of them.
-    fn forget_services(&mut self, ids: &HashSet<u32>) {
-        if let Err(error) = self.delete_flows(|entry| ids.contains(&entry.service)) {
-            warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
+    /// Remembers a flow, unless its entry says that it was seen later. One that cannot be remembered is told of again.
+    fn remember(&mut self, flow: &Flow, connection: &Connection) {
+        let key = bytemuck::cast(*flow);
+        let held = self.connections.get(&key, 0).map(bytemuck::cast::<_, Connection>);
+        if held.is_ok_and(|held| held.last_seen_ns >= connection.last_seen_ns) {
+            return;
+        }
+        let entry: [u8; size_of::<Connection>()] = bytemuck::cast(*connection);
+        if let Err(error) = self.connections.insert(key, entry, 0) {
+            debug!("a flow that a peer has told of is not remembered: {}", with_causes(&error));
         }
     }
 
-    /// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
-    fn delete_flows(
-        &mut self,
-        doomed: impl Fn(&Connection) -> bool,
-    ) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
-        let mut kept = StdHashMap::new();
-        let mut dead = HashSet::new();
-        // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
-        for entry in self.connections.iter().take(2 * self.limit as usize + 1) {
-            let (flow, connection) = entry.map_err(refused("connections"))?;
-            let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
-            if doomed(&connection) {
-                dead.insert(flow);
-            } else {
-                kept.insert(flow, connection);
+    /// Deletes the flows of services that are gone, in one walk for all of them.
+    fn forget_services(&mut self, ids: &HashSet<u32>) {
+        for (map, name) in [(&mut self.connections, "connections"), (&mut self.openings, "openings")] {
+            if let Err(error) = delete_flows(map, name, self.limit, |entry| ids.contains(&entry.service)) {
+                warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
             }
         }
-        for flow in dead {
-            match self.connections.remove(&bytemuck::cast(flow)) {
-                Err(error) if !is_absent(&error) => return Err(refused("connections")(error)),
-                _ => {}
-            }
-        }
-        Ok(kept)
     }
+}
+
+/// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
+fn delete_flows(
+    flows: &mut Flows,
+    name: &'static str,
+    limit: u32,
+    doomed: impl Fn(&Connection) -> bool,
+) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
+    let mut kept = StdHashMap::new();
+    let mut dead = HashSet::new();
+    // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
+    for entry in flows.iter().take(2 * limit as usize + 1) {
+        let (flow, connection) = entry.map_err(refused(name))?;
+        let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
+        if doomed(&connection) {
+            dead.insert(flow);
+        } else {
+            kept.insert(flow, connection);
+        }
+    }
+    for flow in dead {
+        match flows.remove(&bytemuck::cast(flow)) {
+            Err(error) if !is_absent(&error) => return Err(refused(name)(error)),
+            _ => {}
+        }
+    }
+    Ok(kept)
 }
 
 /// Whether an entry is not there, which an eviction may have seen to.
@@ -286,8 +333,7 @@ fn is_absent(error: &MapError) -> bool {
 
 impl ReadSlots for EbpfDataPlane {
     fn slots(&self, table: TableRef) -> Vec<Slot> {
-        let cells = &self.arena.half_words()[table.base as usize..][..table.length as usize];
-        cells.iter().map(|cell| Slot(cell.load(Ordering::Relaxed))).collect()
+        self.arena.slots(table)
     }
 }
 
@@ -312,21 +358,36 @@ impl DataPlane for EbpfDataPlane {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError> {
-        let live = self.delete_flows(|entry| !is_live(entry, now, idle))?;
+        let doomed = |entry: &Connection| !is_live(entry, now, idle);
+        // In the order in which entries pass from one to the other, so that none is missed on its way.
+        let mut live = delete_flows(&mut self.openings, "openings", self.limit, doomed)?;
+        let openings = live.len() as u32;
+        let connections = delete_flows(&mut self.connections, "connections", self.limit, doomed)?;
+        let refused = Kind::ALL.map(|kind| refusals(&self.budgets, kind));
+        self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
+        live.extend(connections);
         let key = self.flow_key;
+        let bits = |service| self.services.value::<Service>(service).source_bits;
         let hashed = live.into_iter().map(|(flow, entry)| LiveFlow {
+            flow,
             service: entry.service,
-            hash: (key.flow(&flow) >> 32) as u32,
+            hash: (key.flow(&flow.chooser(bits(entry.service))) >> 32) as u32,
             backend: entry.backend,
             last_seen: Duration::from_nanos(entry.last_seen_ns),
         });
-        let live: Vec<_> = hashed.collect();
-        self.tracked = live.len() as u32;
-        Ok(live)
+        Ok(hashed.collect())
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { connections: self.tracked, ..Tracking::default() }
+        self.tracking
+    }
+
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        let entries = self.connections.iter().take(2 * self.limit as usize + 1);
+        let flows: Result<StdHashMap<Flow, Connection>, _> = entries
+            .map(|entry| entry.map(|(flow, held)| (bytemuck::cast(flow), bytemuck::cast(held))))
+            .collect();
+        Ok(flows.map_err(refused("connections"))?.into_iter().collect())
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {

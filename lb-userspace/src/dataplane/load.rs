@@ -8,8 +8,10 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use lb_common::{
-    control::{Control, SCHEMA},
+    budget::interval_ns,
+    control::{Control, EARLIER, SCHEMA},
     hash::Seed,
+    knobs::FEATURE_PEERS,
     service::bucket_count,
     slot::LINE,
 };
@@ -19,6 +21,9 @@ use crate::config::Limits;
 
 /// Name of the balancing program in the object.
 pub(super) const BALANCER: &str = "sluice";
+
+/// Bytes of the ring by which flows are told of, where they are: room for some 16,000 of them.
+const RING_BYTES: u32 = 1 << 20;
 
 /// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +81,12 @@ pub enum ReuseError {
     /// Not there.
     #[error("map `{0}` is not pinned")]
     Missing(&'static str),
-    /// Of another version, of another seed, or not finished.
-    #[error("they are of another version of sluice, or keyed by another seed")]
+    /// Of a version that is not known, of another seed, or not finished.
+    #[error("they are of a version of sluice that this one does not know, or keyed by another seed")]
     Signature,
+    /// Of a layout before this one.
+    #[error("they are of an earlier version of sluice")]
+    Earlier,
     /// Of another size.
     #[error("map `{map}` has {found} entries, and the configuration asks for {wanted}")]
     Size {
@@ -91,6 +99,14 @@ pub enum ReuseError {
     },
 }
 
+impl ReuseError {
+    /// Whether what the maps hold means the same in this layout, and can be moved over to others.
+    #[must_use]
+    pub const fn is_understood(&self) -> bool {
+        matches!(self, Self::Earlier | Self::Size { .. })
+    }
+}
+
 /// Whether the maps pinned at `pin_path` are what `knobs` ask for.
 ///
 /// # Errors
@@ -101,8 +117,13 @@ pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> 
     let control: Array<_, [u8; size_of::<Control>()]> =
         Map::Array(open("control")?).try_into().map_err(|_| ReuseError::Signature)?;
     let signed = control.get(&0, 0).map_err(|_| ReuseError::Signature)?;
-    if bytemuck::cast::<_, Control>(signed) != signature(knobs.seed) {
-        return Err(ReuseError::Signature);
+    let signed: Control = bytemuck::cast(signed);
+    match signature(knobs.seed) {
+        ours if ours == signed => {}
+        ours if (Control { schema: ours.schema, ..signed }) == ours && EARLIER.contains(&signed.schema) => {
+            return Err(ReuseError::Earlier);
+        }
+        _ => return Err(ReuseError::Signature),
     }
     for map in pins::MAPS {
         let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
@@ -119,13 +140,14 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 7] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 8] {
     [
         ("services", limits.services),
         ("service_index", bucket_count(limits.services)),
         ("backends", limits.backends),
         ("arena", limits.slots.div_ceil(LINE as u32)),
         ("connections", limits.connections),
+        ("openings", limits.openings),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
     ]
@@ -161,13 +183,19 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
+    let insert_interval_ns = interval_ns(limits.inserts, cpus);
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
     }
+    if knobs.features & FEATURE_PEERS != 0 {
+        loader.map_max_entries("news", RING_BYTES);
+    }
     loader
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
+        .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
     if let Some(pin_path) = pin_path {

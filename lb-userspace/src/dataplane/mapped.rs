@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytemuck::Pod;
+use lb_common::{service::TableRef, slot::Slot};
 use memmap2::{MmapOptions, MmapRaw};
 
 /// Bytes in the words that are stored at once.
@@ -76,6 +77,17 @@ impl Mapped {
     #[must_use]
     pub fn values<T: Pod>(&self) -> Vec<T> {
         self.words().chunks_exact(size_of::<T>() / WORD).map(read).collect()
+    }
+
+    /// The slots of `table`, where the array is the arena.
+    ///
+    /// # Panics
+    ///
+    /// Where the table lies beyond the array.
+    #[must_use]
+    pub fn slots(&self, table: TableRef) -> Vec<Slot> {
+        let cells = &self.half_words()[table.base as usize..][..table.length as usize];
+        cells.iter().map(|cell| Slot(cell.load(Ordering::Relaxed))).collect()
     }
 
     /// The array as 64-bit words.

@@ -14,11 +14,28 @@ use lb_common::{
     slot::{self, Slot},
 };
 
-use super::{DataPlane, DataPlaneError, Tracking};
+use super::{DataPlane, DataPlaneError, Tracking, is_live};
 use crate::{
     config::Limits,
     reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
+
+/// A packet of a flow that the hash alone does not place.
+struct Packet<'a> {
+    id: u32,
+    service: Service,
+    slot: Slot,
+    flow: &'a Flow,
+    opens: bool,
+    now: Duration,
+}
+
+impl Packet<'_> {
+    fn entry(&self, backend: u16) -> Connection {
+        let last_seen_ns = self.now.as_nanos() as u64;
+        Connection { last_seen_ns, service: self.id, backend, ..Connection::zeroed() }
+    }
+}
 
 /// The maps as vectors.
 #[derive(Clone, Debug)]
@@ -29,8 +46,12 @@ pub struct Memory {
     index: Vec<Bucket>,
     backends: Vec<Backend>,
     arena: Vec<Slot>,
-    /// Backends of the flows of moved slots.
+    /// Backends of flows of moved slots that went on.
     pub connections: HashMap<Flow, Connection>,
+    /// Backends of those of which one packet was seen.
+    pub openings: HashMap<Flow, Connection>,
+    /// Whether no further flow is remembered, as when the budget is spent.
+    pub refuses: bool,
     /// Grace periods that were asked for.
     pub graces: u32,
 }
@@ -47,6 +68,8 @@ impl Memory {
             backends: vec![Backend::zeroed(); limits.backends as usize],
             arena: vec![Slot::EMPTY; limits.slots as usize],
             connections: HashMap::new(),
+            openings: HashMap::new(),
+            refuses: false,
             graces: 0,
         }
     }
@@ -77,21 +100,12 @@ impl Memory {
     pub fn forward(&mut self, flow: &Flow, opens: bool, now: Duration) -> Result<Backend, Reason> {
         let (id, service) = self.find(&flow.service_key()).ok_or(Reason::NotOurs)?;
         let service = *service;
-        let hash = (self.flow_key.flow(flow) >> 32) as u32;
-        let slot = *self.arena.get(service.table.slot_of(hash) as usize).ok_or(Reason::Internal)?;
+        let slot = self.slot(service.table, flow, service.source_bits).ok_or(Reason::Internal)?;
         let moved = !slot.is_settled() || service.previous_table.length > 0;
         let index = if service.track == Track::Never as u8 || !moved && service.track == Track::Moved as u8 {
             slot.current()
         } else {
-            self.tracked(id, &service, flow, opens, now).unwrap_or_else(|| {
-                let index = self.untracked(&service, slot, hash, opens);
-                let last_seen_ns = now.as_nanos() as u64;
-                if index != slot::NONE {
-                    let entry = Connection { last_seen_ns, service: id, backend: index, closing: 0, _pad: 0 };
-                    self.connections.insert(*flow, entry);
-                }
-                index
-            })
+            self.remembered(&Packet { id, service, slot, flow, opens, now })?
         };
         if index == slot::NONE {
             return Err(Reason::NoBackend);
@@ -100,38 +114,59 @@ impl Memory {
         if backend.forwarding == Forwarding::Unresolved as u8 { Err(Reason::NoNextHop) } else { Ok(backend) }
     }
 
-    fn tracked(
-        &mut self,
-        id: u32,
-        service: &Service,
-        flow: &Flow,
-        opens: bool,
-        now: Duration,
-    ) -> Option<u16> {
-        let backend = self.connections.get(flow).filter(|entry| entry.service == id && !opens)?.backend;
-        if !self.keeps_flows(service, backend) {
-            return None;
+    fn slot(&self, table: TableRef, flow: &Flow, source_bits: u8) -> Option<Slot> {
+        let hash = (self.flow_key.flow(&flow.chooser(source_bits)) >> 32) as u32;
+        self.arena.get(table.slot_of(hash) as usize).copied()
+    }
+
+    fn remembered(&mut self, packet: &Packet<'_>) -> Result<u16, Reason> {
+        let gone_on = self.connections.get(packet.flow).copied().filter(|entry| entry.service == packet.id);
+        let opened = self.openings.get(packet.flow).copied().filter(|entry| entry.service == packet.id);
+        let Some(entry) = gone_on.or(opened) else { return self.unknown(packet) };
+        let stays = self.stays(packet, entry.backend)?;
+        let backend = if stays { entry.backend } else { packet.slot.current() };
+        if backend == slot::NONE {
+            return Ok(backend);
         }
-        self.connections.get_mut(flow)?.last_seen_ns = now.as_nanos() as u64;
-        Some(backend)
+        if gone_on.is_some() || stays && !packet.opens {
+            self.openings.remove(packet.flow);
+            self.connections.insert(*packet.flow, packet.entry(backend));
+        } else {
+            self.openings.insert(*packet.flow, packet.entry(backend));
+        }
+        Ok(backend)
     }
 
-    fn untracked(&self, service: &Service, slot: Slot, hash: u32, opens: bool) -> u16 {
-        let before = service.previous_table;
-        let previous = match () {
-            () if opens || service.track == Track::Always as u8 => slot::NONE,
-            () if before.length == 0 => slot.previous(),
-            () => {
-                let old = self.arena[before.slot_of(hash) as usize];
-                if old.is_settled() { old.current() } else { old.previous() }
-            }
+    fn stays(&self, packet: &Packet<'_>, index: u16) -> Result<bool, Reason> {
+        let backend = self.backends[(packet.service.first_backend + u32::from(index)) as usize];
+        match backend.old_flows {
+            _ if packet.opens => Ok(backend.takes_new != 0),
+            old if old == OldFlows::Reset as u8 => Err(Reason::Reset),
+            old => Ok(old == OldFlows::Keep as u8),
+        }
+    }
+
+    fn unknown(&mut self, packet: &Packet<'_>) -> Result<u16, Reason> {
+        let Packet { service, slot, flow, opens, .. } = *packet;
+        let before = self.slot(service.previous_table, flow, service.previous_source_bits);
+        let previous = match before.filter(|_| service.previous_table.length > 0) {
+            None => slot.previous(),
+            Some(old) if old.is_settled() => old.current(),
+            Some(old) => old.previous(),
         };
-        let keeps = previous != slot::NONE && self.keeps_flows(service, previous);
-        if keeps { previous } else { slot.current() }
-    }
-
-    fn keeps_flows(&self, service: &Service, index: u16) -> bool {
-        self.backends[(service.first_backend + u32::from(index)) as usize].old_flows == OldFlows::Keep as u8
+        let is_older = !opens && (service.track == Track::Moved as u8 || flow.protocol == 6);
+        let stays = is_older && previous != slot::NONE && self.stays(packet, previous)?;
+        let backend = if stays { previous } else { slot.current() };
+        if backend == slot::NONE {
+            return Ok(backend);
+        }
+        if !self.refuses {
+            self.openings.insert(*flow, packet.entry(backend));
+        } else if opens && previous != slot::NONE && previous != backend {
+            let takes_new = self.stays(packet, previous)?;
+            return if takes_new { Ok(previous) } else { Err(Reason::NotRemembered) };
+        }
+        Ok(backend)
     }
 
     /// Carries out one operation, so that a test can look between two.
@@ -145,9 +180,16 @@ impl Memory {
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
+            Op::Remember { flow, connection } => {
+                let entry = self.connections.entry(*flow).or_insert(*connection);
+                if entry.last_seen_ns < connection.last_seen_ns {
+                    *entry = *connection;
+                }
+            }
             Op::ClearService { id } => {
                 self.services[*id as usize] = Service::zeroed();
                 self.connections.retain(|_, entry| entry.service != *id);
+                self.openings.retain(|_, entry| entry.service != *id);
             }
             Op::ClearBackends { first, count } => {
                 self.backends[*first as usize..][..*count as usize].fill(Backend::zeroed());
@@ -174,18 +216,29 @@ impl DataPlane for Memory {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError> {
-        self.connections.retain(|_, entry| is_live(entry, now, idle));
-        let live = self.connections.iter().map(|(flow, entry)| LiveFlow {
-            service: entry.service,
-            hash: (self.flow_key.flow(flow) >> 32) as u32,
-            backend: entry.backend,
-            last_seen: Duration::from_nanos(entry.last_seen_ns),
+        for flows in [&mut self.connections, &mut self.openings] {
+            flows.retain(|_, entry| is_live(entry, now, idle));
+        }
+        let live = self.openings.iter().chain(&self.connections).map(|(flow, entry)| {
+            let source_bits = self.services[entry.service as usize].source_bits;
+            LiveFlow {
+                flow: *flow,
+                service: entry.service,
+                hash: (self.flow_key.flow(&flow.chooser(source_bits)) >> 32) as u32,
+                backend: entry.backend,
+                last_seen: Duration::from_nanos(entry.last_seen_ns),
+            }
         });
         Ok(live.collect())
     }
 
     fn tracking(&self) -> Tracking {
-        Tracking { connections: self.connections.len() as u32, ..Tracking::default() }
+        let (connections, openings) = (self.connections.len() as u32, self.openings.len() as u32);
+        Tracking { connections, openings, refused: [0; 2] }
+    }
+
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {
+        Ok(self.connections.iter().map(|(flow, connection)| (*flow, *connection)).collect())
     }
 
     fn service_traffic(&self, _id: u32) -> Traffic {
@@ -199,10 +252,4 @@ impl DataPlane for Memory {
     fn reasons(&self) -> [Traffic; Reason::COUNT] {
         [Traffic::default(); Reason::COUNT]
     }
-}
-
-/// Whether a flow was seen within the idle timeout of a service that is there.
-pub(super) fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Duration>) -> bool {
-    let silent = now.saturating_sub(Duration::from_nanos(entry.last_seen_ns));
-    idle(entry.service).is_some_and(|timeout| silent <= timeout)
 }

@@ -2,30 +2,30 @@
 
 pub mod attach;
 pub mod ebpf;
+pub mod inherited;
 pub mod load;
 pub mod mapped;
 pub mod memory;
+mod news;
 pub mod pins;
 
 use std::time::Duration;
 
-use lb_common::counter::{Reason, Traffic};
+use aya::maps::MapError;
+use lb_common::{
+    budget::Kind,
+    connection::{Closing, Connection},
+    counter::{Reason, Traffic},
+    flow::Flow,
+};
 
-use crate::reconcile::{LiveFlow, Op, ReadSlots};
+use crate::{
+    config::Limits,
+    reconcile::{LiveFlow, Op, ReadSlots},
+};
 
 /// The XDP programs, as `cargo xtask build-ebpf` compiled them.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice.o"));
-
-/// How many flows are remembered, and how many were not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tracking {
-    /// Flows that went on.
-    pub connections: u32,
-    /// Flows of which one packet was seen.
-    pub openings: u32,
-    /// Entries that the budget has refused: of connections, of openings.
-    pub refused: [u64; 2],
-}
 
 /// What the daemon does with a data plane.
 pub trait DataPlane: ReadSlots {
@@ -33,8 +33,9 @@ pub trait DataPlane: ReadSlots {
     /// that cannot be cleared are told and left.
     fn apply(&mut self, ops: &[Op]);
 
-    /// Walks the connection table: deletes the entries of flows that were silent for longer than `idle` says for
-    /// their service (or whose service is unknown to it), and gives the others. `now` is on the monotonic clock.
+    /// Walks both tables of flows: deletes the entries of flows that were silent for longer than `idle` says for
+    /// their service (or whose service is unknown to it, or that ended), and gives the others. `now` is on the monotonic
+    /// clock.
     ///
     /// # Errors
     ///
@@ -45,8 +46,15 @@ pub trait DataPlane: ReadSlots {
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError>;
 
-    /// How full the tables of flows were after the last sweep, and what they have refused.
+    /// How full the tables of flows were when they were walked last, and what their budgets have refused.
     fn tracking(&self) -> Tracking;
+
+    /// The flows of the connection table, those included that were silent for long.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError>;
 
     /// What was forwarded for a service.
     fn service_traffic(&self, id: u32) -> Traffic;
@@ -56,6 +64,46 @@ pub trait DataPlane: ReadSlots {
 
     /// All packets by reason, in the order of [`Reason::ALL`].
     fn reasons(&self) -> [Traffic; Reason::COUNT];
+}
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// Flows that went on.
+    pub connections: u32,
+    /// Flows of which one packet was seen.
+    pub openings: u32,
+    /// Entries that the budgets have refused, in the order of [`lb_common::budget::Kind`].
+    pub refused: [u64; Kind::COUNT],
+}
+
+impl Tracking {
+    /// Whether a flow may have gone unremembered between `before` and now: refused, or pushed out of a table that is
+    /// as good as full. An LRU map of the kernel evicts while each CPU still holds back some free entries.
+    #[must_use]
+    pub const fn may_have_forgotten(&self, before: &Self, limits: &Limits) -> bool {
+        const NEARLY: u64 = 15;
+        const FULL: u64 = 16;
+        self.refused[0] != before.refused[0]
+            || self.refused[1] != before.refused[1]
+            || self.connections as u64 * FULL >= limits.connections as u64 * NEARLY
+            || self.openings as u64 * FULL >= limits.openings as u64 * NEARLY
+    }
+}
+
+/// How long an entry outlives the last packet of a connection of which the client has said that it ends: as long as
+/// Linux keeps a half-closed one (`tcp_fin_timeout`).
+const LINGER: Duration = Duration::from_mins(1);
+
+/// Whether a flow was seen recently enough, where `idle` gives the idle timeout of a service that is there.
+fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Duration>) -> bool {
+    let silent = now.saturating_sub(Duration::from_nanos(entry.last_seen_ns));
+    let timeout = idle(entry.service).unwrap_or(Duration::ZERO);
+    silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
+}
+
+fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {
+    move |source| DataPlaneError::Map { map, source }
 }
 
 /// Why the kernel's data plane could not be changed or read.
@@ -68,7 +116,7 @@ pub enum DataPlaneError {
         map: &'static str,
         /// What the kernel said.
         #[source]
-        source: aya::maps::MapError,
+        source: MapError,
     },
     /// A map's memory could not be shared.
     #[error("cannot map the memory of `{map}` (BPF_F_MMAPABLE needs Linux 5.5)")]

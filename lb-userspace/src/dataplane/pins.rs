@@ -19,13 +19,15 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 9] = [
+pub const MAPS: [&str; 11] = [
     "control",
     "services",
     "service_index",
     "backends",
     "arena",
     "connections",
+    "openings",
+    "budgets",
     "service_counters",
     "backend_counters",
     "reasons",

@@ -3,7 +3,7 @@
 //! The maps say everything that reconciliation needs: what the index names is there, anything else is free. What a
 //! daemon that was killed had begun and not published is cleared.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytemuck::Zeroable as _;
 use lb_common::{
@@ -11,7 +11,6 @@ use lb_common::{
     backend::Backend as Entry,
     hash::HashKey,
     service::{Bucket, Service, TableRef},
-    slot::Slot,
 };
 
 use super::{
@@ -94,17 +93,18 @@ impl Applied {
             }
         }
         let held = if entry.table.length > 0 { slots.slots(entry.table) } else { Vec::new() };
-        let moved = |slot: &&Slot| !slot.is_settled() || entry.previous_table.length > 0;
-        let service = AppliedService {
+        let mut service = AppliedService {
             name: String::new(),
             id,
             entry,
             members: members(entry, image),
             merged: None,
             idle_timeout: Duration::ZERO,
-            moved_slots: held.iter().filter(moved).count() as u32,
-            last_move: now,
+            moved_slots: 0,
+            moved_at: Arc::default(),
+            rehashed_at: now,
         };
+        service.note_moves(&held, now);
         match self.services.insert(entry.key, service) {
             None => Ok(()),
             Some(_) => Err(AdoptError::Twice(id)),

@@ -13,7 +13,7 @@ use lb_common::{
     hash::HashKey,
     maglev::Table,
     service::{Service, ServiceKey},
-    slot::LINE,
+    slot::{LINE, Slot},
 };
 
 use super::{index::ServiceIndex, stretch::Stretches};
@@ -29,6 +29,8 @@ pub struct Applied {
     pub(super) backends: Stretches,
     pub(super) arena: Stretches,
     pub(super) index: ServiceIndex,
+    /// When a flow may last have gone unremembered, on the monotonic clock: what moved before waits anew.
+    pub(super) forgot_at: Duration,
 }
 
 /// A service as it was written.
@@ -49,8 +51,10 @@ pub struct AppliedService {
     pub idle_timeout: Duration,
     /// Slots that are not settled.
     pub moved_slots: u32,
-    /// When slots moved last, on the monotonic clock.
-    pub last_move: Duration,
+    /// When each of them left its settled state, by its index in the table, on the monotonic clock.
+    pub(super) moved_at: Arc<BTreeMap<u32, Duration>>,
+    /// When the table became one of another length, or with another chooser, on the monotonic clock.
+    pub(super) rehashed_at: Duration,
 }
 
 /// A backend as it was written. Its address is its identity: another address is another host, whatever its name.
@@ -73,12 +77,18 @@ impl Applied {
             backends: Stretches::new(limits.backends, 1),
             arena: Stretches::new(limits.slots, LINE as u32),
             index: ServiceIndex::new(index_key, limits.services),
+            forgot_at: Duration::ZERO,
         }
     }
 
     /// The services, by key.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &AppliedService)> {
         self.services.iter()
+    }
+
+    /// Takes note that a flow may have gone unremembered until `now`.
+    pub fn note_forgotten(&mut self, now: Duration) {
+        self.forgot_at = now;
     }
 
     /// The service with `key`.
@@ -114,6 +124,22 @@ impl AppliedService {
     #[must_use]
     pub fn entries(&self) -> HashMap<Address, Entry> {
         self.members().map(|(_, member)| (member.entry.address, member.entry)).collect()
+    }
+
+    /// Whether what happened at a time is longer ago than a flow may be silent.
+    pub(super) fn has_waited(&self, forgot_at: Duration, now: Duration) -> impl Fn(Duration) -> bool + use<> {
+        let idle_timeout = self.idle_timeout;
+        move |since: Duration| now >= since.max(forgot_at).saturating_add(idle_timeout)
+    }
+
+    /// Takes note of which slots of its table are settled; one that is not any more has moved at `at`.
+    pub(super) fn note_moves(&mut self, slots: &[Slot], at: Duration) {
+        let moved_at = Arc::make_mut(&mut self.moved_at);
+        let moved: Vec<_> =
+            (0..).zip(slots).filter(|(_, slot)| !slot.is_settled()).map(|(index, _)| index).collect();
+        *moved_at = moved.iter().map(|index| (*index, moved_at.get(index).copied().unwrap_or(at))).collect();
+        let all = self.entry.previous_table.length > 0;
+        self.moved_slots = if all { slots.len() } else { moved.len() } as u32;
     }
 
     /// The backends with their indexes.

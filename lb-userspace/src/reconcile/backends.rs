@@ -1,5 +1,7 @@
 //! Placing a service's backends: each keeps its index, and their entries lie side by side.
 
+use std::sync::Arc;
+
 use bytemuck::Zeroable as _;
 use lb_common::{backend::Backend as Entry, service::Service, slot};
 
@@ -21,15 +23,31 @@ impl<S: ReadSlots> Work<'_, S> {
         let known = service.indexes();
         for &entry in &planned.backends {
             let index = known.get(&entry.address).copied();
-            self.place_member(&mut service, index, entry)?;
+            self.place_member(&mut service, index, Member { entry, retired: false })?;
         }
-        for &entry in &planned.leaving {
-            if let Some(&index) = known.get(&entry.address) {
-                self.place_leaving(&mut service, index, entry);
-            }
-        }
+        self.place_retired(&mut service, &planned.leaving)?;
         self.grow(&mut service)?;
         self.next.services.insert(planned.key, service);
+        Ok(())
+    }
+
+    /// Makes the entries of backends true that are not planned any more and may still have old flows. One that the plan
+    /// does not follow keeps its last entry, but takes no new flows.
+    fn place_retired(
+        &mut self,
+        service: &mut AppliedService,
+        leaving: &[Entry],
+    ) -> Result<(), CapacityError> {
+        let retired: Vec<_> = service
+            .members()
+            .filter(|(_, member)| member.retired)
+            .map(|(index, m)| (index, m.entry))
+            .collect();
+        for (index, last) in retired {
+            let followed = leaving.iter().find(|entry| entry.address == last.address);
+            let entry = followed.copied().unwrap_or(Entry { takes_new: 0, ..last });
+            self.place_member(service, Some(index), Member { entry, retired: true })?;
+        }
         Ok(())
     }
 
@@ -43,7 +61,8 @@ impl<S: ReadSlots> Work<'_, S> {
             merged: None,
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,
-            last_move: self.now,
+            moved_at: Arc::default(),
+            rehashed_at: self.now,
         })
     }
 
@@ -57,7 +76,7 @@ impl<S: ReadSlots> Work<'_, S> {
         &mut self,
         service: &mut AppliedService,
         known: Option<u16>,
-        entry: Entry,
+        member: Member,
     ) -> Result<(), CapacityError> {
         let free = || service.members.iter().position(Option::is_none);
         let index = known.map(usize::from).or_else(free).unwrap_or(service.members.len());
@@ -68,27 +87,16 @@ impl<S: ReadSlots> Work<'_, S> {
             service.members.push(None);
         }
         let before = service.members[index];
-        if before.is_none_or(|member| member.entry.old_flows != entry.old_flows) {
+        if before.is_none() {
             service.merged = None;
         }
-        let written = before.is_some_and(|member| member.entry == entry);
+        let written = before.is_some_and(|before| before.entry == member.entry);
         if !written && (index as u32) < service.entry.capacity {
-            self.ops.push(Op::WriteBackend { id: service.entry.first_backend + index as u32, entry });
+            let id = service.entry.first_backend + index as u32;
+            self.ops.push(Op::WriteBackend { id, entry: member.entry });
         }
-        service.members[index] = Some(Member { entry, retired: false });
+        service.members[index] = Some(member);
         Ok(())
-    }
-
-    /// Writes the entry of a backend that keeps its index only until nothing names it any more.
-    fn place_leaving(&mut self, service: &mut AppliedService, index: u16, entry: Entry) {
-        let before = service.members[usize::from(index)];
-        if before.is_none_or(|member| member.entry.old_flows != entry.old_flows) {
-            service.merged = None;
-        }
-        if before.is_none_or(|member| member.entry != entry) && u32::from(index) < service.entry.capacity {
-            self.ops.push(Op::WriteBackend { id: service.entry.first_backend + u32::from(index), entry });
-        }
-        service.members[usize::from(index)] = Some(Member { entry, retired: true });
     }
 
     /// Moves a service's backends to a longer stretch where they have outgrown theirs. Indexes stay, so the table that

@@ -63,6 +63,11 @@ impl ServiceIndex {
         Self { key, buckets }
     }
 
+    /// Its buckets.
+    pub fn into_buckets(self) -> Vec<Bucket> {
+        self.buckets
+    }
+
     /// The cells that hold something.
     pub fn cells(&self) -> Vec<Cell> {
         let cells = (0..).zip(&self.buckets).flat_map(|(bucket, held)| {

@@ -11,7 +11,9 @@ mod adopt;
 mod applied;
 mod backends;
 mod capacity;
+pub mod fleet;
 mod index;
+mod migrate;
 mod settle;
 mod stretch;
 mod tables;
@@ -23,6 +25,8 @@ use std::{collections::BTreeSet, time::Duration};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend as Entry,
+    connection::Connection,
+    flow::Flow,
     service::{Service, ServiceKey, TableRef},
     slot::Slot,
 };
@@ -71,6 +75,13 @@ pub enum Op {
         to: u32,
         /// How many.
         count: u32,
+    },
+    /// Remember a flow among those that went on, unless an entry says that it was seen later.
+    Remember {
+        /// The flow.
+        flow: Flow,
+        /// Its entry.
+        connection: Connection,
     },
     /// Empty a service's entry and counters, and forget its flows.
     ClearService {

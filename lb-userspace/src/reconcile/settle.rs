@@ -7,18 +7,21 @@ use std::{
 };
 
 use lb_common::{
+    flow::Flow,
     service::{ServiceKey, TableRef},
     slot::{self, Slot},
 };
 
 use super::{Applied, AppliedService, Op, ReadSlots};
 
-/// A flow that the connection table remembers and that was not silent for longer than its service's idle timeout.
+/// A flow that is remembered and that was not silent for longer than its service's idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveFlow {
+    /// The flow.
+    pub flow: Flow,
     /// Number of its service.
     pub service: u32,
-    /// Upper half of its hash.
+    /// Upper half of the hash that chooses its slot.
     pub hash: u32,
     /// Index of its backend.
     pub backend: u16,
@@ -28,8 +31,9 @@ pub struct LiveFlow {
 
 /// Settles what can be settled, given all live flows. `now` is on the monotonic clock.
 ///
-/// A slot of a service that moved less than its idle timeout ago stays, since flows from before may be silent and
-/// alive; one with a live flow that the hash would send elsewhere stays too.
+/// A slot that moved less than its service's idle timeout ago stays, since flows from before may be silent and alive;
+/// one with a live flow that the hash would send elsewhere stays too. That a slot moves again starts no new wait: from
+/// the first time on, every flow of it that speaks is remembered.
 pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, now: Duration) -> Vec<Op> {
     let mut by_service: HashMap<u32, Vec<LiveFlow>> = HashMap::new();
     for flow in live {
@@ -37,11 +41,12 @@ pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, 
     }
     let mut ops = Vec::new();
     let due: Vec<ServiceKey> =
-        applied.services.iter().filter(|(_, service)| is_due(service, now)).map(|(&key, _)| key).collect();
+        applied.services.iter().filter(|(_, s)| is_due(applied, s, now)).map(|(&key, _)| key).collect();
     for key in due {
         let Some(service) = applied.services.get_mut(&key) else { continue };
         let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
-        settle_slots(service, live, slots, &mut ops);
+        let waited = service.has_waited(applied.forgot_at, now);
+        settle_slots(service, live, slots, waited, &mut ops);
         if let Some(table) = drop_previous_table(service, &mut ops) {
             applied.arena.rest(table.base, table.length);
         }
@@ -56,27 +61,41 @@ pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, 
 /// Whether [`settle`] has anything to look at.
 #[must_use]
 pub fn settle_is_due(applied: &Applied, now: Duration) -> bool {
-    applied.services.values().any(|service| is_due(service, now))
+    applied.services.values().any(|service| is_due(applied, service, now))
 }
 
-/// Whether a service has something to settle and has waited long enough.
-fn is_due(service: &AppliedService, now: Duration) -> bool {
-    let pending = service.moved_slots > 0 || service.members.iter().flatten().any(|member| member.retired);
-    pending && now >= service.last_move.saturating_add(service.idle_timeout)
+/// Whether a service has something to settle, or to give back.
+fn is_due(applied: &Applied, service: &AppliedService, now: Duration) -> bool {
+    let waited = service.has_waited(applied.forgot_at, now);
+    if service.entry.previous_table.length > 0 {
+        return waited(service.rehashed_at);
+    }
+    service.members.iter().flatten().any(|member| member.retired)
+        || service.moved_at.values().any(|&since| waited(since))
 }
 
-fn settle_slots(service: &mut AppliedService, live: &[LiveFlow], slots: &impl ReadSlots, ops: &mut Vec<Op>) {
+fn settle_slots(
+    service: &mut AppliedService,
+    live: &[LiveFlow],
+    slots: &impl ReadSlots,
+    waited: impl Fn(Duration) -> bool,
+    ops: &mut Vec<Op>,
+) {
     let table = service.entry.table;
     let old = slots.slots(table);
-    let at = |flow: &LiveFlow| (table.slot_of(flow.hash) - table.base) as usize;
-    let disputed: HashSet<usize> =
-        live.iter().filter(|flow| old[at(flow)].current() != flow.backend).map(at).collect();
-    let held: Vec<Slot> =
-        (0..).zip(&old).map(|(index, slot)| settled(*slot, disputed.contains(&index))).collect();
+    let at = |flow: &LiveFlow| table.slot_of(flow.hash) - table.base;
+    let disputed: HashSet<u32> =
+        live.iter().filter(|flow| old[at(flow) as usize].current() != flow.backend).map(at).collect();
+    let mut held = old.clone();
+    for (index, slot) in (0..).zip(&mut held) {
+        if service.moved_at.get(&index).is_none_or(|&since| waited(since)) {
+            *slot = settled(*slot, disputed.contains(&index));
+        }
+    }
     let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
     // What a slot named until now a packet in flight may still be about to remember.
     named.extend(old.iter().chain(&held).flat_map(|slot| [slot.current(), slot.previous()]));
-    service.moved_slots = held.iter().filter(|slot| !slot.is_settled()).count() as u32;
+    service.note_moves(&held, service.rehashed_at);
     if held != old {
         // In place: each slot is whole in itself, and those that stay are written as they were.
         ops.push(Op::WriteSlots { base: table.base, slots: held });
@@ -99,7 +118,9 @@ fn settled(slot: Slot, disputed: bool) -> Slot {
 /// Lets go of the table of another length: all flows that still live are remembered by now.
 fn drop_previous_table(service: &mut AppliedService, ops: &mut Vec<Op>) -> Option<TableRef> {
     let table = std::mem::take(&mut service.entry.previous_table);
+    service.entry.previous_source_bits = 0;
     (table.length > 0).then(|| {
+        service.moved_slots = service.moved_at.len() as u32;
         ops.push(Op::WriteService { id: service.id, entry: service.entry });
         table
     })

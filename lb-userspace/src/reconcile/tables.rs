@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lb_common::{
-    backend::{Backend as Entry, OldFlows},
-    service::{TableRef, Track},
+    backend::Backend as Entry,
+    service::{Service, TableRef, Track},
     slot::{self, Slot},
 };
 
@@ -17,6 +17,7 @@ impl<S: ReadSlots> Work<'_, S> {
         let Some(mut service) = self.next.services.remove(&planned.key) else { return Ok(()) };
         let before = service.entry;
         service.entry.track = planned.track as u8;
+        service.entry.source_bits = planned.source_bits;
         let same_table = service.merged.as_ref().is_some_and(|merged| Arc::ptr_eq(merged, &planned.table));
         if same_table && service.entry == before {
             self.next.services.insert(planned.key, service);
@@ -26,8 +27,10 @@ impl<S: ReadSlots> Work<'_, S> {
             let slots = target(&service, planned).map(Slot::settled).collect();
             self.publish(&mut service, planned, slots)?;
             self.enter_index(&planned.key, service.id, &service.name)?;
-        } else if before.table.length as usize != planned.table.slots().len() {
-            self.change_length(&mut service, planned)?;
+        } else if before.table.length as usize != planned.table.slots().len()
+            || before.source_bits != planned.source_bits
+        {
+            self.rehash(&mut service, planned, before)?;
         } else {
             let old = self.slots.slots(before.table);
             let new = merge(&old, &service, planned);
@@ -43,24 +46,29 @@ impl<S: ReadSlots> Work<'_, S> {
         Ok(())
     }
 
-    /// Publishes a table of another length. The old one stays as everybody's previous, until the service settles; it is
-    /// named as such before the new one is, so no packet meets the new one alone.
-    fn change_length(
+    /// Publishes a table of another length, or whose slots something else chooses. The old one stays as everybody's
+    /// previous, until the service settles; it is named as such before the new one is, so no packet meets the new one
+    /// alone.
+    fn rehash(
         &mut self,
         service: &mut AppliedService,
         planned: &PlannedService,
+        before: Service,
     ) -> Result<(), CapacityError> {
-        let before = service.entry.table;
-        let keeps_old = planned.track == Track::Moved && service.entry.previous_table.length == 0;
+        let keeps_old = remembers(planned) && before.previous_table.length == 0;
         if keeps_old {
-            service.entry.previous_table = before;
-            self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
+            service.entry.previous_table = before.table;
+            service.entry.previous_source_bits = before.source_bits;
+            let entry = Service { source_bits: before.source_bits, ..service.entry };
+            self.ops.push(Op::WriteService { id: service.id, entry });
             self.grace();
         }
+        service.rehashed_at = self.now;
+        service.moved_at = Arc::default();
         let slots = target(service, planned).map(Slot::settled).collect();
         self.publish(service, planned, slots)?;
         if !keeps_old {
-            self.rest_table(before);
+            self.rest_table(before.table);
         }
         Ok(())
     }
@@ -73,9 +81,7 @@ impl<S: ReadSlots> Work<'_, S> {
     ) -> Result<(), CapacityError> {
         let length = slots.len() as u32;
         let base = self.take_slots(&service.name, length)?;
-        let moved = |slot: &&Slot| !slot.is_settled() || service.entry.previous_table.length > 0;
-        service.moved_slots = slots.iter().filter(moved).count() as u32;
-        service.last_move = self.now;
+        service.note_moves(&slots, self.now);
         service.entry.table = TableRef { base, length };
         service.entry.generation += 1;
         service.entry.digest = planned.table.digest();
@@ -99,6 +105,9 @@ impl<S: ReadSlots> Work<'_, S> {
     }
 }
 
+/// IANA's number of TCP.
+const TCP: u8 = 6;
+
 /// The planned table in the service's own indexes.
 fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {
     let known = service.indexes();
@@ -111,23 +120,15 @@ fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Ite
         .map(move |&member| indexes.get(usize::from(member)).copied().unwrap_or(slot::NONE))
 }
 
+/// Whether the flows of moved slots are to be remembered. What opens no connection cannot be told from what is older,
+/// so UDP's are only where all are.
+fn remembers(planned: &PlannedService) -> bool {
+    planned.track == Track::Moved || planned.track == Track::Always && planned.key.protocol == TCP
+}
+
 /// The new table merged into the old one of the same length.
 fn merge(old: &[Slot], service: &AppliedService, planned: &PlannedService) -> Vec<Slot> {
-    let keeps: Vec<bool> = service
-        .members
-        .iter()
-        .map(|m| m.as_ref().is_some_and(|m| m.entry.old_flows == OldFlows::Keep as u8))
-        .collect();
-    let remembers = planned.track == Track::Moved;
-    let merged = old.iter().zip(target(service, planned)).map(|(slot, next)| {
-        let moved = slot.moved_to(next);
-        let kept = keeps.get(usize::from(moved.previous())).copied().unwrap_or(false);
-        match (remembers && kept, slot.is_settled()) {
-            (true, _) => moved,
-            // Its oldest flows are given up; those of the time since are in the connection table.
-            (false, false) if remembers && next != slot::NONE => Slot::new(next, next),
-            (false, _) => Slot::settled(next),
-        }
-    });
-    merged.collect()
+    let remembers = remembers(planned);
+    let next = |slot: &Slot, next| if remembers { slot.moved_to(next) } else { Slot::settled(next) };
+    old.iter().zip(target(service, planned)).map(|(slot, member)| next(slot, member)).collect()
 }

@@ -1,8 +1,11 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
+mod fleet;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
+    ops::Range,
     time::Duration,
 };
 
@@ -87,8 +90,13 @@ impl World {
 
     /// Which host each of 200 flows goes to.
     fn hosts(&mut self, opens: bool) -> HashMap<u16, IpAddr> {
+        self.hosts_of(0..200, opens)
+    }
+
+    /// Which host each flow from these ports goes to.
+    fn hosts_of(&mut self, ports: Range<u16>, opens: bool) -> HashMap<u16, IpAddr> {
         let now = self.now;
-        (0..200).filter_map(|port| Some((port, host(&mut self.memory, port, opens, now).ok()?))).collect()
+        ports.filter_map(|port| Some((port, host(&mut self.memory, port, opens, now).ok()?))).collect()
     }
 }
 
@@ -147,7 +155,7 @@ fn config_of(services: Vec<Service>) -> Config {
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
         },
-        fleet: Fleet { seed: SEED, seed_is_default: false },
+        fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
         services,
     }
@@ -255,6 +263,7 @@ fn change_of_length_moves_no_flow_at_any_moment() {
     let mut world = World::new();
     world.apply(&config(1..=4));
     let (old, now) = (world.hosts(true), world.now);
+    let others = world.hosts_of(200..400, true);
     world
         .reconcile(&longer(config(1..=4)), |memory| {
             for (port, host_before) in &old {
@@ -263,7 +272,7 @@ fn change_of_length_moves_no_flow_at_any_moment() {
         })
         .unwrap();
     assert_eq!(world.service().entry.table.length, 997);
-    assert_ne!(world.hosts(true), old, "new flows follow the new table");
+    assert_ne!(world.hosts_of(200..400, true), others, "new flows follow the new table");
 }
 
 #[test]
@@ -418,6 +427,120 @@ fn daemon_killed_at_any_operation_leaves_nothing_that_the_next_cannot_mend() {
             break;
         }
     }
+}
+
+#[test]
+fn maps_of_another_size_take_everything_over() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let old = world.hosts(true);
+    world.apply(&config(2..=6));
+    assert_eq!(world.hosts(false), old);
+    let larger = Limits { services: 64, backends: 500, slots: 50_000, ..LIMITS };
+    let image = world.memory.image().resized(&larger, SEED.index_key()).unwrap();
+    let (applied, leftovers) =
+        Applied::adopt(&larger, SEED.index_key(), &image, &world.memory, world.now).unwrap();
+    assert_eq!(leftovers, []);
+    let mut memory = Memory::new(&larger, SEED.flow_key(), SEED.index_key());
+    memory.apply(&applied.contents(&world.memory));
+    (memory.connections, memory.openings) = (world.memory.connections, world.memory.openings);
+    world.memory = memory;
+    (world.applied, world.tables) = (applied, Tables::default());
+    world.reconcile(&config(2..=6), |_| panic!("an operation")).unwrap();
+    assert_eq!(world.hosts(false), old);
+}
+
+#[test]
+fn maps_that_are_too_small_take_nothing_over() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let smaller = Limits { backends: 3, ..LIMITS };
+    assert!(world.memory.image().resized(&smaller, SEED.index_key()).is_none());
+}
+
+#[test]
+fn slot_settles_by_its_own_age() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    world.apply(&config(1..=5));
+    let early = world.service().moved_slots;
+    world.now += Duration::from_secs(45);
+    world.apply(&config(1..=6));
+    let all = world.service().moved_slots;
+    assert!(all > early && early > 0);
+    world.now += Duration::from_secs(16);
+    world.settle();
+    assert_eq!(world.service().moved_slots, all - early, "those that moved first have waited long enough");
+    world.now += Duration::from_secs(45);
+    world.settle();
+    assert_eq!(world.service().moved_slots, 0);
+}
+
+#[test]
+fn slot_that_moves_again_waits_no_longer() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    world.apply(&config(1..=3));
+    let opened = world.hosts(true);
+    world.now += Duration::from_secs(45);
+    world.apply(&config(1..=2));
+    assert_eq!(world.hosts(false), opened);
+    world.now += Duration::from_secs(16);
+    assert_eq!(world.hosts(false), opened);
+    world.settle();
+    assert_eq!(world.hosts(false), opened);
+}
+
+#[test]
+fn nothing_settles_while_a_flow_may_have_gone_unremembered() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let old = world.hosts(true);
+    world.apply(&config(2..=4));
+    world.memory.refuses = true;
+    world.now += Duration::from_secs(59);
+    assert_eq!(world.hosts(false), old, "though none is remembered");
+    world.applied.note_forgotten(world.now);
+    world.now += Duration::from_secs(2);
+    world.settle();
+    assert_eq!(world.hosts(false), old);
+    world.now += Duration::from_mins(1);
+    world.settle();
+    assert_eq!(world.service().moved_slots, 0);
+}
+
+#[test]
+fn backend_that_comes_back_has_the_flows_again_that_were_silent() {
+    use AdminState::{Maintenance, Ready};
+    let mut world = World::new();
+    world.apply(&with_states(&[]));
+    let old = world.hosts(true);
+    world.apply(&with_states(&[(1, Maintenance)]));
+    world.apply(&with_states(&[(1, Ready)]));
+    assert_eq!(world.hosts(false), old);
+}
+
+#[test]
+fn what_chooses_the_slots_may_change_and_no_flow_moves() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    let (old, now) = (world.hosts(true), world.now);
+    let mut by_source = config(1..=4);
+    by_source.services[0].source_bits = 32;
+    world
+        .reconcile(&by_source, |memory| {
+            for (port, host_before) in &old {
+                assert_eq!(host(memory, *port, false, now), Ok(*host_before), "port {port}");
+            }
+        })
+        .unwrap();
+    let new: std::collections::HashSet<_> = world.hosts_of(200..400, true).into_values().collect();
+    assert_eq!(new.len(), 1, "all flows of one source meet");
+    world.now += Duration::from_secs(61);
+    assert_eq!(world.hosts(false), old);
+    world.settle();
+    assert_eq!(world.hosts(false), old, "live flows stay");
+    assert_eq!(world.service().entry.previous_table.length, 0);
 }
 
 #[test]

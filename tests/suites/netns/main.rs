@@ -12,4 +12,5 @@ mod neighbours;
 mod redirect;
 mod reload;
 mod scene;
+mod takeover;
 mod traffic;

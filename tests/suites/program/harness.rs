@@ -8,7 +8,7 @@ use std::{
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
-    knobs::{FEATURE_ANY_PORT, FEATURE_TRACKING},
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
     service::ServiceKey,
 };
 use sluice::{
@@ -26,13 +26,12 @@ const PRELUDE: &str = r#"
 interfaces = ["lo"]
 [fleet]
 seed = "000102030405060708090a0b0c0d0e0f"
+[defaults]
+slots = 1021
 [limits]
 services = 32
 backends = 64
 slots = 65536
-connections = 1024
-[defaults]
-slots = 1021
 "#;
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
@@ -56,6 +55,8 @@ pub struct Harness {
     pub plan: Plan,
     pub view: View,
     config: Config,
+    /// The rest of `[limits]`.
+    limits: String,
     tables: Tables,
     now: Duration,
 }
@@ -63,16 +64,25 @@ pub struct Harness {
 impl Harness {
     /// Loads the program and fills its maps for the services in `toml`.
     pub fn new(toml: &str) -> Self {
-        Self::with_next_hops(toml, |_| {})
+        Self::load("", toml, |_| {})
+    }
+
+    /// As [`Self::new`], with more under `[limits]`.
+    pub fn with_limits(limits: &str, toml: &str) -> Self {
+        Self::load(limits, toml, |_| {})
     }
 
     /// As [`Self::new`], with next hops changed by `adjust`.
     pub fn with_next_hops(toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
-        let config = parse(toml);
+        Self::load("", toml, adjust)
+    }
+
+    fn load(limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
+        let config = parse(limits, toml);
         let knobs = Knobs {
             limits: &config.limits,
             seed: &config.fleet.seed,
-            features: FEATURE_ANY_PORT | FEATURE_TRACKING,
+            features: FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET,
         };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
@@ -84,14 +94,23 @@ impl Harness {
         let applied = Applied::new(&config.limits, config.fleet.seed.index_key());
         let plan = Plan { services: Vec::new(), next_change: None };
         let tables = Tables::default();
-        let mut harness = Self { dataplane, applied, plan, view, config, tables, now: sluice::daemon::now() };
+        let mut harness = Self {
+            dataplane,
+            applied,
+            plan,
+            view,
+            config,
+            limits: limits.to_owned(),
+            tables,
+            now: sluice::daemon::now(),
+        };
         harness.converge();
         harness
     }
 
     /// Makes the maps follow another configuration.
     pub fn reload(&mut self, toml: &str) {
-        self.config = parse(toml);
+        self.config = parse(&self.limits, toml);
         for backend in self.config.services.iter().flat_map(|service| &service.backends) {
             self.view.next_hops.entry(backend.address).or_insert_with(|| next_hop(backend.address));
         }
@@ -199,9 +218,9 @@ pub fn backend_mac(address: IpAddr) -> [u8; 6] {
     [2, 0, 0, 0, 1, last]
 }
 
-fn parse(toml: &str) -> Config {
-    let (config, _) =
-        Config::parse("test.toml", &format!("{PRELUDE}{toml}")).unwrap_or_else(|error| panic!("{error}"));
+fn parse(limits: &str, toml: &str) -> Config {
+    let (config, _) = Config::parse("test.toml", &format!("{PRELUDE}{limits}{toml}"))
+        .unwrap_or_else(|error| panic!("{error}"));
     config
 }
 

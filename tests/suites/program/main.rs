@@ -5,4 +5,6 @@ mod decap;
 mod forward;
 mod harness;
 mod pass;
+mod remember;
+mod reset;
 mod select;

@@ -65,6 +65,14 @@ fn values_of_the_balancer_its_fleet_and_its_limits_are_checked() {
         ("a dot in a pin", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf/sluice.d\"")),
         ("a seed that is too short", with("ccddeeff", "ccddee")),
         ("a seed that is not hexadecimal", with("0011", "0x11")),
+        ("peers and no seed", with("seed = \"00112233445566778899aabbccddeeff\"", "peers = [\"192.0.2.1\"]")),
+        (
+            "a peer listed twice",
+            with("[fleet]", "[fleet]\npeers = [\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.1\"]"),
+        ),
+        ("peers of two families", with("[fleet]", "[fleet]\npeers = [\"192.0.2.1\", \"2001:db8::2\"]")),
+        ("a peer with its port", with("[fleet]", "[fleet]\npeers = [\"192.0.2.1:9902\"]\nport = 0")),
+        ("a single peer without brackets", with("[fleet]", "[fleet]\npeers = \"192.0.2.1\"")),
         ("limits out of range", format!("{FLAWLESS}\n[limits]\nservices = 0\nslots = 4_294_967_296\n")),
         (
             "limits below what the file needs",

@@ -149,3 +149,12 @@ fn seed_that_is_not_said_is_the_known_one() {
     assert!(fleet.seed_is_default);
     assert!(fleet.seed == DEFAULT_SEED);
 }
+
+#[test]
+fn peers_talk_on_a_port_of_their_own_unless_told_otherwise() {
+    assert_eq!(config(FLAWLESS).fleet.peers, [] as [std::net::IpAddr; 0]);
+    let peers = "[fleet]\npeers = [\"192.0.2.1\", \"192.0.2.2\"]";
+    let fleet = config(&with("[fleet]", peers)).fleet;
+    assert_eq!((fleet.peers, fleet.port), (vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()], 9902));
+    assert_eq!(config(&with("[fleet]", &format!("{peers}\nport = 7000"))).fleet.port, 7000);
+}

@@ -61,7 +61,11 @@ impl Truth {
         let draining = self.draining_services();
         let named =
             census::named(draining.iter().filter_map(|key| self.applied.service(key)), &self.dataplane);
+        let before = self.dataplane.tracking();
         let live = self.dataplane.sweep(began, &|service| timeouts.get(&service).copied())?;
+        if self.dataplane.tracking().may_have_forgotten(&before, &self.config.limits) {
+            self.applied.note_forgotten(now());
+        }
         self.census.take(&self.applied, &named, &live, began);
         if reconcile::settle_is_due(&self.applied, now()) {
             let ops = reconcile::settle(&mut self.applied, &live, &self.dataplane, now());

@@ -1,0 +1,203 @@
+//! Flows that the hash alone does not place: those of moved slots, and of services that track all.
+//!
+//! A flow that is known stays with its backend for as long as that one may serve it. Of the others, one that opens takes
+//! the slot's current backend and one that goes on keeps the previous one; either is remembered, so that it stays where
+//! it is whatever happens to the slot.
+//!
+//! Entries begin in `openings`, which anybody can fill with packets from made-up sources, and pass to `connections` with
+//! the flow's second packet; each table has a budget of its own. An entry that cannot be made must not split a
+//! connection: what opens goes where its next packet would be sent without any entry, to the previous backend.
+
+use aya_ebpf::{btf_maps::LruHashMap, helpers::bpf_ktime_get_ns};
+use lb_common::{
+    backend::{Backend, OldFlows},
+    budget::Kind,
+    connection::{Closing, Connection, Tracked},
+    counter::Reason,
+    flow::Flow,
+    knobs::{FEATURE_PEERS, FEATURE_RESET},
+    service::{TableRef, Track},
+    slot::{self, Slot},
+};
+
+use crate::{
+    lookup::Found,
+    maps::{BACKENDS, CONNECTIONS, NEWS, OPENINGS, admits, connection, uses},
+    parse::{FLAG_ACK, FLAG_RST, Facts},
+    select::slot_in,
+    verdict::Verdict,
+};
+
+/// `BPF_ANY`: create the entry or replace it.
+const ANY: u64 = 0;
+/// `BPF_EXIST`: replace the entry, if it is still there.
+const EXIST: u64 = 2;
+
+/// A slot that does not decide alone.
+#[derive(Clone, Copy)]
+pub struct Moved {
+    /// Its service.
+    pub found: Found,
+    /// What it names.
+    pub slot: Slot,
+    /// The table that was another one; length 0: there is none.
+    pub before: TableRef,
+    /// The flow's hash.
+    pub hash: u64,
+}
+
+/// The index of the backend that a flow has or gets; [`slot::NONE`] where there is none.
+#[inline(always)]
+pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
+    let now_ns = now_ns();
+    if let Some(entry) = known(&CONNECTIONS, moved, facts) {
+        if moved.stays(facts, entry.backend)? {
+            entry.touch(facts.closing(), now_ns);
+            return Ok(entry.backend);
+        }
+        return Ok(moved.again(&CONNECTIONS, facts, now_ns));
+    }
+    if let Some(entry) = known(&OPENINGS, moved, facts) {
+        if !moved.stays(facts, entry.backend)? {
+            return Ok(moved.again(&OPENINGS, facts, now_ns));
+        }
+        let backend = entry.backend;
+        if facts.opens() || facts.closing() as u8 != Closing::Open as u8 || !moved.goes_on(facts, backend, now_ns)
+        {
+            entry.touch(facts.closing(), now_ns);
+        }
+        return Ok(backend);
+    }
+    moved.unknown(facts, now_ns)
+}
+
+/// The entry of a flow in a table, if it is the service's own.
+#[inline(always)]
+fn known<const N: usize>(
+    table: &LruHashMap<Flow, Connection, N>,
+    moved: Moved,
+    facts: &Facts,
+) -> Option<&'static mut Connection> {
+    connection(table, facts.flow).filter(|entry| entry.service == moved.found.id)
+}
+
+impl Moved {
+    /// Whether a packet may go to a backend that its flow has: it takes new flows, where the packet opens one, or does
+    /// not give up those that it has. The verdict is a reset, where it resets them.
+    #[inline(always)]
+    fn stays(&self, facts: &Facts, index: u16) -> Result<bool, Verdict> {
+        let Some(backend) = self.backend(index) else { return Ok(false) };
+        if facts.opens() {
+            return Ok(backend.takes_new != 0);
+        }
+        // A reset is no answer to a reset, nor to what acknowledges nothing (RFC 9293 section 3.10.7.1).
+        let can_be_reset = uses(FEATURE_RESET) && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
+        if can_be_reset && backend.old_flows == OldFlows::Reset as u8 {
+            return Err(Verdict::reset());
+        }
+        Ok(backend.old_flows != OldFlows::Move as u8)
+    }
+
+    /// Gives a flow that is known, and may not stay, to the current backend.
+    #[inline(always)]
+    fn again<const N: usize>(
+        &self,
+        table: &LruHashMap<Flow, Connection, N>,
+        facts: &Facts,
+        now_ns: u64,
+    ) -> u16 {
+        let current = self.slot.current();
+        if current != slot::NONE {
+            // Not in place: an entry that is evicted meanwhile is another flow's.
+            let _ = table.insert(facts.flow, self.entry(current, now_ns), EXIST);
+        }
+        current
+    }
+
+    /// Remembers a flow as one that went on. `false`: it stays among those of which one packet was seen, and its next
+    /// packet tries again.
+    #[inline(always)]
+    fn goes_on(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
+        let connection = self.entry(backend, now_ns);
+        if !admits(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err() {
+            return false;
+        }
+        let _ = OPENINGS.remove(facts.flow);
+        if uses(FEATURE_PEERS) && (!self.slot.is_settled() || self.before.length > 0) {
+            // Without a reader, or with one that is slow, it is left out: the daemon tells all flows now and then.
+            let _ = NEWS.output_untyped::<Tracked>(&Tracked { flow: facts.flow, connection }, 0);
+        }
+        true
+    }
+
+    /// The backend of a flow that nothing is remembered of.
+    #[inline(always)]
+    fn unknown(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
+        // Where all flows are remembered, one that is not and does not say that it goes on must be new.
+        let is_older = !facts.opens() && (self.found.service.track == Track::Moved as u8 || facts.goes_on());
+        if !is_older {
+            return self.new(facts, now_ns);
+        }
+        let previous = self.previous(facts);
+        let stays = previous != slot::NONE && self.stays(facts, previous)?;
+        let backend = if stays { previous } else { self.slot.current() };
+        if backend != slot::NONE && facts.closing() as u8 == Closing::Open as u8 {
+            self.opens(facts, backend, now_ns);
+        }
+        Ok(backend)
+    }
+
+    /// The backend of a flow that begins.
+    #[inline(always)]
+    fn new(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
+        let current = self.slot.current();
+        if current == slot::NONE || self.opens(facts, current, now_ns) || !facts.opens() {
+            return Ok(current);
+        }
+        let previous = self.previous(facts);
+        if previous == slot::NONE || previous == current {
+            return Ok(current);
+        }
+        match self.backend(previous) {
+            Some(backend) if backend.takes_new != 0 => Ok(previous),
+            _ => Err(Verdict::drop(Reason::NotRemembered)),
+        }
+    }
+
+    /// Remembers a flow of which one packet was seen, within the budget.
+    #[inline(always)]
+    fn opens(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
+        admits(Kind::Openings, now_ns)
+            && OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_ok()
+    }
+
+    /// Where a flow is that was there before the slot moved, or before the table became another one.
+    #[inline(always)]
+    fn previous(&self, facts: &Facts) -> u16 {
+        if self.before.length == 0 {
+            return self.slot.previous();
+        }
+        match slot_in(self.before, facts, self.hash, self.found.service.previous_source_bits) {
+            Some(slot) if slot.is_settled() => slot.current(),
+            Some(slot) => slot.previous(),
+            None => slot::NONE,
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u16) -> Option<&'static Backend> {
+        BACKENDS.get(self.found.service.first_backend.wrapping_add(u32::from(index)))
+    }
+
+    #[inline(always)]
+    const fn entry(&self, backend: u16, now_ns: u64) -> Connection {
+        let closing = Closing::Open as u8;
+        Connection { last_seen_ns: now_ns, service: self.found.id, backend, closing, _pad: 0 }
+    }
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: reads the clock.
+    unsafe { bpf_ktime_get_ns() }
+}

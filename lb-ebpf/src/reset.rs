@@ -1,0 +1,110 @@
+//! The answer to a packet whose backend gives up its flows: a TCP reset that the client accepts.
+//!
+//! The client's own packet says which sequence number it expects, in its acknowledgement (RFC 9293 section 3.10.7.1), so
+//! nothing needs to be known of the connection. The packet is turned around and cut to its headers; options of either
+//! header are gone.
+
+use lb_common::{checksum::Sum, counter::Reason};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::{
+    emit,
+    encap::HOP_LIMIT,
+    packet::{Ethernet, Macs, Packet},
+    parse::{self, FLAG_RST, Facts, Fault, IPV4_BE, Link, TCP},
+    verdict::Verdict,
+};
+
+/// Bytes of a TCP header without options.
+const TCP_LEN: usize = 20;
+
+/// Makes the packet a reset to its sender.
+#[inline(always)]
+pub fn answer(packet: &mut Packet) -> Result<Verdict, Verdict> {
+    let internal = Verdict::drop(Reason::Internal);
+    let link = parse::link(packet).ok_or(internal)?;
+    let facts = parse::parse(packet, link).map_err(|_: Fault| internal)?;
+    let acknowledged = parse::acknowledgement(packet, link).ok_or(internal)?;
+    let macs = packet.header::<Ethernet>(0).ok_or(internal)?.macs;
+    let ip_len = if link.ether_type_be == IPV4_BE { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
+    let tcp_at = link.len() + ip_len;
+    if !packet.cut_to(tcp_at + TCP_LEN) {
+        return Err(internal);
+    }
+    emit::frame(packet, turned(macs), link)?;
+    if link.ether_type_be == IPV4_BE {
+        emit::write(packet, link.len(), ipv4_header(&facts))?;
+    } else {
+        emit::write(packet, link.len(), ipv6_header(&facts))?;
+    }
+    emit::write(packet, tcp_at, tcp_header(&facts, link, acknowledged))?;
+    Ok(Verdict::reset())
+}
+
+/// The MAC addresses of the way back.
+#[inline(always)]
+fn turned(macs: Macs) -> Macs {
+    let (first, last) = (macs.first, macs.last);
+    let destination = first & 0xffff_ffff_ffff;
+    let source = first >> 48 | u64::from(last) << 16;
+    Macs { first: source | destination << 48, last: (destination >> 16) as u32 }
+}
+
+#[inline(always)]
+fn ipv4_header(facts: &Facts) -> Ipv4Hdr {
+    let mut header = Ipv4Hdr {
+        vihl: 0x45,
+        tos: 0,
+        tot_len: ((Ipv4Hdr::LEN + TCP_LEN) as u16).to_be_bytes(),
+        id: [0, 0],
+        frags: [0x40, 0],
+        ttl: HOP_LIMIT,
+        proto: TCP,
+        check: [0, 0],
+        src_addr: facts.flow.destination.v4_octets(),
+        dst_addr: facts.flow.source.v4_octets(),
+    };
+    header.check = Sum::default()
+        .add_bytes(&[header.vihl, header.tos])
+        .add_bytes(&header.tot_len)
+        .add_bytes(&header.frags)
+        .add_bytes(&[header.ttl, header.proto])
+        .add_bytes(&header.src_addr)
+        .add_bytes(&header.dst_addr)
+        .finish();
+    header
+}
+
+#[inline(always)]
+fn ipv6_header(facts: &Facts) -> Ipv6Hdr {
+    Ipv6Hdr {
+        vcf: [0x60, 0, 0, 0],
+        payload_len: (TCP_LEN as u16).to_be_bytes(),
+        next_hdr: TCP,
+        hop_limit: HOP_LIMIT,
+        src_addr: facts.flow.destination.octets,
+        dst_addr: facts.flow.source.octets,
+    }
+}
+
+/// RST alone, with the sequence number that the client has acknowledged up to. It carries nothing and announces no
+/// window.
+#[inline(always)]
+fn tcp_header(facts: &Facts, link: Link, acknowledged: [u8; 4]) -> [u8; TCP_LEN] {
+    let [a, b] = facts.flow.destination_port;
+    let [c, d] = facts.flow.source_port;
+    let [e, f, g, h] = acknowledged;
+    let offset = (TCP_LEN as u8 / 4) << 4;
+    let header = [a, b, c, d, e, f, g, h, 0, 0, 0, 0, offset, FLAG_RST, 0, 0, 0, 0, 0, 0];
+    let (source, destination) = (facts.flow.source, facts.flow.destination);
+    let pseudo = Sum::default().add_bytes(&[0, TCP]).add_bytes(&(TCP_LEN as u16).to_be_bytes());
+    let pseudo = if link.ether_type_be == IPV4_BE {
+        pseudo.add_bytes(&source.v4_octets()).add_bytes(&destination.v4_octets())
+    } else {
+        pseudo.add_bytes(&source.octets).add_bytes(&destination.octets)
+    };
+    let [x, y] = pseudo.add_bytes(&header).finish();
+    let mut header = header;
+    (header[16], header[17]) = (x, y);
+    header
+}

@@ -1,0 +1,375 @@
+//! What balancers say to each other, as bytes.
+//!
+//! One message is one frame, so what can be long is told in pieces ([`pieces`]). Times are told as ages, since clocks
+//! differ: a flow seems younger to the receiver by what the message takes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use lb_common::{connection::Closing, flow::Flow, service::ServiceKey};
+use serde::{Deserialize, Serialize};
+
+use super::secure::MAX_PAYLOAD;
+use crate::{
+    config::Forwarding,
+    reconcile::fleet::{History, Host, Past, Published, Sighting},
+};
+
+/// Flows in one message; one takes at most 71 bytes.
+pub(super) const FLOWS: usize = 800;
+
+/// Tables in one message; one takes at most 36 bytes.
+const TABLES: usize = 1_000;
+
+/// Slots in one message; one takes at most 5 bytes.
+const SLOTS: usize = 8_192;
+
+/// The longest table that the configuration allows.
+const MAX_LENGTH: u32 = 1 << 24;
+
+const _: () =
+    assert!(71 * FLOWS + 16 < MAX_PAYLOAD && 36 * TABLES + 16 < MAX_PAYLOAD && 5 * SLOTS + 64 < MAX_PAYLOAD);
+
+/// What one balancer says to another.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Message {
+    /// These are tables that the sender has published. Before [`Self::AskAll`], and whenever one is another.
+    Tables(Vec<Published>),
+    /// Tell histories, of which the sender knows nothing, all flows, and those to come.
+    AskAll,
+    /// Tell all flows, and those to come.
+    AskFlows,
+    /// A part of a history.
+    History(History),
+    /// Flows that are remembered.
+    Flows(Vec<Sighting>),
+    /// That was all there was until now.
+    Complete,
+    /// Nothing to tell.
+    Alive,
+}
+
+/// Why a frame is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it says what is no message")]
+pub(super) struct NotAMessage;
+
+/// Tables, in as many messages as they need.
+pub(super) fn tables(tables: &[Published]) -> impl Iterator<Item = Message> {
+    tables.chunks(TABLES).map(|tables| Message::Tables(tables.to_vec()))
+}
+
+/// Flows, in as many messages as they need.
+pub(super) fn flows(flows: &[Sighting]) -> impl Iterator<Item = Message> {
+    flows.chunks(FLOWS).map(|flows| Message::Flows(flows.to_vec()))
+}
+
+/// A history, in as many messages as it needs. Put together again, its pieces are the whole.
+pub(super) fn pieces(history: &History) -> impl Iterator<Item = Message> {
+    history.pasts.iter().flat_map(|past| {
+        past.slots.chunks(SLOTS).map(|slots| {
+            let past = Past { host: past.host, slots: slots.to_vec() };
+            Message::History(History { key: history.key, length: history.length, pasts: vec![past] })
+        })
+    })
+}
+
+impl Message {
+    /// Its bytes, at most [`MAX_PAYLOAD`], for sending at `now`.
+    pub(super) fn encode(&self, now: Duration) -> Vec<u8> {
+        postcard::to_stdvec(&Wire::of(self, now)).expect("plain data in memory can be written")
+    }
+
+    /// The message that `bytes` are, received at `now`.
+    pub(super) fn decode(bytes: &[u8], now: Duration) -> Result<Self, NotAMessage> {
+        let wire: Wire = postcard::from_bytes(bytes).map_err(|_| NotAMessage)?;
+        wire.message(now).ok_or(NotAMessage)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum Wire {
+    Tables(Vec<WireTable>),
+    AskAll,
+    AskFlows,
+    History(WireHistory),
+    Flows(Vec<WireFlow>),
+    Complete,
+    Alive,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct WireKey {
+    vip: IpAddr,
+    port: u16,
+    protocol: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTable {
+    key: WireKey,
+    length: u32,
+    digest: u64,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct WireHost {
+    address: IpAddr,
+    /// 0: not known, 1: `l2`, 2: `ipip`.
+    forwarding: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireHistory {
+    key: WireKey,
+    length: u32,
+    host: WireHost,
+    /// Each slot less the one before: small numbers take a byte.
+    steps: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireFlow {
+    source: SocketAddr,
+    destination: SocketAddr,
+    protocol: u8,
+    host: WireHost,
+    closing: u8,
+    silent_ms: u32,
+}
+
+impl Wire {
+    fn of(message: &Message, now: Duration) -> Self {
+        match message {
+            Message::Tables(tables) => Self::Tables(tables.iter().map(WireTable::of).collect()),
+            Message::AskAll => Self::AskAll,
+            Message::AskFlows => Self::AskFlows,
+            Message::History(history) => Self::History(WireHistory::of(history)),
+            Message::Flows(flows) => Self::Flows(flows.iter().map(|flow| WireFlow::of(flow, now)).collect()),
+            Message::Complete => Self::Complete,
+            Message::Alive => Self::Alive,
+        }
+    }
+
+    fn message(self, now: Duration) -> Option<Message> {
+        Some(match self {
+            Self::Tables(tables) => Message::Tables(tables.iter().map(WireTable::published).collect()),
+            Self::AskAll => Message::AskAll,
+            Self::AskFlows => Message::AskFlows,
+            Self::History(history) => Message::History(history.history()?),
+            Self::Flows(flows) => {
+                Message::Flows(flows.iter().map(|flow| flow.sighting(now)).collect::<Option<_>>()?)
+            }
+            Self::Complete => Message::Complete,
+            Self::Alive => Message::Alive,
+        })
+    }
+}
+
+impl WireKey {
+    fn of(key: &ServiceKey) -> Self {
+        Self { vip: key.address.into(), port: u16::from_be_bytes(key.port), protocol: key.protocol }
+    }
+
+    fn key(self) -> ServiceKey {
+        ServiceKey::new(self.vip.into(), self.port, self.protocol)
+    }
+}
+
+impl WireTable {
+    fn of(table: &Published) -> Self {
+        Self { key: WireKey::of(&table.key), length: table.length, digest: table.digest }
+    }
+
+    fn published(&self) -> Published {
+        Published { key: self.key.key(), length: self.length, digest: self.digest }
+    }
+}
+
+impl WireHost {
+    fn of(host: &Host) -> Self {
+        let forwarding = match host.forwarding {
+            None => 0,
+            Some(Forwarding::L2) => 1,
+            Some(Forwarding::Ipip) => 2,
+        };
+        Self { address: host.address.into(), forwarding }
+    }
+
+    fn host(self) -> Option<Host> {
+        let forwarding = match self.forwarding {
+            0 => None,
+            1 => Some(Forwarding::L2),
+            2 => Some(Forwarding::Ipip),
+            _ => return None,
+        };
+        Some(Host { address: self.address.into(), forwarding })
+    }
+}
+
+impl WireHistory {
+    /// Of a piece, which has one past.
+    fn of(history: &History) -> Self {
+        let Past { host, slots } = history.pasts.first().cloned().unwrap_or_else(|| Past {
+            host: Host { address: history.key.address, forwarding: None },
+            slots: Vec::new(),
+        });
+        let before = std::iter::once(0).chain(slots.iter().copied());
+        let steps = slots.iter().zip(before).map(|(slot, before)| slot.wrapping_sub(before)).collect();
+        Self { key: WireKey::of(&history.key), length: history.length, host: WireHost::of(&host), steps }
+    }
+
+    fn history(self) -> Option<History> {
+        if self.length > MAX_LENGTH {
+            return None;
+        }
+        let mut slot = 0u32;
+        let slots = self.steps.into_iter().map(|step| {
+            slot = slot.checked_add(step).filter(|&slot| slot < self.length)?;
+            Some(slot)
+        });
+        let past = Past { host: self.host.host()?, slots: slots.collect::<Option<_>>()? };
+        Some(History { key: self.key.key(), length: self.length, pasts: vec![past] })
+    }
+}
+
+impl WireFlow {
+    fn of(sighting: &Sighting, now: Duration) -> Self {
+        let Sighting { flow, host, closing, seen } = sighting;
+        let silent = now.saturating_sub(*seen).as_millis();
+        Self {
+            source: SocketAddr::new(flow.source.into(), u16::from_be_bytes(flow.source_port)),
+            destination: SocketAddr::new(flow.destination.into(), u16::from_be_bytes(flow.destination_port)),
+            protocol: flow.protocol as u8,
+            host: WireHost::of(host),
+            closing: *closing,
+            silent_ms: u32::try_from(silent).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn sighting(&self, now: Duration) -> Option<Sighting> {
+        let flow = Flow {
+            source: self.source.ip().into(),
+            destination: self.destination.ip().into(),
+            source_port: self.source.port().to_be_bytes(),
+            destination_port: self.destination.port().to_be_bytes(),
+            protocol: u32::from(self.protocol),
+        };
+        let seen = now.saturating_sub(Duration::from_millis(u64::from(self.silent_ms)));
+        let closing = (self.closing <= Closing::Reset as u8).then_some(self.closing)?;
+        Some(Sighting { flow, host: self.host.host()?, closing, seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::address::Address;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000);
+
+    fn host(n: u8) -> Host {
+        Host { address: Address::from_v4([198, 51, 100, n]), forwarding: Some(Forwarding::Ipip) }
+    }
+
+    fn key(v6: bool) -> ServiceKey {
+        let address = if v6 { Address::from_v6([0x20; 16]) } else { Address::from_v4([203, 0, 113, 10]) };
+        ServiceKey::new(address, u16::MAX, 17)
+    }
+
+    fn sighting(source: Address) -> Sighting {
+        let flow = Flow {
+            source,
+            destination: key(true).address,
+            source_port: [0xff; 2],
+            destination_port: [0xff; 2],
+            protocol: 17,
+        };
+        Sighting {
+            flow,
+            host: Host { address: source, forwarding: None },
+            closing: 1,
+            seen: NOW - Duration::from_secs(3),
+        }
+    }
+
+    fn there_and_back(message: &Message) -> Message {
+        Message::decode(&message.encode(NOW), NOW).unwrap()
+    }
+
+    #[test]
+    fn message_arrives_as_it_was_sent() {
+        let past = Past { host: host(1), slots: vec![0, 1, 7, 65_536] };
+        let messages = [
+            Message::Tables(vec![Published { key: key(false), length: 65_537, digest: u64::MAX }]),
+            Message::AskAll,
+            Message::AskFlows,
+            Message::History(History { key: key(true), length: 65_537, pasts: vec![past] }),
+            Message::Flows(vec![
+                sighting(Address::from_v4([192, 0, 2, 7])),
+                sighting(Address::from_v6([9; 16])),
+            ]),
+            Message::Complete,
+            Message::Alive,
+        ];
+        for message in messages {
+            assert_eq!(there_and_back(&message), message);
+        }
+    }
+
+    #[test]
+    fn flow_is_as_old_when_it_arrives_at_another_clock() {
+        let there = Duration::from_secs(77_777);
+        let sent = sighting(Address::from_v4([192, 0, 2, 7]));
+        let arrived = Message::decode(&Message::Flows(vec![sent]).encode(NOW), there).unwrap();
+        assert_eq!(arrived, Message::Flows(vec![Sighting { seen: there - (NOW - sent.seen), ..sent }]));
+    }
+
+    #[test]
+    fn longest_messages_fit_into_a_frame() {
+        let flow = Sighting { seen: Duration::ZERO, ..sighting(Address::from_v6([0xff; 16])) };
+        let table = Published { key: key(true), length: u32::MAX, digest: u64::MAX };
+        // The largest steps that a table allows: one slot at the end of many.
+        let past = Past { host: flow.host, slots: vec![MAX_LENGTH - 1; SLOTS] };
+        let history = History { key: key(true), length: MAX_LENGTH, pasts: vec![past] };
+        let long = Duration::from_secs(u64::from(u32::MAX));
+        for message in flows(&vec![flow; FLOWS]).chain(tables(&vec![table; TABLES])).chain(pieces(&history)) {
+            let length = message.encode(long).len();
+            assert!(length <= MAX_PAYLOAD, "{length}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_history_are_the_whole() {
+        let slots: Vec<u32> = (0..20_000).collect();
+        let past = |n, slots: &[u32]| Past { host: host(n), slots: slots.to_vec() };
+        let pasts = vec![past(1, &slots[..10_000]), past(2, &slots[10_000..])];
+        let history = History { key: key(false), length: 20_011, pasts };
+        let mut found = vec![Vec::new(), Vec::new()];
+        for piece in pieces(&history) {
+            let Message::History(piece) = there_and_back(&piece) else { panic!("{piece:?}") };
+            found[usize::from(piece.pasts[0].host == host(2))].extend(piece.pasts[0].slots.clone());
+        }
+        assert_eq!(found.concat(), slots);
+    }
+
+    #[test]
+    fn slots_beyond_their_table_and_unknown_words_are_no_message() {
+        let past = Past { host: host(1), slots: vec![498, 499] };
+        let beyond = Message::History(History { key: key(false), length: 499, pasts: vec![past] });
+        assert_eq!(Message::decode(&beyond.encode(NOW), NOW), Err(NotAMessage));
+        let closing = Message::Flows(vec![Sighting { closing: 3, ..sighting(Address::from_v6([9; 16])) }]);
+        assert_eq!(Message::decode(&closing.encode(NOW), NOW), Err(NotAMessage));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_more_than_no_message(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Message::decode(&bytes, NOW);
+        }
+    }
+}
