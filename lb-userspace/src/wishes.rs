@@ -185,7 +185,9 @@ impl Wishes {
                     self.of(&service.name, &backend.name).filter(|wish| wish.state != AdminState::Ready);
                 let drain = Wish::of_file(AdminState::Drain, now);
                 let wish = Wish { over: None, ..wish.copied().unwrap_or(drain) };
-                self.leaving.push(Leaving { service: service.key(), backend: backend.clone(), wish });
+                // What it had of new flows and what the file said of it is over.
+                let backend = Backend { weight: 0, admin: AdminState::Drain, ..backend.clone() };
+                self.leaving.push(Leaving { service: service.key(), backend, wish });
             }
         }
     }

@@ -156,6 +156,21 @@ impl Site {
         serde_json::from_str(&answer.stdout).unwrap()
     }
 
+    /// What the status tells of a backend; null where there is none.
+    pub(crate) fn backend(&self, name: &str) -> Value {
+        let mut status = self.status_json();
+        let backends = status["services"][0]["backends"].as_array_mut().unwrap();
+        backends.iter_mut().find(|backend| backend["name"] == name).map_or(Value::Null, Value::take)
+    }
+
+    /// The entry of the backend of this number, as `bpftool` dumps it.
+    pub(crate) fn entry(&self, number: usize) -> Value {
+        let mut bpftool = Command::new("bpftool");
+        bpftool.args(["map", "dump", "pinned"]).arg(self.pins.path().join("backends"));
+        let mut dump: Value = serde_json::from_str(&output(&mut bpftool).unwrap()).unwrap();
+        dump[number - 1]["value"].take()
+    }
+
     /// The digest that `sluice status` prints.
     pub(crate) fn digest(&self) -> String {
         let status = self.status();
