@@ -103,6 +103,12 @@ impl Leaving {
         let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
+
+    /// The name that it had, where another backend has that now.
+    #[must_use]
+    pub fn former_name(&self) -> Option<&str> {
+        self.backend.name.strip_suffix(&format!("@{}", self.backend.address))
+    }
 }
 
 impl Wish {

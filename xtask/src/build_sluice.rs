@@ -1,4 +1,5 @@
-//! The release build of the daemon, with the XDP programs inside: what `run` shows and the suites test.
+//! Builds of the daemon, with the XDP programs inside: the release build, which `run` shows and the suites test, and
+//! another one to upgrade to.
 
 use std::path::PathBuf;
 
@@ -19,4 +20,14 @@ pub(crate) fn build(workspace: &Workspace, needs: Needs) -> Result<PathBuf> {
     command::run(cargo.args(["--release", "--package", "lb-userspace", "--bin", "sluice"]))
         .context("cannot compile `sluice`")?;
     Ok(workspace.target.join("release/sluice"))
+}
+
+/// Builds it without optimisation, and says where it lies: the same program by other instructions, which is as good a
+/// stranger to a running daemon as another version, and cheap where the suites' own builds have been made. The XDP
+/// programs have to be there.
+pub(crate) fn build_other(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo("build");
+    command::run(cargo.args(["--package", "lb-userspace", "--bin", "sluice"]))
+        .context("cannot compile the other build of `sluice`")?;
+    Ok(workspace.target.join("debug/sluice"))
 }

@@ -15,13 +15,13 @@ use lb_tests::{
 };
 
 use crate::{
-    build_sluice, command,
+    build_sluice,
     setup::{self, Needs},
     workspace::Workspace,
 };
 
 /// Frames that one system call of the flood makes.
-const BURST: u32 = 1024;
+const BURST: u32 = 1 << 17;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Send SYNs from spoofed sources meanwhile, as fast as one CPU makes them
     #[arg(long)]
     flood: bool,
-    /// Microseconds that the flood rests after each 1024 frames
+    /// Microseconds that the flood rests after each burst of frames
     #[arg(long, value_name = "µs", default_value_t = 0, requires = "flood")]
     flood_pause: u64,
     /// What all choices are drawn from; a run without it says what it took
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let binary = build_sluice::build(&workspace, Needs::Everything)?;
     let other_binary = match &args.upgrade_to {
         Some(path) => std::path::absolute(path)?,
-        None => build_other(&workspace)?,
+        None => build_sluice::build_other(&workspace)?,
     };
     interrupt::watch().context("cannot watch for Ctrl-C")?;
     let options = options(args, &workspace, binary, other_binary);
@@ -97,15 +97,6 @@ fn options(args: &Args, workspace: &Workspace, binary: PathBuf, other_binary: Pa
         flood,
         ..Options::default()
     }
-}
-
-/// The same program by other instructions, which is cheaper to compile than another version and as good a stranger.
-fn build_other(workspace: &Workspace) -> Result<PathBuf> {
-    println!("another build of `sluice`, without optimisation, for the upgrade:");
-    let mut cargo = workspace.cargo("build");
-    command::run(cargo.args(["--package", "lb-userspace", "--bin", "sluice"]))
-        .context("cannot compile the other build")?;
-    Ok(workspace.target.join("debug/sluice"))
 }
 
 /// One that differs from run to run.

@@ -8,7 +8,7 @@ mod tally;
 use std::{
     fs,
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode, ExitStatus, Stdio},
     time::Instant,
 };
@@ -28,6 +28,9 @@ use crate::{
 
 /// Names the daemon under test for the suites.
 const SLUICE_BINARY: &str = "SLUICE_BIN";
+
+/// Names another build of it, to upgrade to.
+const OTHER_BINARY: &str = "SLUICE_OTHER_BIN";
 
 /// Names the file in which the suites note what they skip and why.
 const SKIPS_FILE: &str = "SLUICE_SKIPS";
@@ -52,6 +55,15 @@ enum Suite {
     Netns,
     /// The command line: what it prints and what it refuses
     Cli,
+    /// Connections that are held through whatever an operator does
+    Churn,
+}
+
+/// The daemons that suites run.
+struct Builds {
+    sluice: PathBuf,
+    /// Where a suite upgrades to it.
+    other: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -70,10 +82,10 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<Report> {
 
 fn run_suites(workspace: &Workspace, suites: &[Suite], skips: Skips) -> Result<Report> {
     check_root(suites)?;
-    let sluice = prepare(workspace, suites)?;
+    let builds = prepare(workspace, suites)?;
     let mut report = Report::default();
     for suite in suites {
-        report.add(suite.name(), run_suite(workspace, *suite, sluice.as_deref(), skips)?);
+        report.add(suite.name(), run_suite(workspace, *suite, builds.as_ref(), skips)?);
     }
     Ok(report)
 }
@@ -90,21 +102,24 @@ fn check_root(suites: &[Suite]) -> Result<()> {
 }
 
 /// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
-fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<PathBuf>> {
-    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli)) {
-        return build_sluice::build(workspace, Needs::Everything).map(Some);
+fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<Builds>> {
+    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli | Suite::Churn)) {
+        let sluice = build_sluice::build(workspace, Needs::Everything)?;
+        let upgrades = suites.contains(&Suite::Churn);
+        let other = upgrades.then(|| build_sluice::build_other(workspace)).transpose()?;
+        return Ok(Some(Builds { sluice, other }));
     }
     let toolchain = setup::ensure(workspace, Needs::Toolchain)?;
     build_ebpf::build(workspace, &toolchain).map(|_| None)
 }
 
-fn run_suite(workspace: &Workspace, suite: Suite, sluice: Option<&Path>, skips: Skips) -> Result<Outcome> {
+fn run_suite(workspace: &Workspace, suite: Suite, builds: Option<&Builds>, skips: Skips) -> Result<Outcome> {
     let start = Instant::now();
     let skips_file = workspace.target.join(format!("skips-{}", std::process::id()));
     let mut cargo = workspace.cargo("test");
     cargo.args(suite.arguments()).arg("--no-fail-fast").env(SKIPS_FILE, &skips_file);
-    if let Some(sluice) = sluice {
-        cargo.env(SLUICE_BINARY, sluice);
+    if let Some(Builds { sluice, other }) = builds {
+        cargo.env(SLUICE_BINARY, sluice).envs(other.iter().map(|other| (OTHER_BINARY, other)));
     }
     println!("\n=== suite {} ===\n$ {}", suite.name(), command::shown(&cargo));
     let (status, tally) = watch(&mut cargo)?;
@@ -139,6 +154,7 @@ impl Suite {
             Self::Program => "program",
             Self::Netns => "netns",
             Self::Cli => "cli",
+            Self::Churn => "churn",
         }
     }
 
@@ -150,6 +166,7 @@ impl Suite {
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+            Self::Churn => &["--package", "lb-tests", "--test", "churn"],
         }
     }
 }

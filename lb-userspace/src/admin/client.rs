@@ -1,32 +1,52 @@
-//! The other end of the admin API: what the command line asks a running daemon.
+//! The other end of the admin API: what the command line asks of a running daemon.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1::handshake};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task};
+
+use super::order::Refused;
 
 /// Asks the daemon that listens on `socket` for `path`.
 ///
 /// # Errors
 ///
-/// Where no daemon answers, with what to check.
+/// Where no daemon answers, with what to check; or what it answers instead.
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    ask(socket, Method::GET, path, Bytes::new()).await
+}
+
+/// Sends `body` to `path` of the daemon that listens on `socket`.
+///
+/// # Errors
+///
+/// As for [`get`].
+pub async fn post<B: Serialize, T: DeserializeOwned>(socket: &Path, path: &str, body: &B) -> Result<T> {
+    let body = serde_json::to_vec(body).context("cannot write the request")?;
+    ask(socket, Method::POST, path, body.into()).await
+}
+
+async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<T> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!("no sluice answers on {}; is it running, and is this its balancer.socket?", socket.display())
     })?;
     let (mut sender, connection) =
         handshake(TokioIo::new(stream)).await.context("cannot speak HTTP to the daemon")?;
     task::spawn(connection);
-    let request = Request::get(path).header("host", "sluice").body(Empty::<Bytes>::new())?;
+    let request =
+        Request::builder().method(method).uri(path).header("host", "sluice").body(Full::new(body))?;
     let response = sender.send_request(request).await.context("the daemon did not answer")?;
     let status = response.status();
     let body = response.into_body().collect().await.context("the daemon's answer broke off")?.to_bytes();
     if status != StatusCode::OK {
-        bail!("the daemon answered {status}: {}", String::from_utf8_lossy(&body));
+        match serde_json::from_slice::<Refused>(&body) {
+            Ok(refused) => bail!("{}", refused.error),
+            Err(_) => bail!("the daemon answered {status}: {}", String::from_utf8_lossy(&body)),
+        }
     }
     serde_json::from_slice(&body)
         .context("the daemon's answer is of another version; restart it, or use its own sluice")

@@ -1,6 +1,7 @@
 //! The admin API: HTTP on a Unix socket. Who may use it is the socket's file mode.
 
 pub mod client;
+pub mod order;
 pub mod status;
 
 use std::{
@@ -12,14 +13,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path as PathOf, State},
+    http::StatusCode,
+    routing::{get, post},
+};
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
 };
 use tracing::error;
 
-use crate::daemon::Event;
+use crate::{
+    daemon::{Event, OrderEvent},
+    health::TargetKey,
+    wishes::OrderError,
+};
+use order::{Obeyed, Refused, Request};
 
 /// Why there is no socket to listen on.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +81,10 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers requests until the daemon ends.
 pub async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
-    let router = Router::new().route("/v1/status", get(status)).with_state(events);
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/services/{service}/backends/{backend}/admin", post(order))
+        .with_state(events);
     if let Err(error) = axum::serve(listener, router).await {
         error!("the admin API has ended: {error}");
     }
@@ -79,4 +94,38 @@ async fn status(State(events): State<mpsc::Sender<Event>>) -> Result<Json<status
     let (answer, status) = oneshot::channel();
     events.send(Event::Status(answer)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     status.await.map(Json).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// What a request that fails is answered with.
+type Failure = (StatusCode, Json<Refused>);
+
+fn failure(status: StatusCode, error: impl Into<String>) -> Failure {
+    (status, Json(Refused { error: error.into() }))
+}
+
+async fn order(
+    State(events): State<mpsc::Sender<Event>>,
+    PathOf((service, backend)): PathOf<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Obeyed>, Failure> {
+    let bad = |error: String| failure(StatusCode::BAD_REQUEST, error);
+    let request: Request = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let order = request.order().map_err(bad)?;
+    let target = TargetKey { service, backend };
+    let ends = || failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is about to end");
+    let (answer, obeyed) = oneshot::channel();
+    let event = Event::Order(OrderEvent { target, order, answer });
+    events.send(event).await.map_err(|_| ends())?;
+    match obeyed.await.map_err(|_| ends())? {
+        Ok(obeyed) => Ok(Json(obeyed)),
+        Err(error) => Err(failure(status_of(&error), error.to_string())),
+    }
+}
+
+const fn status_of(error: &OrderError) -> StatusCode {
+    match error {
+        OrderError::NoService(_) | OrderError::NoBackend { .. } => StatusCode::NOT_FOUND,
+        OrderError::Leaves(_) => StatusCode::CONFLICT,
+        OrderError::Deadline(_) | OrderError::Reset(_) => StatusCode::BAD_REQUEST,
+    }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AdminState, Forwarding};
+use crate::{
+    config::{AdminState, Forwarding},
+    dataplane,
+};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +20,11 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     /// How full the arena is.
     pub arena: Arena,
+    /// How many flows are remembered.
+    pub tracking: Tracking,
+    /// The other balancers, where there are some in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
     /// The services, by name.
     pub services: Vec<Service>,
     /// All packets by what became of them.
@@ -39,6 +47,73 @@ pub struct Arena {
     pub used: u32,
     /// All.
     pub slots: u32,
+}
+
+/// Flows that are remembered, as the last walk through their tables has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    /// Flows that went on.
+    pub connections: u32,
+    /// Flows of which one packet was seen.
+    pub openings: u32,
+    /// Entries that there was no budget for (`limits.inserts`).
+    pub refused: Refused,
+}
+
+/// Entries that were refused, by table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Of flows that went on.
+    pub connections: u64,
+    /// Of flows of which one packet was seen.
+    pub openings: u64,
+}
+
+impl From<dataplane::Tracking> for Tracking {
+    fn from(tracking: dataplane::Tracking) -> Self {
+        let [connections, openings] = tracking.refused;
+        Self {
+            connections: tracking.connections,
+            openings: tracking.openings,
+            refused: Refused { connections, openings },
+        }
+    }
+}
+
+/// The balancers that this one talks to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Which of them this host is; none where that is not known.
+    pub own: Option<IpAddr>,
+    /// Why it is not known.
+    pub problem: Option<String>,
+    /// The others, by address.
+    pub peers: Vec<Peer>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is heard.
+    pub heard: bool,
+    /// Why it is not.
+    pub problem: Option<String>,
+    /// Whether it listens.
+    pub listens: bool,
+    /// Flows that it was told of.
+    pub flows_told: u64,
+    /// Flows that it was not told of, since they came faster than it took them.
+    pub flows_dropped: u64,
+    /// Flows that it has told of.
+    pub flows_heard: u64,
+    /// Those of them that the tables do not place alone, and that are remembered here for that.
+    pub flows_remembered: u64,
+    /// Services whose table is the same there.
+    pub same_tables: u32,
+    /// Names of the services whose table is another there, or not known.
+    pub other_tables: Vec<String>,
 }
 
 /// Packets and bytes.
@@ -75,6 +150,8 @@ pub struct Service {
     pub slots: u32,
     /// Slots whose old flows may still be elsewhere.
     pub moved_slots: u32,
+    /// Live flows that are remembered.
+    pub tracked_flows: u32,
     /// What was forwarded.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -93,8 +170,10 @@ pub struct Backend {
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,
-    /// `ready`, `drain` or `maintenance`.
+    /// `ready`, `drain` or `maintenance`; `leaving` where it is gone from the file.
     pub admin: String,
+    /// Whether a command has said so, and not the file.
+    pub by_command: bool,
     /// `up`, `down` or `unknown`.
     pub health: String,
     /// Why its health is what it is.
@@ -103,10 +182,23 @@ pub struct Backend {
     pub next_hop: String,
     /// Its part of the table, 0 to 1.
     pub share: f64,
+    /// Live flows that are remembered to be with it, as of the last walk through their tables.
+    pub tracked_flows: u32,
+    /// Whether it gets no packet any more: it takes no new flows, and its old ones are gone or given up.
+    pub empty: bool,
+    /// Since when it is to be empty, in seconds since 1970; none where it is ready.
+    pub draining_since: Option<u64>,
+    /// How long ago the last packet of an old flow came, in seconds; none where none came since `draining_since`.
+    pub last_packet_ago: Option<f64>,
+    /// Seconds until it gives up the flows that are left; none where it may keep them.
+    pub deadline_left: Option<f64>,
     /// What was forwarded to it.
     #[serde(flatten)]
     pub traffic: Traffic,
 }
+
+/// The admin state of a backend that is gone from the file.
+pub const LEAVING: &str = "leaving";
 
 /// As it is written in the file.
 #[must_use]

@@ -1,9 +1,17 @@
 //! The command line.
 
+mod admin;
 mod backend;
 mod check;
+mod daemon;
+mod drained;
+mod fleet;
+mod names;
 mod run;
+mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     env,
@@ -33,6 +41,12 @@ enum Command {
     Check(check::CheckArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
+    /// Takes a backend out gently: it keeps its flows and gets no new ones
+    Drain(admin::DrainArgs),
+    /// Gives a backend new flows again
+    Ready(admin::Args),
+    /// Takes a backend out at once: others get its flows
+    Maintenance(admin::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
     Backend(backend::BackendArgs),
 }
@@ -44,6 +58,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Drain(args) => admin::drain(&args),
+        Command::Ready(args) => admin::ready(&args),
+        Command::Maintenance(args) => admin::maintenance(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };
     match result {

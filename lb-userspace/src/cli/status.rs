@@ -1,14 +1,13 @@
 //! `sluice status`: what a running daemon balances.
 
-use std::{
-    io::{ErrorKind, Write as _, stdout},
-    path::PathBuf,
-};
-
-use anyhow::{Context as _, Result};
-use clap::ValueEnum;
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::{
+    daemon::{DaemonArgs, Output, print, print_json},
+    fleet::fleet,
+    state::{cell, sentence},
+};
 use crate::admin::{
     client,
     status::{Backend, Service, Status},
@@ -16,57 +15,51 @@ use crate::admin::{
 
 /// Arguments of `sluice status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The daemon's admin socket
-    #[arg(long, value_name = "PATH", default_value = "/run/sluice/sluice.sock")]
-    socket: PathBuf,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: DaemonArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let status: Status = super::runtime()?.block_on(client::get(&args.socket, "/v1/status"))?;
-    let text = match args.output {
-        Output::Json => serde_json::to_string_pretty(&status).context("cannot print the answer")?,
-        Output::Table => render(&status),
-    };
-    print(&text)
-}
-
-/// Prints to whoever reads; one that has read enough (`head`) is no error.
-fn print(text: &str) -> Result<()> {
-    match writeln!(stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot print the answer"),
-        _ => Ok(()),
+    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, "/v1/status"))?;
+    match args.daemon.output {
+        Output::Json => print_json(&status),
+        Output::Table => print(&render(&status)),
     }
 }
 
 fn render(status: &Status) -> String {
     let interfaces: Vec<_> = status.interfaces.iter().map(|i| format!("{} ({})", i.name, i.mode)).collect();
-    let Status { version, config, arena, .. } = status;
+    let Status { version, config, arena, tracking, .. } = status;
     let mut parts = vec![format!(
-        "sluice {version}, {config}, on {}\narena: {} of {} slots in use",
+        "sluice {version}, {config}, on {}\narena: {} of {} slots in use\nflows: {} connections and {} openings \
+         remembered, {} refused",
         interfaces.join(", "),
         arena.used,
-        arena.slots
+        arena.slots,
+        tracking.connections,
+        tracking.openings,
+        tracking.refused.connections + tracking.refused.openings
     )];
-    let service = |service: &Service| format!("{}\n{}", headline(service), backends(&service.backends));
+    parts.extend(status.fleet.as_ref().map(fleet));
     parts.extend(status.services.iter().map(service));
     parts.push(format!("packets by reason\n{}", reasons(status)));
     parts.join("\n\n")
 }
 
+/// A line about the service, its backends, and one about each of them that is to be empty.
+fn service(service: &Service) -> String {
+    let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
+    for backend in service.backends.iter().filter(|backend| backend.draining_since.is_some()) {
+        text.push_str("\n  ");
+        text.push_str(&sentence(&service.name, backend));
+    }
+    text
+}
+
 fn headline(service: &Service) -> String {
-    let Service { name, protocol, slots, moved_slots, generation, digest, traffic, .. } = service;
+    let Service { name, protocol, slots, moved_slots, tracked_flows, generation, digest, traffic, .. } =
+        service;
     let port = if service.port == 0 { "any".to_owned() } else { service.port.to_string() };
     let address = if service.address.is_ipv6() {
         format!("[{}]", service.address)
@@ -75,7 +68,7 @@ fn headline(service: &Service) -> String {
     };
     format!(
         "{name}  {address}:{port}/{protocol}  generation {generation}, digest {digest}, {slots} slots ({moved_slots} \
-         moved), {} packets, {} bytes",
+         moved), {tracked_flows} flows tracked, {} packets, {} bytes",
         traffic.packets, traffic.bytes
     )
 }
@@ -88,6 +81,7 @@ fn backends(backends: &[Backend]) -> Table {
         "weight",
         "state",
         "share",
+        "flows",
         "packets",
         "bytes",
         "next hop",
@@ -98,22 +92,16 @@ fn backends(backends: &[Backend]) -> Table {
             backend.address.to_string(),
             backend.forwarding.clone(),
             backend.weight.to_string(),
-            state(backend),
+            cell(backend),
             format!("{:.2} %", backend.share * 100.0),
+            backend.tracked_flows.to_string(),
             backend.traffic.packets.to_string(),
             backend.traffic.bytes.to_string(),
             backend.next_hop.clone(),
         ]);
     }
-    align_right(&mut table, &[3, 5, 6, 7]);
+    align_right(&mut table, &[3, 5, 6, 7, 8]);
     table
-}
-
-/// Admin state where it is not the usual one, then health, and why it is down.
-fn state(backend: &Backend) -> String {
-    let health =
-        if backend.health == "down" { format!("down: {}", backend.reason) } else { backend.health.clone() };
-    if backend.admin == "ready" { health } else { format!("{}, {health}", backend.admin) }
 }
 
 fn reasons(status: &Status) -> Table {
@@ -125,13 +113,13 @@ fn reasons(status: &Status) -> Table {
     table
 }
 
-fn plain_table(header: &[&str]) -> Table {
+pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
-fn align_right(table: &mut Table, columns: &[usize]) {
+pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
     for &column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -2,29 +2,32 @@
 //!
 //! | task | tells | owner |
 //! | --- | --- | --- |
-//! | [`Neighbours`] | next hops | netlink sockets |
-//! | [`Scheduler`] | health | probes |
+//! | [`crate::neighbours`] | next hops | netlink sockets |
+//! | [`crate::health`] | health | probes |
 //! | `reload` | that the file changed, or SIGHUP | watcher |
-//! | [`crate::admin`] | what somebody asks | Unix socket |
+//! | [`crate::admin`] | what somebody asks or orders | Unix socket |
+//! | [`crate::fleet`] | what other balancers ask and tell | TCP connections |
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
+mod census;
+mod inputs;
 mod interfaces;
 mod maps;
 mod preflight;
 mod reload;
+mod remember;
 mod truth;
 
-use std::{collections::BTreeSet, future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
-    task,
-    time::{self, MissedTickBehavior},
+    sync::{mpsc, oneshot},
+    task, time,
 };
 use tracing::{error, info, warn};
 
@@ -33,10 +36,13 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, pins::Pins},
-    health::{HealthEvent, Scheduler, Target, TargetKey, Targets, tcp::TcpProber},
+    fleet,
+    health::{HealthEvent, TargetKey},
     interface::Netlink,
-    neighbours::{Neighbours, Resolution},
+    neighbours::Resolution,
+    wishes::{Order, OrderError},
 };
+use inputs::Inputs;
 use interfaces::Attachments;
 use maps::Opened;
 use reload::Reload;
@@ -45,8 +51,8 @@ use truth::Truth;
 /// How long the first table waits for next hops and first probes. What comes later is a change like any other.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How often moved slots are looked at.
-const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// How long a new balancer waits for what its peers know.
+const HEAR_PEERS: Duration = Duration::from_secs(2);
 
 /// Events that may wait; senders wait beyond.
 const QUEUE: usize = 1024;
@@ -71,6 +77,21 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(oneshot::Sender<admin::status::Status>),
+    /// Somebody wants something else of a backend.
+    Order(OrderEvent),
+    /// Another balancer asks or tells something.
+    Peer(fleet::Event),
+}
+
+/// An order, and where its answer goes.
+#[derive(Debug)]
+pub struct OrderEvent {
+    /// The backend.
+    pub target: TargetKey,
+    /// What is wanted of it.
+    pub order: Order,
+    /// Told once the order is kept and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::order::Obeyed, OrderError>>,
 }
 
 /// The configuration that a daemon starts with.
@@ -126,7 +147,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let (events, inbox) = mpsc::channel(QUEUE);
     let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     let inputs = Inputs::start(&truth, &events)?;
-    let mut owner = Owner { truth, inherited, inbox, inputs, netlink, pins };
+    let (peers, told) = mpsc::channel(QUEUE);
+    task::spawn(inputs::forward(told, events.clone(), Event::Peer));
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, netlink, pins };
     let watching = reload::watch(&options.config, text, events.clone());
     task::spawn(admin::serve(listener, events));
     let result = match watching {
@@ -158,75 +181,10 @@ pub fn now() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// What the other tasks are to look at.
-struct Inputs {
-    addresses: watch::Sender<BTreeSet<IpAddr>>,
-    targets: watch::Sender<Targets>,
-    neighbours: task::JoinHandle<()>,
-}
-
-impl Inputs {
-    /// Starts the tasks that resolve next hops and probe backends.
-    fn start(truth: &Truth, events: &mpsc::Sender<Event>) -> Result<Self> {
-        let (addresses, wanted) = watch::channel(addresses(truth.config()));
-        let (next_hops, found) = mpsc::channel(QUEUE);
-        let neighbours = Neighbours::open()?;
-        let neighbours = task::spawn(async move {
-            if let Err(error) = neighbours.run(wanted, next_hops).await {
-                let causes = with_causes(&error);
-                error!("next hops are no longer kept up to date: {causes}; restart sluice");
-            }
-        });
-        let (targets, probed) = watch::channel(targets(truth));
-        let (verdicts, judged) = mpsc::channel(QUEUE);
-        let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
-        task::spawn(scheduler.run(probed));
-        task::spawn(forward(found, events.clone(), |(address, resolution)| {
-            Event::NextHop(address, resolution)
-        }));
-        task::spawn(forward(judged, events.clone(), Event::Health));
-        Ok(Self { addresses, targets, neighbours })
-    }
-
-    fn update(&self, truth: &Truth) {
-        self.addresses.send_replace(addresses(truth.config()));
-        self.targets.send_replace(targets(truth));
-    }
-
-    /// Ends the task that has neighbours under management, and waits until it has released them.
-    async fn stop(self) {
-        drop(self.addresses);
-        let _ = time::timeout(Duration::from_secs(1), self.neighbours).await;
-    }
-}
-
-/// Passes everything from one channel on as events.
-async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: impl Fn(T) -> Event) {
-    while let Some(item) = from.recv().await {
-        if to.send(event(item)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The addresses whose next hops are needed.
-fn addresses(config: &Config) -> BTreeSet<IpAddr> {
-    config.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address).collect()
-}
-
-/// What is to be probed.
-fn targets(truth: &Truth) -> Targets {
-    let mut targets = Targets::new();
-    for service in &truth.config().services {
-        let Some(probe) = service.probe else { continue };
-        for backend in &service.backends {
-            let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
-            let address = (backend.address, probe.port).into();
-            let known = truth.known_health(&key, address);
-            targets.insert(key, Target { address, probe, known });
-        }
-    }
-    targets
+/// Time since 1970.
+fn since_epoch() -> Duration {
+    let time = clock_gettime(ClockId::Realtime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The signals that end the daemon. Watched from the start, so that one that comes early is not lost.
@@ -265,6 +223,8 @@ struct Owner<'a> {
     inherited: Option<Inherited>,
     inbox: mpsc::Receiver<Event>,
     inputs: Inputs,
+    /// Where the fleet's events go.
+    peers: mpsc::Sender<fleet::Event>,
     netlink: Netlink,
     pins: &'a Pins,
 }
@@ -272,8 +232,8 @@ struct Owner<'a> {
 impl Owner<'_> {
     /// Publishes the first tables, attaches, and handles events until a signal says to stop.
     async fn serve(&mut self, attachments: &mut Attachments, mut stop: Stop) -> Result<()> {
-        let early = self.first_look().await;
-        self.truth.converge().context("cannot fill the maps")?;
+        let early = self.first_look().await?;
+        self.truth.begin();
         attachments.attach(self.truth.dataplane_mut(), self.pins.path())?;
         attachments.detach_others(self.pins)?;
         if let Some(from) = self.inherited.take() {
@@ -281,17 +241,17 @@ impl Owner<'_> {
             self.truth.dataplane_mut().take_flows(&from);
         }
         self.truth.set_interfaces(attachments.report());
+        self.truth.open_to_peers();
         info!(services = self.truth.config().services.len(), "forwarding");
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
         }
-        let mut settle = time::interval(SETTLE_EVERY);
-        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
-                _ = settle.tick() => self.truth.settle(),
+                () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
+                () = until(self.truth.next_telling()) => self.truth.tell_peers(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -300,22 +260,44 @@ impl Owner<'_> {
         }
     }
 
-    /// Collects what is known about the world before anything is published. A reload that comes meanwhile has to wait.
-    async fn first_look(&mut self) -> Option<Reload> {
+    /// Walks through the tables of flows, and looks no more after backends that have left by that.
+    fn look(&mut self) {
+        if self.truth.look() {
+            self.inputs.update(&self.truth);
+        }
+    }
+
+    /// Fills the maps with what is known about the world, after a while to learn of it, and with what peers know. A
+    /// reload that comes meanwhile has to wait.
+    async fn first_look(&mut self) -> Result<Option<Reload>> {
+        let (known, early) = self.collect(FIRST_LOOK, Truth::knows_everything).await;
+        if !known {
+            info!("not every backend is known yet; starting with what is");
+        }
+        self.truth.converge().context("cannot fill the maps")?;
+        self.truth.join_fleet(self.peers.clone());
+        let (heard, later) = self.collect(HEAR_PEERS, Truth::has_heard_peers).await;
+        if !heard {
+            info!("not every peer has told what it knows; starting without");
+        }
+        self.truth.converge().context("cannot fill the maps")?;
+        Ok(early.or(later))
+    }
+
+    /// Takes in events until `enough` is known, or for as long as there is patience. Whether it is, and a reload.
+    async fn collect(&mut self, patience: Duration, enough: fn(&Truth) -> bool) -> (bool, Option<Reload>) {
         let mut early = None;
         let look = async {
-            while !self.truth.knows_everything() {
+            while !enough(&self.truth) {
                 match self.inbox.recv().await {
                     Some(Event::Reload(reload)) => early = Some(reload),
-                    Some(event) => self.truth.note(event),
+                    Some(event) => self.note(event),
                     None => return,
                 }
             }
         };
-        if time::timeout(FIRST_LOOK, look).await.is_err() {
-            info!("not every backend is known yet; starting with what is");
-        }
-        early
+        let known = time::timeout(patience, look).await.is_ok();
+        (known, early)
     }
 
     /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
@@ -324,16 +306,27 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_));
+            changed |= !matches!(event, Event::Status(_) | Event::Peer(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {
-                self.truth.note(event);
+                self.note(event);
             }
             next = self.inbox.try_recv().ok();
         }
         if changed {
             self.truth.converge_or_log();
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Peer(event) => {
+                if self.truth.hear(event) {
+                    self.inputs.update(&self.truth);
+                }
+            }
+            event => self.truth.note(event),
         }
     }
 
@@ -363,6 +356,7 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
+        self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;
         self.truth.set_interfaces(attachments.report());

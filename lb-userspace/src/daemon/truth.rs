@@ -1,5 +1,10 @@
 //! The truth: configuration, what is known of the world, and what the data plane holds.
 
+mod look;
+mod orders;
+mod peers;
+mod report;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
@@ -10,26 +15,27 @@ use std::{
 
 use anyhow::{Result, bail};
 use lb_common::{
-    address::Address,
-    backend::{Backend as Entry, Forwarding, Health as EntryHealth, OldFlows},
-    counter::Reason,
-    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_RESET, FEATURE_TRACKING},
+    backend::OldFlows,
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
     service::Track,
 };
 use tokio::task::block_in_place;
 use tracing::{error, info, warn};
 
-use super::{Event, now};
+use super::{Event, census::Census, now, remember, since_epoch};
 use crate::{
-    admin::status::{self, Status},
+    admin::status,
     causes::with_causes,
-    config::{self, Backend, Config, OnDeadline, Service},
-    dataplane::{DataPlane as _, Tracking, ebpf::EbpfDataPlane, load::Knobs},
+    config::{Config, OnDeadline, Service},
+    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
-    neighbours::{NextHop, Resolution},
+    neighbours::Resolution,
     plan::{Plan, Tables, Verdict, View, plan},
-    reconcile::{self, Applied, reconcile},
+    reconcile::{Applied, reconcile},
+    wishes::{Wishes, file::StateFile},
 };
+use orders::Pending;
+use peers::Peers;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -44,14 +50,24 @@ pub(super) struct Truth {
     plan: Plan,
     applied: Applied,
     dataplane: EbpfDataPlane,
-    /// How much was remembered when it was looked at last.
-    tracking: Tracking,
     features: u32,
     /// Why an address has no next hop, or not any more.
     unreachable: HashMap<IpAddr, String>,
     /// Why a backend's health is what it is.
     causes: BTreeMap<TargetKey, String>,
     interfaces: Vec<status::Interface>,
+    /// What the last walk through the tables of flows has told, and when the next one is due.
+    census: Census,
+    next_look: Duration,
+    state: StateFile,
+    /// When the monotonic clock began, since 1970.
+    boot: Duration,
+    /// Orders that are answered once the data plane follows.
+    pending: Vec<Pending>,
+    /// Whether the maps were empty at the start.
+    is_new: bool,
+    /// The other balancers of the fleet, once there is something to tell.
+    peers: Option<Peers>,
 }
 
 /// The features that a configuration uses.
@@ -68,6 +84,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (tracking, FEATURE_TRACKING),
         (affinity, FEATURE_AFFINITY),
         (reset, FEATURE_RESET),
+        (!config.fleet.peers.is_empty(), FEATURE_PEERS),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
@@ -103,7 +120,10 @@ impl Truth {
         applied: Applied,
         features: u32,
     ) -> Self {
-        let view = remembered(&config, &applied);
+        let mut state = StateFile::new(config.balancer.state_path.clone());
+        let boot = since_epoch().saturating_sub(now());
+        let view = remember::view(&config, &applied, &mut state, boot);
+        let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
             path,
@@ -112,16 +132,26 @@ impl Truth {
             plan: Plan { services: Vec::new(), next_change: None },
             applied,
             dataplane,
-            tracking: Tracking::default(),
             features,
             unreachable: HashMap::new(),
             causes: BTreeMap::new(),
             interfaces: Vec::new(),
+            census: Census::default(),
+            next_look: now(),
+            state,
+            boot,
+            pending: Vec::new(),
+            is_new,
+            peers: None,
         }
     }
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(super) fn wishes(&self) -> &Wishes {
+        &self.view.wishes
     }
 
     /// What its probes have said of a backend, if that was the same target.
@@ -169,7 +199,8 @@ impl Truth {
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
             Event::Status(answer) => drop(answer.send(self.status())),
-            Event::Reload(_) => {}
+            Event::Order(order) => self.obey(order),
+            Event::Reload(_) | Event::Peer(_) => {}
         }
     }
 
@@ -216,9 +247,35 @@ impl Truth {
     /// Makes another configuration the one that runs: all of it, or nothing.
     pub(super) fn adopt(&mut self, config: Config) -> Result<()> {
         let config = Arc::new(config);
-        self.follow(&config)?;
+        let before = self.view.wishes.clone();
+        self.view.wishes.release(&self.config, &config, now());
+        let overruled = self.view.wishes.follow(&config, now());
+        self.inherit_health(&config);
+        if let Err(error) = self.follow(&config) {
+            self.view.wishes = before;
+            return Err(error);
+        }
         self.config = config;
+        for target in overruled {
+            remember::tell_overruled(&target.service, &target.backend);
+        }
+        self.keep_or_log();
         Ok(())
+    }
+
+    /// A backend that leaves without its name, since another has it now, takes its health along.
+    fn inherit_health(&mut self, config: &Config) {
+        for service in &config.services {
+            for leaving in self.view.wishes.leaving_of(service.key()) {
+                let Some(former) = leaving.former_name() else { continue };
+                let to = key(service, &leaving.backend.name);
+                if !self.view.health.contains_key(&to)
+                    && let Some(&verdict) = self.view.health.get(&key(service, former))
+                {
+                    self.view.health.insert(to, verdict);
+                }
+            }
+        }
     }
 
     /// Makes the data plane hold what configuration and world ask for.
@@ -228,10 +285,13 @@ impl Truth {
 
     /// As [`Self::converge`], for when there is nobody to tell.
     pub(super) fn converge_or_log(&mut self) {
-        if let Err(error) = self.converge() {
-            error!("the data plane does not follow: {}", with_causes(error.as_ref()));
+        let problem = self.converge().err().map(|error| {
+            let problem = format!("the data plane does not follow: {}", with_causes(error.as_ref()));
+            error!("{problem}");
             self.plan.next_change = Some(now() + RETRY);
-        }
+            problem
+        });
+        self.answer(problem.as_deref());
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
@@ -242,147 +302,14 @@ impl Truth {
             log_changes(&self.applied, &next);
             self.applied = next;
             self.plan = plan;
+            self.publish_to_peers();
             Ok(())
         })
     }
-
-    /// Settles moved slots whose old flows are gone.
-    pub(super) fn settle(&mut self) {
-        if !reconcile::settle_is_due(&self.applied, now()) {
-            return;
-        }
-        if let Err(error) = block_in_place(|| self.try_settle()) {
-            error!("cannot settle moved slots: {}", with_causes(error.as_ref()));
-        }
-    }
-
-    fn try_settle(&mut self) -> Result<()> {
-        let timeouts: HashMap<u32, Duration> =
-            self.applied.services().map(|(_, service)| (service.id, service.idle_timeout)).collect();
-        let live = self.dataplane.sweep(now(), &|service| timeouts.get(&service).copied())?;
-        let tracking = self.dataplane.tracking();
-        if tracking.may_have_forgotten(&self.tracking, &self.config.limits) {
-            self.applied.note_forgotten(now());
-        }
-        self.tracking = tracking;
-        let ops = reconcile::settle(&mut self.applied, &live, &self.dataplane, now());
-        self.dataplane.apply(&ops);
-        Ok(())
-    }
-
-    fn status(&self) -> Status {
-        let (used, slots) = self.applied.arena_use();
-        let reasons = Reason::ALL.iter().zip(self.dataplane.reasons());
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: self.path.display().to_string(),
-            interfaces: self.interfaces.clone(),
-            arena: status::Arena { used, slots },
-            services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
-            reasons: reasons
-                .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
-                .collect(),
-        }
-    }
-
-    fn service_status(&self, service: &Service) -> status::Service {
-        let key = service.key();
-        let applied = self.applied.service(&key);
-        let backends = (0..service.backends.len()).map(|at| self.backend_status(service, at));
-        status::Service {
-            name: service.name.clone(),
-            address: service.address,
-            port: service.port,
-            protocol: service.protocol.name().to_owned(),
-            digest: format!("{:016x}", applied.map_or(0, |applied| applied.entry.digest)),
-            generation: applied.map_or(0, |applied| applied.entry.generation),
-            slots: service.slots,
-            moved_slots: applied.map_or(0, |applied| applied.moved_slots),
-            traffic: applied
-                .map(|applied| self.dataplane.service_traffic(applied.id))
-                .unwrap_or_default()
-                .into(),
-            backends: backends.collect(),
-        }
-    }
-
-    fn backend_status(&self, service: &Service, at: usize) -> status::Backend {
-        let backend = &service.backends[at];
-        let key = service.key();
-        let id = self.applied.service(&key).and_then(|applied| applied.backend_id(backend.address));
-        let planned = self.plan.services.iter().find(|planned| planned.key == key);
-        let share = planned.and_then(|planned| planned.table.shares().get(at).copied()).unwrap_or(0);
-        let target = self::key(service, &backend.name);
-        let health = self.view.health.get(&target).map(|verdict| verdict.health.to_string());
-        status::Backend {
-            name: backend.name.clone(),
-            address: backend.address,
-            forwarding: status::forwarding(backend.forwarding).to_owned(),
-            weight: backend.weight,
-            admin: status::admin(backend.admin).to_owned(),
-            health: health
-                .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
-            reason: self.causes.get(&target).cloned().unwrap_or_default(),
-            next_hop: self.next_hop_status(backend),
-            share: f64::from(share) / f64::from(service.slots.max(1)),
-            traffic: id.map(|id| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
-        }
-    }
-
-    fn next_hop_status(&self, backend: &Backend) -> String {
-        let failed = self.unreachable.get(&backend.address);
-        match (self.view.next_hops.get(&backend.address), failed) {
-            (Some(next_hop), _)
-                if backend.forwarding == config::Forwarding::L2 && next_hop.gateway.is_some() =>
-            {
-                format!("{next_hop}: l2 reaches direct neighbours only")
-            }
-            (Some(next_hop), None) => next_hop.to_string(),
-            (Some(next_hop), Some(reason)) => format!("{next_hop}, now {reason}"),
-            (None, Some(reason)) => reason.clone(),
-            (None, None) => "not resolved yet".to_owned(),
-        }
-    }
 }
 
-/// What an earlier daemon knew of the world: it holds until somebody says otherwise.
-fn remembered(config: &Config, applied: &Applied) -> View {
-    let mut view = View::default();
-    for service in &config.services {
-        let Some(applied) = applied.service(&service.key()) else { continue };
-        let entries = applied.entries();
-        for backend in &service.backends {
-            let Some(entry) = entries.get(&Address::from(backend.address)) else { continue };
-            view.next_hops.extend(remembered_next_hop(entry).map(|next_hop| (backend.address, next_hop)));
-            let health = match entry.health {
-                health if health == EntryHealth::Up as u8 => Health::Up,
-                health if health == EntryHealth::Down as u8 => Health::Down,
-                _ => continue,
-            };
-            let Some(probe) = service.probe else { continue };
-            let target = (backend.address, probe.port).into();
-            let since = Duration::from_secs(u64::from(entry.health_since_s));
-            view.health.insert(key(service, &backend.name), Verdict { target, health, since });
-        }
-    }
-    view
-}
-
-/// The way that packets take, as far as an entry tells it. The kernel is asked for the rest soon.
-fn remembered_next_hop(entry: &Entry) -> Option<NextHop> {
-    (entry.forwarding != Forwarding::Unresolved as u8).then(|| NextHop {
-        ifindex: entry.ifindex,
-        interface: format!("interface {}", entry.ifindex),
-        mac: entry.next_hop_mac,
-        source_mac: entry.source_mac,
-        source: entry.source.into(),
-        mtu: entry.mtu,
-        vlan: entry.vlan,
-        gateway: None,
-    })
-}
-
-fn key(service: &Service, backend: &str) -> TargetKey {
+/// What a backend of a service is called among all.
+pub(super) fn key(service: &Service, backend: &str) -> TargetKey {
     TargetKey { service: service.name.clone(), backend: backend.to_owned() }
 }
 

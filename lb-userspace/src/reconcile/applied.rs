@@ -113,6 +113,13 @@ impl AppliedService {
         Some(self.entry.first_backend + u32::from(index))
     }
 
+    /// The backend with this address.
+    #[must_use]
+    pub fn member(&self, address: IpAddr) -> Option<&Member> {
+        let address = Address::from(address);
+        self.members.iter().flatten().find(|member| member.entry.address == address)
+    }
+
     /// The entries by address.
     #[must_use]
     pub fn entries(&self) -> HashMap<Address, Entry> {

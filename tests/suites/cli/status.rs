@@ -26,15 +26,18 @@ fn table_shows_services_backends_state_and_share() {
     assert_says(&table, &["on eth0 (native)", "4112 of 20000 slots in use"]);
     assert_says(
         &table,
-        &["web  203.0.113.10:80/tcp  generation 1", "4099 slots (0 moved), 0 packets, 0 bytes"],
+        &[
+            "web  203.0.113.10:80/tcp  generation 1",
+            "4099 slots (0 moved), 0 flows tracked, 0 packets, 0 bytes",
+        ],
     );
     assert_eq!(
         cells(&table, "backend"),
-        "backend address forwarding weight state share packets bytes next hop"
+        "backend address forwarding weight state share flows packets bytes next hop"
     );
-    assert_eq!(cells(&table, "b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 02:00:00:00:00:11 on eth0");
-    assert_eq!(cells(&table, "b2"), "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 02:00:00:00:00:12 on eth0");
-    assert_eq!(cells(&table, "b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 02:00:00:00:00:13 on eth0");
+    assert_eq!(cells(&table, "b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 0 02:00:00:00:00:11 on eth0");
+    assert_eq!(cells(&table, "b2"), "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 0 02:00:00:00:00:12 on eth0");
+    assert_eq!(cells(&table, "b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 0 02:00:00:00:00:13 on eth0");
 }
 
 #[test]
@@ -45,9 +48,15 @@ fn json_has_every_field() {
     let service = status["services"][0].take();
     assert_eq!(status["interfaces"], json!([{ "name": "eth0", "mode": "native" }]));
     assert_eq!(status["arena"], json!({ "used": 4112, "slots": 20000 }));
-    assert_eq!(keys(&status), ["arena", "config", "interfaces", "reasons", "services", "version"]);
+    assert_eq!(
+        keys(&status),
+        ["arena", "config", "interfaces", "reasons", "services", "tracking", "version"]
+    );
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
-    let names = "address backends bytes digest generation moved_slots name packets port protocol slots";
+    let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
+    assert_eq!(status["tracking"], none);
+    let names =
+        "address backends bytes digest generation moved_slots name packets port protocol slots tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
 }
@@ -64,6 +73,8 @@ fn json_has_every_field_of_a_backend() {
     let expected = json!({
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
         "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "packets": 0, "bytes": 0,
+        "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
+        "deadline_left": null,
     });
     assert_eq!(backends[0], expected);
 }

@@ -1,0 +1,98 @@
+//! The tasks that look at the world, and what they are told to look at.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use anyhow::Result;
+use tokio::{
+    sync::{mpsc, watch},
+    task, time,
+};
+use tracing::error;
+
+use super::{
+    Event, QUEUE,
+    truth::{Truth, key},
+};
+use crate::{
+    causes::with_causes,
+    health::{Scheduler, Target, Targets, tcp::TcpProber},
+    neighbours::Neighbours,
+};
+
+/// What the other tasks are to look at.
+pub(super) struct Inputs {
+    addresses: watch::Sender<BTreeSet<IpAddr>>,
+    targets: watch::Sender<Targets>,
+    neighbours: task::JoinHandle<()>,
+}
+
+impl Inputs {
+    /// Starts the tasks that resolve next hops and probe backends.
+    pub(super) fn start(truth: &Truth, events: &mpsc::Sender<Event>) -> Result<Self> {
+        let (addresses, wanted) = watch::channel(addresses(truth));
+        let (next_hops, found) = mpsc::channel(QUEUE);
+        let neighbours = Neighbours::open()?;
+        let neighbours = task::spawn(async move {
+            if let Err(error) = neighbours.run(wanted, next_hops).await {
+                let causes = with_causes(&error);
+                error!("next hops are no longer kept up to date: {causes}; restart sluice");
+            }
+        });
+        let (targets, probed) = watch::channel(targets(truth));
+        let (verdicts, judged) = mpsc::channel(QUEUE);
+        let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
+        task::spawn(scheduler.run(probed));
+        task::spawn(forward(found, events.clone(), |(address, resolution)| {
+            Event::NextHop(address, resolution)
+        }));
+        task::spawn(forward(judged, events.clone(), Event::Health));
+        Ok(Self { addresses, targets, neighbours })
+    }
+
+    pub(super) fn update(&self, truth: &Truth) {
+        self.addresses.send_replace(addresses(truth));
+        self.targets.send_replace(targets(truth));
+    }
+
+    /// Ends the task that has neighbours under management, and waits until it has released them.
+    pub(super) async fn stop(self) {
+        drop(self.addresses);
+        let _ = time::timeout(Duration::from_secs(1), self.neighbours).await;
+    }
+}
+
+/// Passes everything from one channel on as events.
+pub(super) async fn forward<T>(
+    mut from: mpsc::Receiver<T>,
+    to: mpsc::Sender<Event>,
+    event: impl Fn(T) -> Event,
+) {
+    while let Some(item) = from.recv().await {
+        if to.send(event(item)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The addresses whose next hops are needed.
+fn addresses(truth: &Truth) -> BTreeSet<IpAddr> {
+    let configured = truth.config().services.iter().flat_map(|service| &service.backends);
+    let leaving = truth.wishes().leaving().iter().map(|leaving| &leaving.backend);
+    configured.chain(leaving).map(|backend| backend.address).collect()
+}
+
+/// What is to be probed. A backend that is leaving is probed under the name that it had: nothing of its health is lost.
+fn targets(truth: &Truth) -> Targets {
+    let mut targets = Targets::new();
+    for service in &truth.config().services {
+        let Some(probe) = service.probe else { continue };
+        let leaving = truth.wishes().leaving_of(service.key()).map(|leaving| &leaving.backend);
+        for backend in service.backends.iter().chain(leaving) {
+            let key = key(service, &backend.name);
+            let address = (backend.address, probe.port).into();
+            let known = truth.known_health(&key, address);
+            targets.insert(key, Target { address, probe, known });
+        }
+    }
+    targets
+}

@@ -1,0 +1,90 @@
+//! What an earlier daemon knew: what it kept in its file, and what the maps say. It holds until somebody says otherwise.
+
+use std::{net::SocketAddr, time::Duration};
+
+use lb_common::{
+    address::Address,
+    backend::{Backend as Entry, Forwarding, Health as EntryHealth},
+};
+use tracing::warn;
+
+use super::{now, truth::key};
+use crate::{
+    causes::with_causes,
+    config::{Backend, Config, Service},
+    health::Health,
+    neighbours::NextHop,
+    plan::{Verdict, View},
+    reconcile::Applied,
+    wishes::{Wishes, file::StateFile},
+};
+
+/// The world as an earlier daemon knew it.
+pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> View {
+    let mut view = View { wishes: wishes(config, applied, file, boot), ..View::default() };
+    for service in &config.services {
+        let Some(applied) = applied.service(&service.key()) else { continue };
+        let entries = applied.entries();
+        let leaving: Vec<_> =
+            view.wishes.leaving_of(service.key()).map(|leaving| leaving.backend.clone()).collect();
+        for backend in service.backends.iter().chain(&leaving) {
+            let Some(entry) = entries.get(&Address::from(backend.address)) else { continue };
+            view.next_hops.extend(next_hop(entry).map(|next_hop| (backend.address, next_hop)));
+            let verdict = verdict(service, backend, entry);
+            view.health.extend(verdict.map(|verdict| (key(service, &backend.name), verdict)));
+        }
+    }
+    view
+}
+
+/// What the operator wanted. Backends that have gone from the file while no daemon ran are found in the maps.
+fn wishes(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> Wishes {
+    let mut wishes = file.load(boot).unwrap_or_else(|error| {
+        warn!(
+            "{}; what was set by command, since when backends drain, and which ones are leaving is lost; what the \
+             configuration says of them holds",
+            with_causes(&error)
+        );
+        Wishes::default()
+    });
+    let members = applied
+        .services()
+        .flat_map(|(&key, service)| service.members.iter().flatten().map(move |member| (key, member.entry)));
+    wishes.find(config, members, now());
+    for target in wishes.follow(config, now()) {
+        tell_overruled(&target.service, &target.backend);
+    }
+    wishes
+}
+
+/// Tells that the file has changed its mind about a backend, so that a command does not hold any more.
+pub(super) fn tell_overruled(service: &str, backend: &str) {
+    warn!(
+        service,
+        backend, "what was set by command does not hold any more: the file says something else now"
+    );
+}
+
+fn verdict(service: &Service, backend: &Backend, entry: &Entry) -> Option<Verdict> {
+    let health = match entry.health {
+        health if health == EntryHealth::Up as u8 => Health::Up,
+        health if health == EntryHealth::Down as u8 => Health::Down,
+        _ => return None,
+    };
+    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    Some(Verdict { target, health, since: Duration::from_secs(u64::from(entry.health_since_s)) })
+}
+
+/// The way that packets take, as far as an entry tells it. The kernel is asked for the rest soon.
+fn next_hop(entry: &Entry) -> Option<NextHop> {
+    (entry.forwarding != Forwarding::Unresolved as u8).then(|| NextHop {
+        ifindex: entry.ifindex,
+        interface: format!("interface {}", entry.ifindex),
+        mac: entry.next_hop_mac,
+        source_mac: entry.source_mac,
+        source: entry.source.into(),
+        mtu: entry.mtu,
+        vlan: entry.vlan,
+        gateway: None,
+    })
+}

@@ -1,0 +1,150 @@
+//! How things are, for whoever asks.
+
+use std::time::Duration;
+
+use lb_common::counter::Reason;
+
+use super::{Truth, key};
+use crate::{
+    admin::status::{self, Status},
+    config::{self, AdminState, Backend, Service},
+    daemon::now,
+    dataplane::DataPlane as _,
+    wishes::Wish,
+};
+
+/// Who a report is about.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    service: &'a Service,
+    backend: &'a Backend,
+    wish: Option<&'a Wish>,
+    /// Its place in the service's table; none where it is leaving.
+    at: Option<usize>,
+}
+
+impl Truth {
+    pub(super) fn status(&self) -> Status {
+        let (used, slots) = self.applied.arena_use();
+        let reasons = Reason::ALL.iter().zip(self.dataplane.reasons());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: self.path.display().to_string(),
+            interfaces: self.interfaces.clone(),
+            arena: status::Arena { used, slots },
+            tracking: self.dataplane.tracking().into(),
+            fleet: self.fleet_status(),
+            services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
+            reasons: reasons
+                .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
+                .collect(),
+        }
+    }
+
+    fn service_status(&self, service: &Service) -> status::Service {
+        let key = service.key();
+        let applied = self.applied.service(&key);
+        let backends: Vec<_> = self.subjects(service).map(|subject| self.backend_status(subject)).collect();
+        status::Service {
+            name: service.name.clone(),
+            address: service.address,
+            port: service.port,
+            protocol: service.protocol.name().to_owned(),
+            digest: format!("{:016x}", applied.map_or(0, |applied| applied.entry.digest)),
+            generation: applied.map_or(0, |applied| applied.entry.generation),
+            slots: service.slots,
+            moved_slots: applied.map_or(0, |applied| applied.moved_slots),
+            tracked_flows: backends.iter().map(|backend| backend.tracked_flows).sum(),
+            traffic: applied
+                .map(|applied| self.dataplane.service_traffic(applied.id))
+                .unwrap_or_default()
+                .into(),
+            backends,
+        }
+    }
+
+    /// How one backend is.
+    pub(super) fn report_on(&self, service: &str, backend: &str) -> Option<status::Backend> {
+        let service = self.config.services.iter().find(|candidate| candidate.name == service)?;
+        let subject = self.subjects(service).find(|subject| subject.backend.name == backend)?;
+        Some(self.backend_status(subject))
+    }
+
+    /// The backends of a service, those that are leaving last.
+    fn subjects<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = Subject<'a>> {
+        let configured = service.backends.len();
+        let backends = (0..).zip(self.with_wishes(service));
+        backends.map(move |(at, (backend, wish))| Subject {
+            service,
+            backend,
+            wish,
+            at: (at < configured).then_some(at),
+        })
+    }
+
+    fn backend_status(&self, subject: Subject<'_>) -> status::Backend {
+        let Subject { service, backend, wish, .. } = subject;
+        let applied = self.applied.service(&service.key());
+        let id = applied.and_then(|applied| applied.backend_id(backend.address));
+        let target = key(service, &backend.name);
+        let health = self.view.health.get(&target).map(|verdict| verdict.health.to_string());
+        let draining = wish.filter(|wish| wish.state != AdminState::Ready);
+        status::Backend {
+            name: backend.name.clone(),
+            address: backend.address,
+            forwarding: status::forwarding(backend.forwarding).to_owned(),
+            weight: backend.weight,
+            admin: admin(subject).to_owned(),
+            by_command: wish.is_some_and(|wish| wish.over.is_some()),
+            health: health
+                .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
+            reason: self.causes.get(&target).cloned().unwrap_or_default(),
+            next_hop: self.next_hop_status(backend),
+            share: self.share(subject),
+            tracked_flows: self.census.of(service.key(), backend.address).flows,
+            empty: self.is_empty(service, backend, wish),
+            draining_since: draining.map(|wish| (self.boot + wish.since).as_secs()),
+            last_packet_ago: draining.and_then(|wish| self.last_packet_ago(service, backend, wish)),
+            deadline_left: draining
+                .and_then(|wish| wish.ends(service))
+                .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
+            traffic: id.map(|id| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
+        }
+    }
+
+    fn share(&self, subject: Subject<'_>) -> f64 {
+        let key = subject.service.key();
+        let planned = self.plan.services.iter().find(|planned| planned.key == key);
+        let slots = subject.at.and_then(|at| planned?.table.shares().get(at).copied()).unwrap_or(0);
+        f64::from(slots) / f64::from(subject.service.slots.max(1))
+    }
+
+    /// How long ago the last packet of an old flow came, if one came since the drain began.
+    fn last_packet_ago(&self, service: &Service, backend: &Backend, wish: &Wish) -> Option<f64> {
+        let last = self.census.of(service.key(), backend.address).last_packet?;
+        let ago: Duration = now().saturating_sub(last);
+        (last >= wish.since).then_some(ago.as_secs_f64())
+    }
+
+    fn next_hop_status(&self, backend: &Backend) -> String {
+        let failed = self.unreachable.get(&backend.address);
+        match (self.view.next_hops.get(&backend.address), failed) {
+            (Some(next_hop), _)
+                if backend.forwarding == config::Forwarding::L2 && next_hop.gateway.is_some() =>
+            {
+                format!("{next_hop}: l2 reaches direct neighbours only")
+            }
+            (Some(next_hop), None) => next_hop.to_string(),
+            (Some(next_hop), Some(reason)) => format!("{next_hop}, now {reason}"),
+            (None, Some(reason)) => reason.clone(),
+            (None, None) => "not resolved yet".to_owned(),
+        }
+    }
+}
+
+fn admin(subject: Subject<'_>) -> &'static str {
+    match subject {
+        Subject { at: None, .. } => status::LEAVING,
+        Subject { backend, wish, .. } => status::admin(wish.map_or(backend.admin, |wish| wish.state)),
+    }
+}
