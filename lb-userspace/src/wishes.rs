@@ -97,17 +97,17 @@ pub enum OrderError {
 }
 
 impl Leaving {
+    /// The name that it had, where another backend has that now.
+    #[must_use]
+    pub fn former_name(&self) -> Option<&str> {
+        self.backend.name.strip_suffix(&format!("@{}", self.backend.address))
+    }
+
     /// One whose name nobody here knows, so it is called by its address.
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
         let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
-    }
-
-    /// The name that it had, where another backend has that now.
-    #[must_use]
-    pub fn former_name(&self) -> Option<&str> {
-        self.backend.name.strip_suffix(&format!("@{}", self.backend.address))
     }
 }
 
@@ -185,7 +185,9 @@ impl Wishes {
                     self.of(&service.name, &backend.name).filter(|wish| wish.state != AdminState::Ready);
                 let drain = Wish::of_file(AdminState::Drain, now);
                 let wish = Wish { over: None, ..wish.copied().unwrap_or(drain) };
-                self.leaving.push(Leaving { service: service.key(), backend: backend.clone(), wish });
+                // What it had of new flows and what the file said of it is over.
+                let backend = Backend { weight: 0, admin: AdminState::Drain, ..backend.clone() };
+                self.leaving.push(Leaving { service: service.key(), backend, wish });
             }
         }
     }

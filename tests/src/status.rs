@@ -42,6 +42,8 @@ pub struct Service {
 pub struct Backend {
     /// Its name.
     pub name: String,
+    /// `ready`, `drain`, `maintenance`, or `leaving` where the file has it no more.
+    pub admin: String,
     /// `l2` or `ipip`.
     pub forwarding: String,
     /// `up`, `down` or `unknown`.
@@ -65,11 +67,13 @@ impl Status {
         self.reasons.get(name).map_or(0, |traffic| traffic.packets)
     }
 
-    /// Whether there are services, and every backend of each is up and has a share of the table.
+    /// Whether there are services, and every backend of each, but for those that leave, is up and has a share of the
+    /// table.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let mut backends = self.services.iter().flat_map(|service| &service.backends).peekable();
-        backends.peek().is_some() && backends.all(|backend| backend.health == "up" && backend.share > 0.0)
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        let mut staying = backends.filter(|backend| backend.admin != "leaving").peekable();
+        staying.peek().is_some() && staying.all(|backend| backend.health == "up" && backend.share > 0.0)
     }
 }
 

@@ -53,6 +53,7 @@ impl<'net> Balancer<'net> {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            state_path: files.path().join("state.json"),
             peers: peers.to_vec(),
             services,
         };
@@ -132,10 +133,15 @@ impl<'net> Balancer<'net> {
         Ok(())
     }
 
-    /// Removes what is pinned, so that no interface has a program any more: as if the machine had been started anew.
+    /// Removes what is pinned and written down, so that no interface has a program any more: another machine could
+    /// know no less.
     pub(super) fn forget(&mut self) -> Result<()> {
         self.daemon = None;
-        fs::remove_dir_all(self.pins.path()).context("cannot remove the pins")
+        fs::remove_dir_all(self.pins.path()).context("cannot remove the pins")?;
+        if self.settings.state_path.exists() {
+            fs::remove_file(&self.settings.state_path).context("cannot remove the state")?;
+        }
+        Ok(())
     }
 
     /// The kernel's numbers of the programs that this balancer's interfaces have.

@@ -8,7 +8,7 @@ use super::{
     chaos,
     server::Probe,
     settings::Service,
-    stage::{CHURN, DOWN_GRACE, GRACE, SETTLE, Stage, let_pass},
+    stage::{CHURN, DOWN_GRACE, GRACE, KEEP, SETTLE, Stage, let_pass},
 };
 use crate::{
     process::wait_until,
@@ -33,7 +33,7 @@ pub(super) const EVENTS: [Event; 14] = [
     Event { name: "flap", what: "probes fail within down_grace, backends live", act: flap },
     Event {
         name: "long-flap",
-        what: "probes fail beyond down_grace, flows are silent",
+        what: "probes fail beyond down_grace, flows are silent or kept",
         act: flap_beyond_grace,
     },
     Event { name: "reloads", what: "edits of the file, one after the other", act: reload },
@@ -80,17 +80,29 @@ fn flap(stage: &mut Stage<'_>) -> Result<()> {
     stage.wake()
 }
 
-/// The clients of `grace` are silent from before the flap until after it.
+/// The clients of `grace` are silent from before the flap until after it; those of `keep` are not.
 fn flap_beyond_grace(stage: &mut Stage<'_>) -> Result<()> {
     stage.wake_silent()?;
-    let is_flapping = |name: &str| matches!(name, "b1" | "b2" | "b3" | "b4" | "b5");
-    (0..5).for_each(|backend| stage.set_probe(backend, GRACE, Probe::Refused));
-    stage.wait_for_health("down", GRACE, &is_flapping)?;
+    set_half(stage, Probe::Refused);
+    wait_for_half(stage, "down")?;
     let_pass(2 * DOWN_GRACE)?;
-    (0..5).for_each(|backend| stage.set_probe(backend, GRACE, Probe::Answered));
-    stage.wait_for_health("up", GRACE, &is_flapping)?;
+    stage.settle()?;
+    set_half(stage, Probe::Answered);
+    wait_for_half(stage, "up")?;
     stage.balancer.converge()?;
     stage.wake_silent()
+}
+
+/// The first five backends' probes by the services that flap for long.
+fn set_half(stage: &Stage<'_>, probe: Probe) {
+    for backend in 0..5 {
+        [GRACE, KEEP].iter().for_each(|&ports| stage.set_probe(backend, ports, probe));
+    }
+}
+
+fn wait_for_half(stage: &mut Stage<'_>, health: &str) -> Result<()> {
+    let is_flapping = |name: &str| matches!(name, "b1" | "b2" | "b3" | "b4" | "b5");
+    [GRACE, KEEP].iter().try_for_each(|&ports| stage.wait_for_health(health, ports, &is_flapping))
 }
 
 fn reload(stage: &mut Stage<'_>) -> Result<()> {

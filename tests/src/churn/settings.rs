@@ -20,6 +20,8 @@ pub(super) struct Settings {
     pub(super) interfaces: Vec<String>,
     pub(super) socket: PathBuf,
     pub(super) pin_path: PathBuf,
+    /// File that keeps what a daemon's next life has to know besides what is pinned.
+    pub(super) state_path: PathBuf,
     /// Addresses of all balancers of the fleet; none where they are not to talk to each other.
     pub(super) peers: Vec<IpAddr>,
     pub(super) services: Vec<Service>,
@@ -100,7 +102,8 @@ impl Settings {
 impl Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[balancer]\ninterfaces = {:?}", self.interfaces)?;
-        writeln!(f, "socket = {:?}\npin_path = {:?}\n", self.socket, self.pin_path)?;
+        writeln!(f, "socket = {:?}\npin_path = {:?}", self.socket, self.pin_path)?;
+        writeln!(f, "state_path = {:?}\n", self.state_path)?;
         writeln!(f, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
         if !self.peers.is_empty() {
             let peers: Vec<_> = self.peers.iter().map(ToString::to_string).collect();

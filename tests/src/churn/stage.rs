@@ -10,7 +10,7 @@
 //!
 //! Each backend serves all services. `churn` is what events are about; `settle` forgets silent flows soon, and none of
 //! its clients is silent; `grace` keeps flows of backends that are down for a moment only, and all of its clients are
-//! silent while that happens.
+//! silent while that happens; `keep` does not give them up after that moment.
 
 use std::{
     path::PathBuf,
@@ -44,11 +44,12 @@ pub(super) const BACKENDS: u8 = 10;
 pub(super) const CHURN: Ports = Ports { service: 7000, probe: 7100 };
 pub(super) const SETTLE: Ports = Ports { service: 7001, probe: 7101 };
 pub(super) const GRACE: Ports = Ports { service: 7002, probe: 7102 };
+pub(super) const KEEP: Ports = Ports { service: 7003, probe: 7103 };
 
 /// How long the services `settle` remember a silent flow.
 const SETTLE_IDLE: &str = "3s";
 
-/// How long the services `grace` keep the flows of a backend that is down.
+/// How long the services `grace` and `keep` do not ask what becomes of the flows of a backend that is down.
 pub(super) const DOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long slots may take to settle, of which the daemon looks at intervals of seconds.
@@ -247,7 +248,7 @@ pub(super) fn let_pass(duration: Duration) -> Result<()> {
 
 pub(super) fn start_server(hosts: &[Host], backend: usize, life: u64, pause: Duration) -> Result<EchoServer> {
     let identity = Identity { backend: backend as u64, life };
-    EchoServer::start(&hosts[backend], identity, &[CHURN, SETTLE, GRACE], pause)
+    EchoServer::start(&hosts[backend], identity, &[CHURN, SETTLE, GRACE, KEEP], pause)
 }
 
 fn services(backends: &[Host], keys: &[(String, String)]) -> Vec<Service> {
@@ -261,22 +262,27 @@ fn services(backends: &[Host], keys: &[(String, String)]) -> Vec<Service> {
             service("churn", CHURN).with("idle_timeout", "1h").with("down_grace", "1h"),
             service("settle", SETTLE).with("idle_timeout", SETTLE_IDLE).with("down_grace", "1h"),
             service("grace", GRACE).with("idle_timeout", "1h").with("down_grace", &grace),
+            service("keep", KEEP)
+                .with("idle_timeout", "1h")
+                .with("down_grace", &grace)
+                .with("on_down", "keep"),
         ]
     };
     [("4", VIP4), ("6", VIP6)].into_iter().flat_map(of_vip).collect()
 }
 
-/// One of a hundred clients in these parts: 4 silent ones of `grace`, 6 of `settle`; of `churn` 20 silent ones, 10 whose
-/// connections are short, 6 that only listen, and the others, which talk.
+/// One of a hundred clients in these parts: 4 silent ones of `grace`, 6 of `settle`, 4 of `keep`; of `churn` 20 silent
+/// ones, 10 whose connections are short, 6 that only listen, and the others, which talk.
 fn place(random: &mut Random, cohorts: usize) -> Place {
     let vip = random.pick(&[VIP4, VIP6]);
     let (ports, role) = match random.below(100) {
         0..4 => (GRACE, Role::Sleeper { cohort: cohorts }),
         4..6 => (SETTLE, Role::Passer),
         6..10 => (SETTLE, Role::Talker),
-        10..30 => (CHURN, Role::Sleeper { cohort: random.below(cohorts) }),
-        30..40 => (CHURN, Role::Passer),
-        40..46 => (CHURN, Role::Listener),
+        10..14 => (KEEP, Role::Talker),
+        14..34 => (CHURN, Role::Sleeper { cohort: random.below(cohorts) }),
+        34..44 => (CHURN, Role::Passer),
+        44..50 => (CHURN, Role::Listener),
         _ => (CHURN, Role::Talker),
     };
     Place { target: (vip, ports.service).into(), role }

@@ -8,6 +8,7 @@
 mod attach;
 mod check;
 mod digest;
+mod drain;
 mod maps;
 mod refuse;
 mod reload;

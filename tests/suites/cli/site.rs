@@ -15,7 +15,7 @@ use lb_tests::{
     balancer::{Daemon, binary},
     bpf::Pins,
     netns::Netns,
-    process::output,
+    process::{output, wait_until},
     temporary,
     topology::Host,
 };
@@ -156,6 +156,21 @@ impl Site {
         serde_json::from_str(&answer.stdout).unwrap()
     }
 
+    /// What the status tells of a backend; null where there is none.
+    pub(crate) fn backend(&self, name: &str) -> Value {
+        let mut status = self.status_json();
+        let backends = status["services"][0]["backends"].as_array_mut().unwrap();
+        backends.iter_mut().find(|backend| backend["name"] == name).map_or(Value::Null, Value::take)
+    }
+
+    /// The entry of the backend of this number, as `bpftool` dumps it.
+    pub(crate) fn entry(&self, number: usize) -> Value {
+        let mut bpftool = Command::new("bpftool");
+        bpftool.args(["map", "dump", "pinned"]).arg(self.pins.path().join("backends"));
+        let mut dump: Value = serde_json::from_str(&output(&mut bpftool).unwrap()).unwrap();
+        dump[number - 1]["value"].take()
+    }
+
     /// The digest that `sluice status` prints.
     pub(crate) fn digest(&self) -> String {
         let status = self.status();
@@ -177,9 +192,11 @@ impl Site {
         link["id"].as_u64().unwrap()
     }
 
-    /// Fails where a daemon that is no more has left something.
+    /// Fails where a daemon that is no more has left something. The kernel detaches a link some time after its pin is
+    /// gone (`bpf_free_inode` runs after a grace period).
     pub(crate) fn assert_nothing_left(&self) {
-        assert_eq!([self.program("eth0"), self.program(LOOPBACK)], [Value::Null, Value::Null]);
+        let detached = || [self.program("eth0"), self.program(LOOPBACK)] == [Value::Null, Value::Null];
+        wait_until(DEADLINE, "the programs to be detached", detached).unwrap();
         assert!(!self.pins.path().exists(), "{} is still there", self.pins.path().display());
         assert!(!self.socket().exists(), "{} is still there", self.socket().display());
     }

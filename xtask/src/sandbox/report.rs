@@ -82,6 +82,7 @@ mod tests {
     fn promised(shares: [f64; 2]) -> Service {
         let backends = ["b1", "b2"].into_iter().zip(shares).map(|(name, share)| Backend {
             name: name.to_owned(),
+            admin: "ready".to_owned(),
             forwarding: "l2".to_owned(),
             health: "up".to_owned(),
             share,
@@ -91,6 +92,7 @@ mod tests {
             name: "web4".to_owned(),
             digest: String::new(),
             generation: 1,
+            moved_slots: 0,
             packets: 0,
             backends: backends.collect(),
         }
