@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod detach;
 mod drained;
+mod fleet;
 mod names;
 mod run;
 mod state;
