@@ -262,7 +262,10 @@ fn services(backends: &[Host], keys: &[(String, String)]) -> Vec<Service> {
             service("churn", CHURN).with("idle_timeout", "1h").with("down_grace", "1h"),
             service("settle", SETTLE).with("idle_timeout", SETTLE_IDLE).with("down_grace", "1h"),
             service("grace", GRACE).with("idle_timeout", "1h").with("down_grace", &grace),
-            service("keep", KEEP).with("idle_timeout", "1h").with("down_grace", &grace).with("on_down", "keep"),
+            service("keep", KEEP)
+                .with("idle_timeout", "1h")
+                .with("down_grace", &grace)
+                .with("on_down", "keep"),
         ]
     };
     [("4", VIP4), ("6", VIP6)].into_iter().flat_map(of_vip).collect()
