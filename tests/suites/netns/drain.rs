@@ -136,3 +136,31 @@ fn deadline_moves_what_is_left() {
     assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
     assert_eq!(scene.daemon.status().unwrap().reason("reset"), 0, "those were the backends' resets");
 }
+
+#[test]
+fn deadline_resets_what_is_left() {
+    let lan = Lan::new().unwrap();
+    let scene = scene(&lan, "on_deadline = \"reset\"");
+    let held = Held::open(&lan.client.netns, COUNT);
+    sluice(&lan, &scene, &["drain", "b1", "--deadline", "200ms", "--wait", "--timeout", "30s"]);
+    let ends = held.finish();
+    assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
+    assert!(scene.daemon.status().unwrap().reason("reset") >= ends.resets as u64);
+}
+
+/// As a host that loses its power: nobody is told.
+#[test]
+fn connections_of_a_dead_backend_are_reset_within_a_packet_of_the_verdict() {
+    let lan = Lan::new().unwrap();
+    let mut scene = scene(&lan, "on_down = \"reset\"\ndown_grace = \"0s\"");
+    let held = Held::open(&lan.client.netns, COUNT);
+    lan.backends[0].netns.ip("link set eth0 down").unwrap();
+    let is_down = |status: &Status| backend(status, "b1").is_some_and(|b1| b1.health == "down" && b1.empty);
+    scene.daemon.wait_for("b1 to be down", is_down).unwrap();
+    let before = scene.daemon.status().unwrap().reason("reset");
+    let ends = held.finish();
+    assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
+    assert_eq!(ends.answered() + ends.resets, COUNT, "{ends:?}");
+    let resets = scene.daemon.status().unwrap().reason("reset") - before;
+    assert_eq!(resets, ends.resets as u64, "one packet of each was enough");
+}
