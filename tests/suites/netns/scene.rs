@@ -3,13 +3,15 @@
 use std::{fs, path::PathBuf};
 
 use lb_tests::{
-    balancer::{Daemon, Prepared, binary},
+    balancer::{Daemon, Prepared, READY_DEADLINE, binary},
     bpf::Pins,
     config::{Config, Service},
+    process::wait_until,
     server::Nginx,
     temporary,
     topology::{Host, VIP4, VIP6},
 };
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
@@ -65,6 +67,17 @@ impl<'net> Scene<'net> {
         let draft = self.files.path().join("draft");
         fs::write(&draft, self.config.to_string()).unwrap();
         fs::rename(draft, self.config_path()).unwrap();
+    }
+
+    /// Kills the daemon, and starts another one.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.daemon.process.signal(Signal::KILL).unwrap();
+        self.daemon.process.wait(READY_DEADLINE).unwrap();
+        let binary = binary().unwrap();
+        self.daemon =
+            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
+        let answers = || self.daemon.status().is_ok();
+        wait_until(READY_DEADLINE, "the next daemon", answers).unwrap();
     }
 
     /// Starts another daemon, after the first has ended.
