@@ -76,19 +76,22 @@ impl<'net> Scene<'net> {
     pub(crate) fn kill_and_restart(&mut self) {
         self.daemon.process.signal(Signal::KILL).unwrap();
         self.daemon.process.wait(READY_DEADLINE).unwrap();
-        let binary = binary().unwrap();
-        self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, DETACH).unwrap();
+        self.succeed();
         let answers = || self.daemon.status().is_ok();
         wait_until(READY_DEADLINE, "the next daemon", answers).unwrap();
     }
 
     /// Starts another daemon, after the first has ended.
     pub(crate) fn restart(&mut self) {
+        self.succeed();
+        self.daemon.wait_ready().unwrap();
+    }
+
+    /// The same, where not every backend is to take flows.
+    pub(crate) fn succeed(&mut self) {
         let binary = binary().unwrap();
         self.daemon =
             Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, DETACH).unwrap();
-        self.daemon.wait_ready().unwrap();
     }
 }
 
