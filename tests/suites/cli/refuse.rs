@@ -34,6 +34,7 @@ fn the_named_capabilities_are_enough() {
         return;
     }
     let mut command = limited(&site, "-all,+net_admin,+bpf,+perfmon");
+    command.arg("--detach");
     let mut daemon = Process::spawn(&site.host.netns, "sluice run", &mut command).unwrap();
     wait_until(DEADLINE, "the daemon to forward", || daemon.log().contains("forwarding")).unwrap();
     daemon.signal(Signal::TERM).unwrap();
