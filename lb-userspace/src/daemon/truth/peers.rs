@@ -108,9 +108,10 @@ impl Truth {
         self.publish_to_peers();
     }
 
-    /// Makes the published tables known.
-    pub(super) fn publish_to_peers(&self) {
-        let Some(peers) = &self.peers else { return };
+    /// Makes the published tables known, and looks for news from now on, since slots may have moved.
+    pub(super) fn publish_to_peers(&mut self) {
+        let Some(peers) = &mut self.peers else { return };
+        peers.next_telling = now();
         let is_new = self.is_new && !peers.serves;
         peers.fleet.publish(Here { tables: published(&self.applied), is_new });
     }

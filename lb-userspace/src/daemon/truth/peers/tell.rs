@@ -22,8 +22,11 @@ use crate::{
     },
 };
 
-/// How often news are fetched and told, while somebody listens and while nobody does.
-const NEWS_EVERY: Duration = Duration::from_millis(20);
+/// How often news are fetched while there may be some: a connection that another balancer gets sooner than this, before
+/// it was told of it, may break.
+const NEWS_EVERY: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether somebody listens, and whether a slot has moved.
 const NO_NEWS_EVERY: Duration = Duration::from_millis(500);
 
 /// News that are told at once.
@@ -78,7 +81,8 @@ impl Truth {
         let news = self.sightings(&news.collect::<Vec<_>>());
         let Some(peers) = &mut self.peers else { return };
         let listened_to = peers.fleet.has_listeners();
-        peers.next_telling = now() + if listened_to { NEWS_EVERY } else { NO_NEWS_EVERY };
+        let moved = self.applied.services().any(|(_, service)| service.moved_slots > 0);
+        peers.next_telling = now() + if listened_to && moved { NEWS_EVERY } else { NO_NEWS_EVERY };
         if !news.is_empty() {
             peers.fleet.tell(news);
         }
