@@ -14,6 +14,9 @@ use lb_tests::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+/// What makes a daemon take its data plane with it.
+const DETACH: &[&str] = &["--detach"];
+
 /// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
 pub(crate) struct Scene<'net> {
     pub(crate) daemon: Daemon<'net>,
@@ -28,7 +31,7 @@ pub(crate) struct Scene<'net> {
 impl<'net> Scene<'net> {
     /// Sets the backends up, starts the daemon with `services`, and waits until it is ready.
     pub(crate) fn start(balancer: &'net Host, backends: &'net [Host], services: Vec<Service>) -> Self {
-        Self::start_with(balancer, backends, services, &[])
+        Self::start_with(balancer, backends, services, DETACH)
     }
 
     /// The same, with options for `sluice run`.
@@ -73,9 +76,7 @@ impl<'net> Scene<'net> {
     pub(crate) fn kill_and_restart(&mut self) {
         self.daemon.process.signal(Signal::KILL).unwrap();
         self.daemon.process.wait(READY_DEADLINE).unwrap();
-        let binary = binary().unwrap();
-        self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
+        self.succeed();
         let answers = || self.daemon.status().is_ok();
         wait_until(READY_DEADLINE, "the next daemon", answers).unwrap();
     }
@@ -90,7 +91,7 @@ impl<'net> Scene<'net> {
     pub(crate) fn succeed(&mut self) {
         let binary = binary().unwrap();
         self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
+            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, DETACH).unwrap();
     }
 }
 
