@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -192,8 +192,9 @@ impl Client {
     }
 
     async fn exchange(&self, connection: &mut Connection) -> Result<(), Cause> {
+        let start = Instant::now();
         timeout(ANSWER_DEADLINE, connection.exchange()).await.unwrap_or(Err(Cause::Timeout))?;
-        self.board.count(|tally| tally.answers += 1);
+        self.board.count(|tally| tally.answer(start.elapsed()));
         Ok(())
     }
 
