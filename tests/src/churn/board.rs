@@ -65,6 +65,8 @@ pub struct Tally {
     pub slow: u64,
     /// How long the slowest answer took, in seconds.
     pub slowest: f64,
+    /// Some of the slow answers, in words.
+    pub slow_examples: Vec<String>,
     /// Connections that broke although their backend lived.
     pub broken: Broken,
     /// Connections that ended with their backend's server.
@@ -134,10 +136,16 @@ impl Broken {
 
 impl Tally {
     /// Counts an answer that took so long.
-    pub(super) fn answer(&mut self, taken: Duration) {
+    pub(super) fn answer(&mut self, taken: Duration, who: impl FnOnce() -> String) {
         self.answers += 1;
-        self.slow += u64::from(taken > SLOW);
         self.slowest = self.slowest.max(taken.as_secs_f64());
+        if taken <= SLOW {
+            return;
+        }
+        self.slow += 1;
+        if self.slow_examples.len() < EXAMPLES {
+            self.slow_examples.push(format!("{}: {:.2} s", who(), taken.as_secs_f64()));
+        }
     }
 }
 

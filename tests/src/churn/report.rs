@@ -177,6 +177,7 @@ impl Display for Report {
         }
         for row in &self.rows {
             row.tally.examples.iter().try_for_each(|example| writeln!(f, "{}: {example}", row.name))?;
+            row.tally.slow_examples.iter().try_for_each(|slow| writeln!(f, "{}: {slow}", row.name))?;
             if !row.dropped.is_empty() {
                 writeln!(f, "{}: dropped by balancers: {:?}", row.name, row.dropped)?;
             }
