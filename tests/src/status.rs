@@ -50,6 +50,12 @@ pub struct Backend {
     pub health: String,
     /// Its part of the lookup table, 0 to 1.
     pub share: f64,
+    /// Live flows that are remembered to be with it.
+    pub tracked_flows: u32,
+    /// Whether it gets no packet any more.
+    pub empty: bool,
+    /// Seconds since the last packet of an old flow, if one came since the drain began.
+    pub last_packet_ago: Option<f64>,
     /// Packets that it was sent.
     pub packets: u64,
 }

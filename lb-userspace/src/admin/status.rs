@@ -22,6 +22,9 @@ pub struct Status {
     pub arena: Arena,
     /// How many flows are remembered.
     pub tracking: Tracking,
+    /// The other balancers, where there are some in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
     /// The services, by name.
     pub services: Vec<Service>,
     /// All packets by what became of them.
@@ -75,6 +78,42 @@ impl From<dataplane::Tracking> for Tracking {
             refused: Refused { connections, openings },
         }
     }
+}
+
+/// The balancers that this one talks to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Which of them this host is; none where that is not known.
+    pub own: Option<IpAddr>,
+    /// Why it is not known.
+    pub problem: Option<String>,
+    /// The others, by address.
+    pub peers: Vec<Peer>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is heard.
+    pub heard: bool,
+    /// Why it is not.
+    pub problem: Option<String>,
+    /// Whether it listens.
+    pub listens: bool,
+    /// Flows that it was told of.
+    pub flows_told: u64,
+    /// Flows that it was not told of, since they came faster than it took them.
+    pub flows_dropped: u64,
+    /// Flows that it has told of.
+    pub flows_heard: u64,
+    /// Those of them that the tables do not place alone, and that are remembered here for that.
+    pub flows_remembered: u64,
+    /// Services whose table is the same there.
+    pub same_tables: u32,
+    /// Names of the services whose table is another there, or not known.
+    pub other_tables: Vec<String>,
 }
 
 /// Packets and bytes.

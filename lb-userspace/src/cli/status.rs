@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
     daemon::{DaemonArgs, Output, print, print_json},
+    fleet::fleet,
     state::{cell, sentence},
 };
 use crate::admin::{
@@ -40,6 +41,7 @@ fn render(status: &Status) -> String {
         tracking.openings,
         tracking.refused.connections + tracking.refused.openings
     )];
+    parts.extend(status.fleet.as_ref().map(fleet));
     parts.extend(status.services.iter().map(service));
     parts.push(format!("packets by reason\n{}", reasons(status)));
     parts.join("\n\n")
@@ -111,13 +113,13 @@ fn reasons(status: &Status) -> Table {
     table
 }
 
-fn plain_table(header: &[&str]) -> Table {
+pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
-fn align_right(table: &mut Table, columns: &[usize]) {
+pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
     for &column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

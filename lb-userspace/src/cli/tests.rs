@@ -49,6 +49,7 @@ pub(super) fn status(services: Vec<Service>) -> Status {
         interfaces: Vec::new(),
         arena: Arena { used: 0, slots: 1 },
         tracking: Tracking::default(),
+        fleet: None,
         services,
         reasons: BTreeMap::new(),
     }

@@ -62,7 +62,11 @@ impl Inputs {
 }
 
 /// Passes everything from one channel on as events.
-async fn forward<T>(mut from: mpsc::Receiver<T>, to: mpsc::Sender<Event>, event: impl Fn(T) -> Event) {
+pub(super) async fn forward<T>(
+    mut from: mpsc::Receiver<T>,
+    to: mpsc::Sender<Event>,
+    event: impl Fn(T) -> Event,
+) {
     while let Some(item) = from.recv().await {
         if to.send(event(item)).await.is_err() {
             return;

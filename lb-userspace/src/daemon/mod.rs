@@ -6,6 +6,7 @@
 //! | [`crate::health`] | health | probes |
 //! | `reload` | that the file changed, or SIGHUP | watcher |
 //! | [`crate::admin`] | what somebody asks or orders | Unix socket |
+//! | [`crate::fleet`] | what other balancers ask and tell | TCP connections |
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
@@ -35,6 +36,7 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, pins::Pins},
+    fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
@@ -49,6 +51,9 @@ use truth::Truth;
 /// How long the first table waits for next hops and first probes. What comes later is a change like any other.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
+/// How long a new balancer waits for what its peers know.
+const HEAR_PEERS: Duration = Duration::from_secs(2);
+
 /// Events that may wait; senders wait beyond.
 const QUEUE: usize = 1024;
 
@@ -57,8 +62,8 @@ const QUEUE: usize = 1024;
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
-    /// Whether the data plane goes on forwarding after the daemon has stopped.
-    pub keep_attached: bool,
+    /// Whether the data plane is taken down when the daemon stops. Otherwise it goes on forwarding.
+    pub detach: bool,
 }
 
 /// Something that may change the truth.
@@ -74,6 +79,8 @@ pub enum Event {
     Status(oneshot::Sender<admin::status::Status>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
+    /// Another balancer asks or tells something.
+    Peer(fleet::Event),
 }
 
 /// An order, and where its answer goes.
@@ -108,9 +115,9 @@ pub async fn run(options: Options) -> Result<()> {
     let inherited = !pins.linked_interfaces()?.is_empty();
     let result = listen_and_balance(start, &options, &pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
-    let keep = if result.is_ok() { options.keep_attached } else { inherited };
+    let keep = if result.is_ok() { !options.detach } else { inherited };
     if keep {
-        info!("stopped; the data plane goes on forwarding as it is");
+        info!("stopped; the data plane goes on forwarding as it is, until `sluice detach`");
         return result;
     }
     let removed = pins.remove();
@@ -140,7 +147,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let (events, inbox) = mpsc::channel(QUEUE);
     let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     let inputs = Inputs::start(&truth, &events)?;
-    let mut owner = Owner { truth, inherited, inbox, inputs, netlink, pins };
+    let (peers, told) = mpsc::channel(QUEUE);
+    task::spawn(inputs::forward(told, events.clone(), Event::Peer));
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, netlink, pins };
     let watching = reload::watch(&options.config, text, events.clone());
     task::spawn(admin::serve(listener, events));
     let result = match watching {
@@ -214,6 +223,8 @@ struct Owner<'a> {
     inherited: Option<Inherited>,
     inbox: mpsc::Receiver<Event>,
     inputs: Inputs,
+    /// Where the fleet's events go.
+    peers: mpsc::Sender<fleet::Event>,
     netlink: Netlink,
     pins: &'a Pins,
 }
@@ -221,8 +232,7 @@ struct Owner<'a> {
 impl Owner<'_> {
     /// Publishes the first tables, attaches, and handles events until a signal says to stop.
     async fn serve(&mut self, attachments: &mut Attachments, mut stop: Stop) -> Result<()> {
-        let early = self.first_look().await;
-        self.truth.converge().context("cannot fill the maps")?;
+        let early = self.first_look().await?;
         self.truth.begin();
         attachments.attach(self.truth.dataplane_mut(), self.pins.path())?;
         attachments.detach_others(self.pins)?;
@@ -231,6 +241,7 @@ impl Owner<'_> {
             self.truth.dataplane_mut().take_flows(&from);
         }
         self.truth.set_interfaces(attachments.report());
+        self.truth.open_to_peers();
         info!(services = self.truth.config().services.len(), "forwarding");
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
@@ -240,6 +251,7 @@ impl Owner<'_> {
                 () = stop.asked() => return Ok(()),
                 () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
+                () = until(self.truth.next_telling()) => self.truth.tell_peers(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -255,22 +267,37 @@ impl Owner<'_> {
         }
     }
 
-    /// Collects what is known about the world before anything is published. A reload that comes meanwhile has to wait.
-    async fn first_look(&mut self) -> Option<Reload> {
+    /// Fills the maps with what is known about the world, after a while to learn of it, and with what peers know. A
+    /// reload that comes meanwhile has to wait.
+    async fn first_look(&mut self) -> Result<Option<Reload>> {
+        let (known, early) = self.collect(FIRST_LOOK, Truth::knows_everything).await;
+        if !known {
+            info!("not every backend is known yet; starting with what is");
+        }
+        self.truth.converge().context("cannot fill the maps")?;
+        self.truth.join_fleet(self.peers.clone());
+        let (heard, later) = self.collect(HEAR_PEERS, Truth::has_heard_peers).await;
+        if !heard {
+            info!("not every peer has told what it knows; starting without");
+        }
+        self.truth.converge().context("cannot fill the maps")?;
+        Ok(early.or(later))
+    }
+
+    /// Takes in events until `enough` is known, or for as long as there is patience. Whether it is, and a reload.
+    async fn collect(&mut self, patience: Duration, enough: fn(&Truth) -> bool) -> (bool, Option<Reload>) {
         let mut early = None;
         let look = async {
-            while !self.truth.knows_everything() {
+            while !enough(&self.truth) {
                 match self.inbox.recv().await {
                     Some(Event::Reload(reload)) => early = Some(reload),
-                    Some(event) => self.truth.note(event),
+                    Some(event) => self.note(event),
                     None => return,
                 }
             }
         };
-        if time::timeout(FIRST_LOOK, look).await.is_err() {
-            info!("not every backend is known yet; starting with what is");
-        }
-        early
+        let known = time::timeout(patience, look).await.is_ok();
+        (known, early)
     }
 
     /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
@@ -279,16 +306,27 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_));
+            changed |= !matches!(event, Event::Status(_) | Event::Peer(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {
-                self.truth.note(event);
+                self.note(event);
             }
             next = self.inbox.try_recv().ok();
         }
         if changed {
             self.truth.converge_or_log();
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Peer(event) => {
+                if self.truth.hear(event) {
+                    self.inputs.update(&self.truth);
+                }
+            }
+            event => self.truth.note(event),
         }
     }
 
@@ -318,6 +356,7 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
+        self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;
         self.truth.set_interfaces(attachments.report());

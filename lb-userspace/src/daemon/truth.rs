@@ -2,6 +2,7 @@
 
 mod look;
 mod orders;
+mod peers;
 mod report;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     backend::OldFlows,
-    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_RESET, FEATURE_TRACKING},
+    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
     service::Track,
 };
 use tokio::task::block_in_place;
@@ -34,6 +35,7 @@ use crate::{
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
+use peers::Peers;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -62,6 +64,10 @@ pub(super) struct Truth {
     boot: Duration,
     /// Orders that are answered once the data plane follows.
     pending: Vec<Pending>,
+    /// Whether the maps were empty at the start.
+    is_new: bool,
+    /// The other balancers of the fleet, once there is something to tell.
+    peers: Option<Peers>,
 }
 
 /// The features that a configuration uses.
@@ -78,6 +84,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (tracking, FEATURE_TRACKING),
         (affinity, FEATURE_AFFINITY),
         (reset, FEATURE_RESET),
+        (!config.fleet.peers.is_empty(), FEATURE_PEERS),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
@@ -116,6 +123,7 @@ impl Truth {
         let mut state = StateFile::new(config.balancer.state_path.clone());
         let boot = since_epoch().saturating_sub(now());
         let view = remember::view(&config, &applied, &mut state, boot);
+        let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
             path,
@@ -133,6 +141,8 @@ impl Truth {
             state,
             boot,
             pending: Vec::new(),
+            is_new,
+            peers: None,
         }
     }
 
@@ -190,7 +200,7 @@ impl Truth {
             // Nobody waits any more where this fails.
             Event::Status(answer) => drop(answer.send(self.status())),
             Event::Order(order) => self.obey(order),
-            Event::Reload(_) => {}
+            Event::Reload(_) | Event::Peer(_) => {}
         }
     }
 
@@ -292,6 +302,7 @@ impl Truth {
             log_changes(&self.applied, &next);
             self.applied = next;
             self.plan = plan;
+            self.publish_to_peers();
             Ok(())
         })
     }

@@ -283,6 +283,7 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1_000);
+    const AGE: Duration = Duration::from_secs(3);
 
     fn host(n: u8) -> Host {
         Host { address: Address::from_v4([198, 51, 100, n]), forwarding: Some(Forwarding::Ipip) }
@@ -305,7 +306,7 @@ mod tests {
             flow,
             host: Host { address: source, forwarding: None },
             closing: 1,
-            seen: NOW - Duration::from_secs(3),
+            seen: NOW.saturating_sub(AGE),
         }
     }
 
@@ -343,7 +344,7 @@ mod tests {
         let there = Duration::from_secs(77_777);
         let sent = sighting(Address::from_v4([192, 0, 2, 7]));
         let arrived = Message::decode(&Message::Flows(vec![sent]).encode(NOW), there).unwrap();
-        assert_eq!(arrived, Message::Flows(vec![Sighting { seen: there - (NOW - sent.seen), ..sent }]));
+        assert_eq!(arrived, Message::Flows(vec![Sighting { seen: there.saturating_sub(AGE), ..sent }]));
     }
 
     #[test]
@@ -366,7 +367,7 @@ mod tests {
         let past = |n, slots: &[u32]| Past { host: host(n), slots: slots.to_vec() };
         let pasts = vec![past(1, &slots[..10_000]), past(2, &slots[10_000..])];
         let history = History { key: key(false), length: 20_011, source_bits: 0, pasts };
-        let mut found = vec![Vec::new(), Vec::new()];
+        let mut found = [Vec::new(), Vec::new()];
         for piece in pieces(&history) {
             let Message::History(piece) = there_and_back(&piece) else { panic!("{piece:?}") };
             found[usize::from(piece.pasts[0].host == host(2))].extend(piece.pasts[0].slots.clone());

@@ -116,9 +116,10 @@ impl Troubles {
             return;
         }
         self.told.insert(peer, now);
-        match peer {
-            Some(peer) => warn!(%peer, "a peer was not answered: {what}"),
-            None => warn!("somebody connects to the fleet's port: {what}"),
+        if let Some(peer) = peer {
+            warn!(%peer, "a peer was not answered: {what}");
+        } else {
+            warn!("somebody connects to the fleet's port: {what}");
         }
     }
 }

@@ -38,7 +38,7 @@ fn settings(peers: &[IpAddr], seed: u8) -> Settings {
 }
 
 /// A balancer that takes `own` for its address, although all of `peers` are this host's.
-async fn start(own: IpAddr, peers: &[IpAddr], seed: u8, here: Here) -> Balancer {
+fn start(own: IpAddr, peers: &[IpAddr], seed: u8, here: Here) -> Balancer {
     let (events, inbox) = mpsc::channel(64);
     let (here, known) = watch::channel(here);
     let (run, _) = watch::channel(Run::of(settings(peers, seed)));
@@ -144,8 +144,8 @@ fn published() -> Published {
 async fn newcomer_is_told_histories_then_flows_then_news() {
     let peers = addresses(2);
     let new = Here { tables: vec![published()], is_new: true };
-    let mut one = start(peers[0], &peers, 1, new).await;
-    let mut other = start(peers[1], &peers, 1, Here { tables: vec![published()], is_new: false }).await;
+    let mut one = start(peers[0], &peers, 1, new);
+    let mut other = start(peers[1], &peers, 1, Here { tables: vec![published()], is_new: false });
     let slots = (0..499).collect();
     let history = History {
         key: published().key,
@@ -178,16 +178,16 @@ async fn newcomer_is_told_histories_then_flows_then_news() {
 #[tokio::test]
 async fn balancer_that_forwards_asks_for_flows_alone() {
     let peers = addresses(2);
-    let _one = start(peers[0], &peers, 1, Here { tables: vec![published()], is_new: false }).await;
-    let mut other = start(peers[1], &peers, 1, Here::default()).await;
+    let _one = start(peers[0], &peers, 1, Here { tables: vec![published()], is_new: false });
+    let mut other = start(peers[1], &peers, 1, Here::default());
     assert_eq!(other.answer(Answer::default()).await, Question::Flows);
 }
 
 #[tokio::test]
 async fn tables_are_told_at_once_and_when_they_change() {
     let peers = addresses(2);
-    let mut one = start(peers[0], &peers, 1, Here::default()).await;
-    let mut other = start(peers[1], &peers, 1, Here { tables: vec![published()], is_new: false }).await;
+    let mut one = start(peers[0], &peers, 1, Here::default());
+    let mut other = start(peers[1], &peers, 1, Here { tables: vec![published()], is_new: false });
     other.answer(Answer::default()).await;
     let tables = |event| match event {
         Event::Tables(_, tables) => Some(tables),
@@ -202,8 +202,8 @@ async fn tables_are_told_at_once_and_when_they_change() {
 #[tokio::test]
 async fn another_seed_is_refused_and_the_reason_told() {
     let peers = addresses(2);
-    let mut one = start(peers[0], &peers, 1, Here::default()).await;
-    let mut other = start(peers[1], &peers, 2, Here::default()).await;
+    let mut one = start(peers[0], &peers, 1, Here::default());
+    let mut other = start(peers[1], &peers, 2, Here::default());
     for balancer in [&mut one, &mut other] {
         let mut reason = balancer.hears().await.unwrap_err();
         while reason.contains("refused") {
@@ -217,11 +217,11 @@ async fn another_seed_is_refused_and_the_reason_told() {
 #[tokio::test]
 async fn peer_that_comes_back_is_asked_again() {
     let peers = addresses(2);
-    let mut one = start(peers[0], &peers, 1, Here::default()).await;
+    let mut one = start(peers[0], &peers, 1, Here::default());
     let refused = one.hears().await.unwrap_err();
     assert!(refused.contains("refused"), "{refused}");
     for _ in 0..2 {
-        let mut other = start(peers[1], &peers, 1, Here::default()).await;
+        let mut other = start(peers[1], &peers, 1, Here::default());
         other.answer(Answer { flows: sightings(1..2), ..Answer::default() }).await;
         assert_eq!(one.flows().await, [flow(1)]);
         one.complete().await;
@@ -234,7 +234,7 @@ async fn peer_that_comes_back_is_asked_again() {
 async fn garbage_and_strangers_disturb_nobody() {
     let peers = addresses(3);
     let known = &peers[..2];
-    let mut one = start(peers[0], known, 1, Here::default()).await;
+    let mut one = start(peers[0], known, 1, Here::default());
     for from in [peers[1], peers[2]] {
         for _ in 0..CROWD {
             let mut stream = connect_from(from, peers[0]).await;
@@ -242,7 +242,7 @@ async fn garbage_and_strangers_disturb_nobody() {
             let _ = stream.write_all(&[0xa5; 4_096]).await;
         }
     }
-    let mut other = start(peers[1], known, 1, Here::default()).await;
+    let mut other = start(peers[1], known, 1, Here::default());
     one.answer(Answer { flows: sightings(3..4), ..Answer::default() }).await;
     assert_eq!(other.flows().await, [flow(3)]);
 }

@@ -94,7 +94,7 @@ impl<'net> Balancer<'net> {
         self.save()?;
         let (path, socket) = (self.path(), &self.settings.socket);
         // A daemon that is asked to end is to be followed by another one here.
-        self.daemon = Some(Daemon::start(self.host, binary, &path, socket, &["--keep-attached"])?);
+        self.daemon = Some(Daemon::start(self.host, binary, &path, socket, &[])?);
         Ok(())
     }
 

@@ -6,7 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
 mod backend;
+mod drain;
 mod health;
+mod held;
 mod lifecycle;
 mod neighbours;
 mod redirect;

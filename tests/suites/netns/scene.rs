@@ -3,14 +3,19 @@
 use std::{fs, path::PathBuf};
 
 use lb_tests::{
-    balancer::{Daemon, Prepared, binary},
+    balancer::{Daemon, Prepared, READY_DEADLINE, binary},
     bpf::Pins,
     config::{Config, Service},
+    process::wait_until,
     server::Nginx,
     temporary,
     topology::{Host, VIP4, VIP6},
 };
+use rustix::process::Signal;
 use tempfile::TempDir;
+
+/// What makes a daemon take its data plane with it.
+const DETACH: &[&str] = &["--detach"];
 
 /// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
 pub(crate) struct Scene<'net> {
@@ -26,7 +31,7 @@ pub(crate) struct Scene<'net> {
 impl<'net> Scene<'net> {
     /// Sets the backends up, starts the daemon with `services`, and waits until it is ready.
     pub(crate) fn start(balancer: &'net Host, backends: &'net [Host], services: Vec<Service>) -> Self {
-        Self::start_with(balancer, backends, services, &[])
+        Self::start_with(balancer, backends, services, DETACH)
     }
 
     /// The same, with options for `sluice run`.
@@ -67,12 +72,26 @@ impl<'net> Scene<'net> {
         fs::rename(draft, self.config_path()).unwrap();
     }
 
+    /// Kills the daemon, and starts another one.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.daemon.process.signal(Signal::KILL).unwrap();
+        self.daemon.process.wait(READY_DEADLINE).unwrap();
+        self.succeed();
+        let answers = || self.daemon.status().is_ok();
+        wait_until(READY_DEADLINE, "the next daemon", answers).unwrap();
+    }
+
     /// Starts another daemon, after the first has ended.
     pub(crate) fn restart(&mut self) {
+        self.succeed();
+        self.daemon.wait_ready().unwrap();
+    }
+
+    /// The same, where not every backend is to take flows.
+    pub(crate) fn succeed(&mut self) {
         let binary = binary().unwrap();
         self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
-        self.daemon.wait_ready().unwrap();
+            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, DETACH).unwrap();
     }
 }
 

@@ -1,10 +1,12 @@
 //! Requests and bulk data over both families and both ways of forwarding.
 
-use std::{env, thread};
+use std::{env, process::Command, thread};
 
 use lb_tests::{
+    balancer::binary,
     client::{fetch, iperf},
     config::{Backend, Service},
+    process::output,
     server::Iperf,
     status::Status,
     topology::{Lan, VIP4, VIP6},
@@ -110,6 +112,50 @@ fn reloads_cost_bulk_data_no_retransmission() {
     });
     println!("{forwarding}: without reloads {quiet:?}, with ten {reloaded:?}");
     assert!(reloaded.retransmits <= quiet.retransmits, "{quiet:?} {reloaded:?}");
+}
+
+/// Killed and replaced twice under bulk data. `b2` drains by command all the while, so some slots have moved.
+#[test]
+fn killed_daemon_costs_bulk_data_no_retransmission_and_forgets_nothing() {
+    let lan = Lan::new().unwrap();
+    let _servers = bulk_servers(&lan);
+    let mut scene = Scene::start(&lan.balancer, &lan.backends[..2], bulk_services(&lan));
+    let (forwarding, port) = BULK[0];
+    let seconds = iperf_seconds().max(6);
+    let quiet = iperf(&lan.client.netns, VIP4, port, seconds).unwrap();
+    let each = forwarded(&scene.daemon.status().unwrap()) / 4;
+    scene.config.services[0] = scene.config.services[0].clone().with(forwarding, &lan.backends[1..2]);
+    scene.save_config();
+    scene.daemon.wait_for("b2 to join", |status| share_of_b2(status) > 0.4).unwrap();
+    output(Command::new(binary().unwrap()).args(["drain", "b2", "--socket"]).arg(&scene.config.socket))
+        .unwrap();
+    let before = scene.daemon.wait_for("b2 to drain", |status| share_of_b2(status) == 0.0).unwrap();
+    let killed = thread::scope(|scope| {
+        let transfer = scope.spawn(|| iperf(&lan.client.netns, VIP4, port, seconds).unwrap());
+        for part in 1..=2 {
+            let packets = forwarded(&before) + part * each;
+            scene.daemon.wait_for("data to flow", |status| forwarded(status) > packets).unwrap();
+            scene.kill_and_restart();
+            let log = scene.daemon.process.log();
+            assert!(!log.contains("table published") && !log.contains("backend is"), "{log}");
+        }
+        transfer.join().unwrap()
+    });
+    assert_eq!(known(&scene.daemon.status().unwrap()), known(&before));
+    println!("without a kill {quiet:?}, with two {killed:?}");
+    assert!(killed.retransmits <= quiet.retransmits, "{quiet:?} {killed:?}");
+}
+
+/// What a daemon has to know after another: tables, admin states, health.
+fn known(status: &Status) -> Vec<String> {
+    let known = status.services.iter().flat_map(|service| {
+        let table = format!("{} {} {}", service.name, service.digest, service.generation);
+        let backends = service.backends.iter();
+        let backends =
+            backends.map(|backend| format!("{} {} {}", backend.name, backend.admin, backend.health));
+        std::iter::once(table).chain(backends)
+    });
+    known.collect()
 }
 
 fn share_of_b2(status: &Status) -> f64 {

@@ -53,6 +53,29 @@ fn flow_passes_to_the_connections_with_its_second_packet() {
     assert_eq!((kept.openings, kept.connections), (0, 200));
 }
 
+/// The program runs on a million flows' first and second packets, with nothing between it and the kernel's count.
+#[test]
+fn million_flows_of_settled_slots_leave_no_entry() {
+    const FLOWS: u32 = 1_000_000;
+    let mut balancer = Harness::new(&web(TCP_L2, &ALL));
+    let frames = [syn(1).build(), ack(1).build()];
+    let program = balancer.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
+    for number in 0..FLOWS {
+        // The source address; its header's checksum is the stack's to check.
+        let source = (0xc612_0000 + number).to_be_bytes();
+        for frame in &frames {
+            let mut frame = frame.clone();
+            frame[26..30].copy_from_slice(&source);
+            crate::harness::run(program, &frame);
+        }
+    }
+    let forwarded = balancer.dataplane.reasons()[Transmitted as usize].packets;
+    let kept = tracking(&mut balancer, Duration::ZERO);
+    println!("{forwarded} packets of {FLOWS} flows forwarded, then {kept:?}");
+    assert_eq!(forwarded, u64::from(2 * FLOWS));
+    assert_eq!((kept.connections, kept.openings), (0, 0));
+}
+
 #[test]
 fn syn_on_a_known_tuple_stays_where_new_flows_may_go() {
     let mut balancer = Harness::new(&web(TCP_L2, &ALL[..3]));

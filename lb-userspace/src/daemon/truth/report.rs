@@ -33,6 +33,7 @@ impl Truth {
             interfaces: self.interfaces.clone(),
             arena: status::Arena { used, slots },
             tracking: self.dataplane.tracking().into(),
+            fleet: self.fleet_status(),
             services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
             reasons: reasons
                 .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
