@@ -73,6 +73,12 @@ impl Status {
         self.reasons.get(name).map_or(0, |traffic| traffic.packets)
     }
 
+    /// All packets, by reason.
+    #[must_use]
+    pub fn packets_by_reason(&self) -> BTreeMap<String, u64> {
+        self.reasons.iter().map(|(name, traffic)| (name.clone(), traffic.packets)).collect()
+    }
+
     /// Whether there are services, and every backend of each, but for those that leave, is up and has a share of the
     /// table.
     #[must_use]
