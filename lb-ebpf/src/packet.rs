@@ -6,7 +6,10 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::{helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail}, programs::XdpContext};
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// Offsets are at most this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
@@ -24,6 +27,8 @@ pub unsafe trait Header: Copy {}
 unsafe impl Header for Ethernet {}
 // SAFETY: as above.
 unsafe impl Header for Tag {}
+// SAFETY: as above.
+unsafe impl Header for Tcp {}
 // SAFETY: as above.
 unsafe impl Header for Ipv4Hdr {}
 // SAFETY: as above.
@@ -59,6 +64,30 @@ pub struct Tag {
     pub tci_be: u16,
     /// EtherType of what follows, network byte order.
     pub ether_type_be: u16,
+}
+
+/// A TCP header without options (RFC 9293 section 3.1), every field in network byte order.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Tcp {
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+    /// Sequence number.
+    pub sequence: [u8; 4],
+    /// Acknowledgement number.
+    pub acknowledgement: [u8; 4],
+    /// Length of the header in words, in the upper half.
+    pub offset: u8,
+    /// Control bits.
+    pub flags: u8,
+    /// Window.
+    pub window: [u8; 2],
+    /// Checksum.
+    pub check: [u8; 2],
+    /// Urgent pointer.
+    pub urgent: [u8; 2],
 }
 
 /// A packet in the driver's buffer.

@@ -62,7 +62,9 @@ pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
             return Ok(moved.again(&OPENINGS, facts, now_ns));
         }
         let backend = entry.backend;
-        if facts.opens() || facts.closing() as u8 != Closing::Open as u8 || !moved.goes_on(facts, backend, now_ns)
+        if facts.opens()
+            || facts.closing() as u8 != Closing::Open as u8
+            || !moved.goes_on(facts, backend, now_ns)
         {
             entry.touch(facts.closing(), now_ns);
         }
@@ -136,22 +138,22 @@ impl Moved {
         // Where all flows are remembered, one that is not and does not say that it goes on must be new.
         let is_older = !facts.opens() && (self.found.service.track == Track::Moved as u8 || facts.goes_on());
         if !is_older {
-            return self.new(facts, now_ns);
+            return self.beginning(facts, now_ns);
         }
         let previous = self.previous(facts);
         let stays = previous != slot::NONE && self.stays(facts, previous)?;
         let backend = if stays { previous } else { self.slot.current() };
         if backend != slot::NONE && facts.closing() as u8 == Closing::Open as u8 {
-            self.opens(facts, backend, now_ns);
+            self.begin(facts, backend, now_ns);
         }
         Ok(backend)
     }
 
     /// The backend of a flow that begins.
     #[inline(always)]
-    fn new(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
+    fn beginning(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
         let current = self.slot.current();
-        if current == slot::NONE || self.opens(facts, current, now_ns) || !facts.opens() {
+        if current == slot::NONE || self.begin(facts, current, now_ns) || !facts.opens() {
             return Ok(current);
         }
         let previous = self.previous(facts);
@@ -166,7 +168,7 @@ impl Moved {
 
     /// Remembers a flow of which one packet was seen, within the budget.
     #[inline(always)]
-    fn opens(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
+    fn begin(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
         admits(Kind::Openings, now_ns)
             && OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_ok()
     }

@@ -4,19 +4,21 @@
 //! nothing needs to be known of the connection. The packet is turned around and cut to its headers; options of either
 //! header are gone.
 
+use core::mem::size_of;
+
 use lb_common::{checksum::Sum, counter::Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     emit,
     encap::HOP_LIMIT,
-    packet::{Ethernet, Macs, Packet},
+    packet::{Ethernet, Macs, Packet, Tcp},
     parse::{self, FLAG_RST, Facts, Fault, IPV4_BE, Link, TCP},
     verdict::Verdict,
 };
 
 /// Bytes of a TCP header without options.
-const TCP_LEN: usize = 20;
+const TCP_LEN: usize = size_of::<Tcp>();
 
 /// Makes the packet a reset to its sender.
 #[inline(always)]
@@ -90,21 +92,33 @@ fn ipv6_header(facts: &Facts) -> Ipv6Hdr {
 /// RST alone, with the sequence number that the client has acknowledged up to. It carries nothing and announces no
 /// window.
 #[inline(always)]
-fn tcp_header(facts: &Facts, link: Link, acknowledged: [u8; 4]) -> [u8; TCP_LEN] {
-    let [a, b] = facts.flow.destination_port;
-    let [c, d] = facts.flow.source_port;
-    let [e, f, g, h] = acknowledged;
-    let offset = (TCP_LEN as u8 / 4) << 4;
-    let header = [a, b, c, d, e, f, g, h, 0, 0, 0, 0, offset, FLAG_RST, 0, 0, 0, 0, 0, 0];
-    let (source, destination) = (facts.flow.source, facts.flow.destination);
-    let pseudo = Sum::default().add_bytes(&[0, TCP]).add_bytes(&(TCP_LEN as u16).to_be_bytes());
-    let pseudo = if link.ether_type_be == IPV4_BE {
-        pseudo.add_bytes(&source.v4_octets()).add_bytes(&destination.v4_octets())
-    } else {
-        pseudo.add_bytes(&source.octets).add_bytes(&destination.octets)
+fn tcp_header(facts: &Facts, link: Link, acknowledged: [u8; 4]) -> Tcp {
+    let mut header = Tcp {
+        source_port: facts.flow.destination_port,
+        destination_port: facts.flow.source_port,
+        sequence: acknowledged,
+        offset: (TCP_LEN as u8 / 4) << 4,
+        flags: FLAG_RST,
+        ..Tcp::default()
     };
-    let [x, y] = pseudo.add_bytes(&header).finish();
-    let mut header = header;
-    (header[16], header[17]) = (x, y);
+    header.check = pseudo_header(facts, link)
+        .add_bytes(&header.source_port)
+        .add_bytes(&header.destination_port)
+        .add_bytes(&header.sequence)
+        .add_bytes(&[header.offset, header.flags])
+        .finish();
     header
+}
+
+/// The part of the checksum that is not in the segment: addresses, protocol, length. The order of the addresses does not
+/// matter to a sum.
+#[inline(always)]
+fn pseudo_header(facts: &Facts, link: Link) -> Sum {
+    let (source, destination) = (facts.flow.source, facts.flow.destination);
+    let sum = Sum::default().add_bytes(&[0, TCP]).add_bytes(&(TCP_LEN as u16).to_be_bytes());
+    if link.ether_type_be == IPV4_BE {
+        sum.add_bytes(&source.v4_octets()).add_bytes(&destination.v4_octets())
+    } else {
+        sum.add_bytes(&source.octets).add_bytes(&destination.octets)
+    }
 }

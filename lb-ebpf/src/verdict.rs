@@ -40,7 +40,7 @@ impl Verdict {
 
     /// Whether the packet is to be made a reset.
     #[inline(always)]
-    pub const fn is_reset(&self) -> bool {
+    pub const fn is_reset(self) -> bool {
         matches!(self.reason, Reason::Reset)
     }
 
