@@ -2,6 +2,8 @@
 
 mod entry;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},

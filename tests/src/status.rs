@@ -1,6 +1,6 @@
 //! What `sluice status --output json` prints, as far as the harness reads it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
@@ -11,6 +11,32 @@ pub struct Status {
     pub services: Vec<Service>,
     /// All packets, by the name of what became of them.
     pub reasons: BTreeMap<String, Traffic>,
+    /// The other balancers, where there are some.
+    pub fleet: Option<Fleet>,
+}
+
+/// The balancers that this one talks to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Fleet {
+    /// Which of them this one is.
+    pub own: Option<IpAddr>,
+    /// The others.
+    pub peers: Vec<Peer>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is heard.
+    pub heard: bool,
+    /// Whether it listens.
+    pub listens: bool,
+    /// Services whose table is the same there.
+    pub same_tables: u32,
+    /// Names of the others.
+    pub other_tables: Vec<String>,
 }
 
 /// Packets.
@@ -50,6 +76,12 @@ pub struct Backend {
     pub health: String,
     /// Its part of the lookup table, 0 to 1.
     pub share: f64,
+    /// Live flows that are remembered to be with it.
+    pub tracked_flows: u32,
+    /// Whether it gets no packet any more.
+    pub empty: bool,
+    /// Seconds since the last packet of an old flow, if one came since the drain began.
+    pub last_packet_ago: Option<f64>,
     /// Packets that it was sent.
     pub packets: u64,
 }
@@ -65,6 +97,12 @@ impl Status {
     #[must_use]
     pub fn reason(&self, name: &str) -> u64 {
         self.reasons.get(name).map_or(0, |traffic| traffic.packets)
+    }
+
+    /// All packets, by reason.
+    #[must_use]
+    pub fn packets_by_reason(&self) -> BTreeMap<String, u64> {
+        self.reasons.iter().map(|(name, traffic)| (name.clone(), traffic.packets)).collect()
     }
 
     /// Whether there are services, and every backend of each, but for those that leave, is up and has a share of the

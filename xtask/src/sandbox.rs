@@ -78,7 +78,8 @@ impl Sandbox {
         let config = files.path().join("sluice.toml");
         fs::write(&config, configuration(&lan.backends).to_string())
             .context("cannot write the configuration")?;
-        let mut daemon = Daemon::start(&lan.balancer, &self.binary, &config, Path::new(SOCKET), &[])?;
+        let mut daemon =
+            Daemon::start(&lan.balancer, &self.binary, &config, Path::new(SOCKET), &["--detach"])?;
         daemon.wait_ready()?;
 
         let healthy = self.send_requests(&lan, &daemon)?;

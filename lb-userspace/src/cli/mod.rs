@@ -4,6 +4,7 @@ mod admin;
 mod backend;
 mod check;
 mod daemon;
+mod detach;
 mod drained;
 mod fleet;
 mod names;
@@ -47,6 +48,8 @@ enum Command {
     Ready(admin::Args),
     /// Takes a backend out at once: others get its flows
     Maintenance(admin::Args),
+    /// Takes down the data plane that a stopped daemon has left forwarding
+    Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
     Backend(backend::BackendArgs),
 }
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),
+        Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };
     match result {

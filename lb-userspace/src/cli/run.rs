@@ -16,9 +16,9 @@ pub struct Args {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = "/etc/sluice/sluice.toml")]
     config: PathBuf,
-    /// Leave the data plane forwarding when the daemon stops
+    /// Take the data plane down when the daemon stops, rather than leave it forwarding
     #[arg(long)]
-    keep_attached: bool,
+    detach: bool,
     /// What to log: error, warn, info, debug or trace, also per module
     #[arg(long, env = "SLUICE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -39,5 +39,5 @@ pub(super) fn run(args: Args) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon::run(Options { config: args.config, keep_attached: args.keep_attached }))
+    runtime.block_on(daemon::run(Options { config: args.config, detach: args.detach }))
 }

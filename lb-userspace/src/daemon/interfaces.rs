@@ -90,8 +90,8 @@ fn tell(interface: &str, mode: Mode, wanted: XdpMode, kept: bool) {
         ),
         (Mode::Generic, XdpMode::Native) | (Mode::Native, XdpMode::Generic) => warn!(
             interface,
-            "stays in {} mode, in which an earlier daemon attached it; to change that, stop sluice without \
-             --keep-attached and start it again",
+            "stays in {} mode, in which an earlier daemon attached it; to change that, \
+             stop it, `sluice detach`, and start it again",
             mode.name()
         ),
         _ if kept => {}

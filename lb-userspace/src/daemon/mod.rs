@@ -62,8 +62,8 @@ const QUEUE: usize = 1024;
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
-    /// Whether the data plane goes on forwarding after the daemon has stopped.
-    pub keep_attached: bool,
+    /// Whether the data plane is taken down when the daemon stops. Otherwise it goes on forwarding.
+    pub detach: bool,
 }
 
 /// Something that may change the truth.
@@ -115,9 +115,9 @@ pub async fn run(options: Options) -> Result<()> {
     let inherited = !pins.linked_interfaces()?.is_empty();
     let result = listen_and_balance(start, &options, &pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
-    let keep = if result.is_ok() { options.keep_attached } else { inherited };
+    let keep = if result.is_ok() { !options.detach } else { inherited };
     if keep {
-        info!("stopped; the data plane goes on forwarding as it is");
+        info!("stopped; the data plane goes on forwarding as it is, until `sluice detach`");
         return result;
     }
     let removed = pins.remove();

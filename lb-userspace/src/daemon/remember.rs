@@ -28,7 +28,7 @@ pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boo
         let leaving: Vec<_> =
             view.wishes.leaving_of(service.key()).map(|leaving| leaving.backend.clone()).collect();
         for backend in service.backends.iter().chain(&leaving) {
-            let Some(entry) = entries.get(&Address::from(backend.address)) else { continue };
+            let Some((_, entry)) = entries.get(&Address::from(backend.address)) else { continue };
             view.next_hops.extend(next_hop(entry).map(|next_hop| (backend.address, next_hop)));
             let verdict = verdict(service, backend, entry);
             view.health.extend(verdict.map(|verdict| (key(service, &backend.name), verdict)));
@@ -39,7 +39,7 @@ pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boo
 
 /// What the operator wanted. Backends that have gone from the file while no daemon ran are found in the maps.
 fn wishes(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> Wishes {
-    let mut wishes = file.load(boot).unwrap_or_else(|error| {
+    let mut wishes = file.load(boot, now()).unwrap_or_else(|error| {
         warn!(
             "{}; what was set by command, since when backends drain, and which ones are leaving is lost; what the \
              configuration says of them holds",

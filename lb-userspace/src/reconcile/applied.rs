@@ -113,17 +113,12 @@ impl AppliedService {
         Some(self.entry.first_backend + u32::from(index))
     }
 
-    /// The backend with this address.
+    /// The entries with their numbers, by address.
     #[must_use]
-    pub fn member(&self, address: IpAddr) -> Option<&Member> {
-        let address = Address::from(address);
-        self.members.iter().flatten().find(|member| member.entry.address == address)
-    }
-
-    /// The entries by address.
-    #[must_use]
-    pub fn entries(&self) -> HashMap<Address, Entry> {
-        self.members().map(|(_, member)| (member.entry.address, member.entry)).collect()
+    pub fn entries(&self) -> HashMap<Address, (u32, Entry)> {
+        let first = self.entry.first_backend;
+        let numbered = self.members().map(|(index, member)| (first + u32::from(index), member.entry));
+        numbered.map(|(id, entry)| (entry.address, (id, entry))).collect()
     }
 
     /// Whether what happened at a time is longer ago than a flow may be silent.

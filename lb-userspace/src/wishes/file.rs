@@ -1,7 +1,7 @@
 //! The file that keeps the operator's wishes over restarts: JSON, replaced as a whole.
 //!
 //! Moments are seconds since 1970 there, since the monotonic clock begins anew with every boot; `boot` is the moment at
-//! which it began.
+//! which it began. One that lies ahead, since somebody has set the clock back, counts as now.
 
 use std::{
     fs::{self, File},
@@ -88,13 +88,13 @@ impl StateFile {
     /// # Errors
     ///
     /// [`StateError::Read`] and [`StateError::Broken`].
-    pub fn load(&mut self, boot: Duration) -> Result<Wishes, StateError> {
+    pub fn load(&mut self, boot: Duration, now: Duration) -> Result<Wishes, StateError> {
         let path = || self.path.clone();
         self.text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Wishes::default()),
             read => read.map_err(|source| StateError::Read { path: path(), source })?,
         };
-        parse(&self.text, boot).map_err(|source| StateError::Broken { path: path(), source })
+        parse(&self.text, boot, now).map_err(|source| StateError::Broken { path: path(), source })
     }
 
     /// Keeps `wishes`: on the disk when this returns. Writes nothing where they are there already.
@@ -170,7 +170,7 @@ struct SavedWish {
 /// # Errors
 ///
 /// [`ParseError`].
-pub fn parse(text: &str, boot: Duration) -> Result<Wishes, ParseError> {
+pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Wishes, ParseError> {
     #[derive(Deserialize)]
     struct Numbered {
         version: u32,
@@ -183,9 +183,9 @@ pub fn parse(text: &str, boot: Duration) -> Result<Wishes, ParseError> {
     let backends = saved.backends.into_iter();
     Ok(Wishes {
         backends: backends
-            .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot)))
+            .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
-        leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot)).collect(),
+        leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)).collect(),
     })
 }
 
@@ -217,9 +217,9 @@ impl SavedWish {
         }
     }
 
-    fn into_wish(self, boot: Duration) -> Wish {
+    fn into_wish(self, boot: Duration, now: Duration) -> Wish {
         let deadline = self.deadline_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let since = Duration::from_secs(self.since).saturating_sub(boot);
+        let since = Duration::from_secs(self.since).saturating_sub(boot).min(now);
         Wish { state: self.state, over: self.over, since, deadline, on_deadline: self.on_deadline }
     }
 }
@@ -239,10 +239,10 @@ impl SavedLeaving {
         }
     }
 
-    fn into_leaving(self, boot: Duration) -> Leaving {
+    fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
         let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
-        Leaving { service, backend, wish: wish.into_wish(boot) }
+        Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }
 }

@@ -12,6 +12,9 @@ use super::{
 
 const BOOT: Duration = Duration::from_secs(1_700_000_000);
 
+/// When a daemon starts.
+const LATER: Duration = Duration::from_secs(10_000);
+
 const fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -210,9 +213,11 @@ fn eventful() -> Wishes {
 fn file_keeps_everything_also_over_a_boot() {
     let wishes = eventful();
     let text = render(&wishes, BOOT);
-    assert_eq!(parse(&text, BOOT).unwrap(), wishes);
-    let rebooted = parse(&text, BOOT + at(1000)).unwrap();
+    assert_eq!(parse(&text, BOOT, LATER).unwrap(), wishes);
+    let rebooted = parse(&text, BOOT + at(1000), LATER).unwrap();
     assert_eq!(state(&rebooted), Some((Drain, 0)));
+    let set_back = parse(&text, BOOT, at(30)).unwrap();
+    assert_eq!(state(&set_back), Some((Drain, 30)));
 }
 
 #[test]
@@ -220,19 +225,19 @@ fn file_is_written_when_something_has_changed_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deep/state.json");
     let mut file = StateFile::new(path.clone());
-    assert_eq!(file.load(BOOT).unwrap(), Wishes::default());
+    assert_eq!(file.load(BOOT, LATER).unwrap(), Wishes::default());
     file.save(&Wishes::default(), BOOT).unwrap();
     assert!(!path.exists(), "there is nothing to keep");
     file.save(&eventful(), BOOT).unwrap();
     assert_eq!(
-        StateFile::new(path.clone()).load(BOOT).unwrap(),
-        parse(&render(&eventful(), BOOT), BOOT).unwrap()
+        StateFile::new(path.clone()).load(BOOT, LATER).unwrap(),
+        parse(&render(&eventful(), BOOT), BOOT, LATER).unwrap()
     );
     std::fs::remove_file(&path).unwrap();
     file.save(&eventful(), BOOT).unwrap();
     assert!(!path.exists(), "nothing has changed");
     file.save(&Wishes::default(), BOOT).unwrap();
-    assert_eq!(StateFile::new(path).load(BOOT).unwrap(), Wishes::default());
+    assert_eq!(StateFile::new(path).load(BOOT, LATER).unwrap(), Wishes::default());
 }
 
 #[test]
@@ -245,7 +250,7 @@ fn file_that_no_daemon_has_written_is_told_by_name() {
         ("{\"version\": 2, \"wishes\": []}", "its layout is number 2, and this sluice knows 1"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error = StateFile::new(path.clone()).load(BOOT).unwrap_err();
+        let error = StateFile::new(path.clone()).load(BOOT, LATER).unwrap_err();
         let StateError::Broken { source, .. } = &error else { panic!("{error}") };
         assert!(source.to_string().contains(told), "{source}");
         assert!(error.to_string().contains("state.json is no state file"), "{error}");

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -93,8 +94,15 @@ impl<'net> Balancer<'net> {
         self.save()?;
         let (path, socket) = (self.path(), &self.settings.socket);
         // A daemon that is asked to end is to be followed by another one here.
-        self.daemon = Some(Daemon::start(self.host, binary, &path, socket, &["--keep-attached"])?);
+        self.daemon = Some(Daemon::start(self.host, binary, &path, socket, &[])?);
         Ok(())
+    }
+
+    /// Says by the command line of `binary` what is wanted of a backend: `drain`, say, in every service.
+    pub(super) fn order(&self, binary: &Path, wish: &str, backend: &str) -> Result<()> {
+        let mut command = Command::new(binary);
+        command.args([wish, backend, "--socket"]).arg(&self.settings.socket);
+        self.host.netns.output(&mut command).map(drop)
     }
 
     /// The running daemon.
@@ -147,7 +155,7 @@ impl<'net> Balancer<'net> {
     /// The kernel's numbers of the programs that this balancer's interfaces have.
     pub(super) fn programs(&self) -> Result<Vec<u64>> {
         let number = |interface: &String| {
-            let mut ip = std::process::Command::new("ip");
+            let mut ip = Command::new("ip");
             let text = self.host.netns.output(ip.args(["-json", "link", "show", "dev", interface]))?;
             let links: serde_json::Value = serde_json::from_str(&text)?;
             links[0]["xdp"]["prog"]["id"].as_u64().with_context(|| format!("{interface} has no program"))

@@ -7,6 +7,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -15,6 +16,9 @@ use super::wire::Identity;
 
 /// How many broken connections of one event are told one by one.
 const EXAMPLES: usize = 5;
+
+/// Above the time that it takes to make up for one lost packet (200 ms on Linux) or two.
+pub const SLOW: Duration = Duration::from_secs(1);
 
 /// By what a connection broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,12 @@ pub struct Tally {
     pub closed: u64,
     /// Round trips, and answers that came unasked.
     pub answers: u64,
+    /// Answers that took longer than [`SLOW`]: packets of theirs were lost, and more than once.
+    pub slow: u64,
+    /// How long the slowest answer took, in seconds.
+    pub slowest: f64,
+    /// Some of the slow answers, in words.
+    pub slow_examples: Vec<String>,
     /// Connections that broke although their backend lived.
     pub broken: Broken,
     /// Connections that ended with their backend's server.
@@ -120,6 +130,21 @@ impl Broken {
             Cause::WrongBackend => self.wrong_backend += 1,
             Cause::WrongData => self.wrong_data += 1,
             Cause::Eof => self.eof += 1,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts an answer that took so long.
+    pub(super) fn answer(&mut self, taken: Duration, who: impl FnOnce() -> String) {
+        self.answers += 1;
+        self.slowest = self.slowest.max(taken.as_secs_f64());
+        if taken <= SLOW {
+            return;
+        }
+        self.slow += 1;
+        if self.slow_examples.len() < EXAMPLES {
+            self.slow_examples.push(format!("{}: {:.2} s", who(), taken.as_secs_f64()));
         }
     }
 }

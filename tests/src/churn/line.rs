@@ -1,7 +1,6 @@
 //! One client's place: it opens a connection, uses it as its role says, and opens another one when it has ended.
 
 use std::{
-    fmt,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -11,7 +10,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -134,7 +133,7 @@ impl Client {
             return self.board.count(|tally| tally.closed += 1);
         };
         let Connection { server, deaths, .. } = *connection;
-        self.board.lose(&Loss { cause, server, deaths, who: self.to_string() });
+        self.board.lose(&Loss { cause, server, deaths, who: self.say(connection) });
     }
 
     /// Uses a connection until it is closed by this side, or breaks.
@@ -192,9 +191,18 @@ impl Client {
     }
 
     async fn exchange(&self, connection: &mut Connection) -> Result<(), Cause> {
+        let start = Instant::now();
         timeout(ANSWER_DEADLINE, connection.exchange()).await.unwrap_or(Err(Cause::Timeout))?;
-        self.board.count(|tally| tally.answers += 1);
+        self.board.count(|tally| tally.answer(start.elapsed(), || self.say(connection)));
         Ok(())
+    }
+
+    /// Who speaks to whom.
+    fn say(&self, connection: &Connection) -> String {
+        let Place { target, role } = self.place;
+        let server = connection.server.map_or("an unknown backend".to_owned(), |server| server.to_string());
+        let port = connection.stream.local_addr().map_or(0, |address| address.port());
+        format!("client {}, a {role:?}, port {port}, to {server} by {target}", self.number)
     }
 
     /// Two answers within a round tell that the acknowledgement of the first has arrived where it belongs.
@@ -212,12 +220,6 @@ impl Client {
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {}, a {:?} of {}", self.number, self.place.role, self.place.target)
     }
 }
 

@@ -129,13 +129,12 @@ fn balance(options: &Options, tell: &mut dyn FnMut(Row)) -> Result<()> {
 
 /// One event, and what is needed to have everything as before.
 fn play(stage: &mut Stage<'_>, event: &Event, cohort: usize) -> Result<Row> {
-    let before = stage.flooded()?;
+    let before = stage.counted()?;
     let happening = Happening::begin(event.name, event.what, stage.clients.alive());
     stage.begin(cohort);
     let acted = (event.act)(stage);
     interrupt::check()?;
     let outcome = acted.and(stage.restore());
-    let mut row = happening.end(outcome, stage.clients.take());
-    row.flood = stage.flooded()?.zip(before).map(|(after, before)| after.since(before));
-    Ok(row)
+    let row = happening.end(outcome, stage.clients.take());
+    Ok(row.counting(&before, &stage.counted()?))
 }

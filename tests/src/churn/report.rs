@@ -1,6 +1,7 @@
 //! What a run found: a row for each event, as a table for the reader and as JSON for comparisons.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Display},
     time::Instant,
 };
@@ -36,6 +37,8 @@ pub struct Row {
     /// What became of connections until it was over and every active one had made a round trip.
     #[serde(flatten)]
     pub tally: Tally,
+    /// Packets that balancers dropped or reset meanwhile, by reason.
+    pub dropped: BTreeMap<String, u64>,
     /// The flood's packets meanwhile, where there is a flood.
     pub flood: Option<Flooded>,
     /// How long it took.
@@ -53,11 +56,38 @@ pub struct Flooded {
     pub seen: u64,
 }
 
-impl Flooded {
-    /// What came since `before`. A daemon that could not go on with the former one's maps counts from zero.
-    pub(super) fn since(self, before: Self) -> Self {
-        let seen = self.seen.checked_sub(before.seen).unwrap_or(self.seen);
-        Self { sent: self.sent - before.sent, seen }
+/// Counters at some moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    /// The balancer's packets by reason.
+    pub(super) reasons: BTreeMap<String, u64>,
+    /// Frames that the flood has made, where there is one.
+    pub(super) sent: Option<u64>,
+}
+
+/// Reasons of packets that went where they were to go.
+const WELL: [&str; 5] = ["not_ip", "not_ours", "other_protocol", "transmitted", "redirected"];
+
+/// What becomes of a flood's packets: clients' leave by the interface that they came by, and are not redirected.
+const OF_FLOOD: [&str; 3] = ["redirected", "not_remembered", "no_backend"];
+
+impl Counted {
+    /// Packets with a reason that came since `before`. A daemon that could not go on with the former one's maps
+    /// counts from zero.
+    fn since(&self, before: &Self, reason: &str) -> u64 {
+        let packets = |counted: &Self| counted.reasons.get(reason).copied().unwrap_or(0);
+        packets(self).checked_sub(packets(before)).unwrap_or(packets(self))
+    }
+
+    fn dropped_since(&self, before: &Self) -> BTreeMap<String, u64> {
+        let bad = self.reasons.keys().filter(|reason| !WELL.contains(&reason.as_str()));
+        let counted = bad.map(|reason| (reason.clone(), self.since(before, reason)));
+        counted.filter(|(_, packets)| *packets > 0).collect()
+    }
+
+    fn flooded_since(&self, before: &Self) -> Option<Flooded> {
+        let seen = OF_FLOOD.iter().map(|reason| self.since(before, reason)).sum();
+        Some(Flooded { sent: self.sent? - before.sent?, seen })
     }
 }
 
@@ -75,6 +105,7 @@ impl Happening {
             judged: true,
             alive,
             tally: Tally::default(),
+            dropped: BTreeMap::new(),
             flood: None,
             seconds: 0.0,
             error: None,
@@ -89,6 +120,13 @@ impl Happening {
 }
 
 impl Row {
+    /// Adds what was counted between two moments.
+    pub(super) fn counting(mut self, before: &Counted, after: &Counted) -> Self {
+        self.dropped = after.dropped_since(before);
+        self.flood = after.flooded_since(before);
+        self
+    }
+
     /// Whether nothing broke that could have lived.
     #[must_use]
     pub const fn is_good(&self) -> bool {
@@ -111,13 +149,14 @@ impl Report {
 }
 
 /// Heading of the table that rows display as lines of.
-pub const HEADING: &str = "event                     alive  opened  closed refused  answers | broken   reset timeout \
+pub const HEADING: &str = "event                     alive  opened  closed refused  answers slowest | broken   reset timeout \
                            backend    data     eof |  died | flood sent      seen |     s";
 
 impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { opened, refused, closed, answers, broken, died, .. } = &self.tally;
-        write!(f, "{:<24}{:>7} {opened:>7} {closed:>7} {refused:>7} {answers:>8} | ", self.name, self.alive)?;
+        let Tally { opened, refused, closed, answers, slowest, broken, died, .. } = &self.tally;
+        write!(f, "{:<24}{:>7} {opened:>7} {closed:>7} {refused:>7} ", self.name, self.alive)?;
+        write!(f, "{answers:>8} {slowest:>7.2} | ")?;
         let mark = if self.judged { "" } else { "(" };
         write!(f, "{:>6} ", format!("{mark}{}", broken.total()))?;
         write!(f, "{:>7} {:>7} {:>7} ", broken.reset, broken.timeout, broken.wrong_backend)?;
@@ -138,6 +177,10 @@ impl Display for Report {
         }
         for row in &self.rows {
             row.tally.examples.iter().try_for_each(|example| writeln!(f, "{}: {example}", row.name))?;
+            row.tally.slow_examples.iter().try_for_each(|slow| writeln!(f, "{}: {slow}", row.name))?;
+            if !row.dropped.is_empty() {
+                writeln!(f, "{}: dropped by balancers: {:?}", row.name, row.dropped)?;
+            }
             row.error.iter().try_for_each(|error| writeln!(f, "{} failed: {error}", row.name))?;
         }
         self.left_out.iter().try_for_each(|(name, why)| writeln!(f, "left out: {name} ({why})"))?;

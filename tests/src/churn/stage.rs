@@ -26,7 +26,7 @@ use super::{
     flood::{self, Attacker, Flooding},
     line::{Awake, Place, Role},
     random::Random,
-    report::Flooded,
+    report::Counted,
     server::{EchoServer, Ports, Probe},
     settings::{Service, Settings},
     wire::Identity,
@@ -230,13 +230,15 @@ impl<'net> Stage<'net> {
         wait_until(LONG, what, || balancer.status().is_ok_and(|status| condition(&status)))
     }
 
-    /// The flood's packets so far.
-    pub(super) fn flooded(&self) -> Result<Option<Flooded>> {
-        let Some(flooding) = &self.flooding else { return Ok(None) };
-        let status = self.balancer.status().context("cannot ask for the flood's packets")?;
-        // Clients' packets leave by the interface that they came by, so what is redirected is the flood's.
-        let seen = ["redirected", "not_remembered", "no_backend"].map(|reason| status.reason(reason));
-        Ok(Some(Flooded { sent: flooding.sent(), seen: seen.iter().sum() }))
+    /// The balancer's and the flood's counters.
+    pub(super) fn counted(&mut self) -> Result<Counted> {
+        let status = self.balancer.daemon()?.wait_for("the counters", |_| true)?;
+        Ok(Counted { reasons: status.packets_by_reason(), sent: self.flooding.as_ref().map(Flooding::sent) })
+    }
+
+    /// Whether there is a flood.
+    pub(super) const fn is_flooded(&self) -> bool {
+        self.flooding.is_some()
     }
 }
 

@@ -3,7 +3,7 @@
 //! A server's answer says which server it is and how many requests this very connection has brought it, so that a
 //! connection that was handed from one server to another is seen even where both would have answered.
 
-use std::io;
+use std::{fmt, io};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -36,6 +36,12 @@ pub(super) struct Answer {
     pub(super) to: Request,
     /// How many requests the server has read from this connection.
     pub(super) requests: u64,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.backend + 1)
+    }
 }
 
 impl Request {

@@ -24,12 +24,13 @@ static REPORT: LazyLock<Report> = LazyLock::new(|| {
     report
 });
 
-const EVENTS: [&str; 18] = [
+const EVENTS: [&str; 19] = [
     "calm",
     "add",
     "weight",
     "remove",
     "drain",
+    "order",
     "flap",
     "long-flap",
     "reloads",
@@ -102,6 +103,11 @@ fn removed_backend_breaks_no_connection() {
 #[test]
 fn draining_and_removing_breaks_no_connection() {
     assert_unbroken("drain");
+}
+
+#[test]
+fn ordered_drain_breaks_no_connection() {
+    assert_unbroken("order");
 }
 
 #[test]

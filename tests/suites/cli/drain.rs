@@ -14,7 +14,7 @@ use crate::site::{Answer, DEADLINE, Site, assert_says, changed};
 #[test]
 fn drained_backend_gets_no_new_flows_and_says_so() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = run(&site, &["drain", "web/b2"]);
     assert_says(&answer.stdout, &["web/b2 drains by command: no tracked flow, but silent ones may live"]);
     let b2 = site.backend("b2");
@@ -33,7 +33,7 @@ fn drained_backend_gets_no_new_flows_and_says_so() {
 fn wait_returns_when_nothing_names_the_backend_any_more() {
     let mut site = Site::new();
     site.change("slots = 4099", "slots = 4099\nidle_timeout = \"1s\"");
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = run(&site, &["drain", "web/b1", "--wait", "--timeout", "15s"]);
     assert_eq!(answer.stdout.lines().last(), Some("web/b1: empty, it gets no packet any more"));
     assert!(site.backend("b1")["empty"].as_bool().unwrap());
@@ -44,7 +44,7 @@ fn wait_returns_when_nothing_names_the_backend_any_more() {
 fn wait_in_json_prints_the_backend_as_it_is_then() {
     let mut site = Site::new();
     site.change("slots = 4099", "slots = 4099\nidle_timeout = \"1s\"");
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = run(&site, &["drain", "b1", "--wait", "--timeout", "15s", "--output", "json"]);
     let told: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!(
@@ -56,7 +56,7 @@ fn wait_in_json_prints_the_backend_as_it_is_then() {
 #[test]
 fn wait_that_takes_too_long_fails_with_what_is_left() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = sluice(&site, &["drain", "b1", "--wait", "--timeout", "1s"]);
     assert_says(&answer.error_line(), &["not empty after 1s, and draining on: web/b1: no tracked flow"]);
     assert_eq!(site.backend("b1")["admin"], "drain");
@@ -65,7 +65,7 @@ fn wait_that_takes_too_long_fails_with_what_is_left() {
 #[test]
 fn wait_ends_where_somebody_makes_the_backend_ready() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let mut command = Command::new(binary().unwrap());
     command.args(["drain", "b1", "--wait", "--socket"]).arg(site.socket());
     let mut waiting = Process::spawn(&site.host.netns, "sluice drain", &mut command).unwrap();
@@ -78,7 +78,7 @@ fn wait_ends_where_somebody_makes_the_backend_ready() {
 #[test]
 fn drain_with_a_deadline_gives_up_what_is_left() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = run(&site, &["drain", "b1", "--deadline", "10m", "--on-deadline", "reset"]);
     assert_says(&answer.stdout, &["10m until it gives up what is left"]);
     run(&site, &["drain", "b1", "--deadline", "100ms", "--wait", "--timeout", "15s"]);
@@ -89,7 +89,7 @@ fn drain_with_a_deadline_gives_up_what_is_left() {
 #[test]
 fn maintenance_gives_up_all_flows_at_once() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = run(&site, &["maintenance", "b1"]);
     assert_eq!(answer.stdout, "web/b1 is in maintenance by command: empty, it gets no packet any more\n");
     assert_eq!((&site.entry(1)["takes_new"], &site.entry(1)["old_flows"]), (&json!(0), &json!(1)));
@@ -98,7 +98,7 @@ fn maintenance_gives_up_all_flows_at_once() {
 #[test]
 fn orders_that_cannot_be_followed_say_why() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     for (arguments, told) in [
         (&["drain", "b4"][..], "there is no backend b4; did you mean b1, b2 or b3?"),
         (&["drain", "wbe/b1"], "there is no backend wbe/b1; did you mean web/b1, web/b2 or web/b3?"),
@@ -114,7 +114,7 @@ fn orders_that_cannot_be_followed_say_why() {
 #[test]
 fn api_answers_with_a_reason_in_json() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let post = |path: &str, body: &str| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--write-out", "\n%{http_code}", "--data", body, "--unix-socket"]);
@@ -146,13 +146,13 @@ fn api_answers_with_a_reason_in_json() {
 fn killed_daemons_successor_goes_on_with_the_same_drains() {
     let mut site = Site::new();
     site.change("name = \"b3\"\n", "name = \"b3\"\nadmin = \"drain\"\n");
-    let mut former = site.start(&[]);
+    let mut former = site.start(&["--detach"]);
     run(&site, &["drain", "b1", "--deadline", "1h"]);
     let (digest, before) = (site.digest(), [site.backend("b1"), site.backend("b3")]);
     kill(&mut former);
     drop(former);
 
-    let later = site.start(&[]);
+    let later = site.start(&["--detach"]);
     assert_eq!(site.digest(), digest);
     assert!(!later.process.log().contains("table published"), "there is nothing to change");
     for (backend, before) in ["b1", "b3"].iter().zip(&before) {
@@ -169,7 +169,7 @@ fn killed_daemons_successor_goes_on_with_the_same_drains() {
 #[test]
 fn command_holds_over_reloads_until_the_file_changes_its_mind() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     run(&site, &["drain", "b1"]);
     save(&site, "name = \"b3\"\n", "name = \"b3\"\nweight = 2\n");
     wait_for_log(&daemon, "configuration reloaded");
@@ -185,7 +185,7 @@ fn command_holds_over_reloads_until_the_file_changes_its_mind() {
 fn backend_that_is_gone_from_the_file_leaves_when_nothing_names_it() {
     let mut site = Site::new();
     site.change("slots = 4099", "slots = 4099\nidle_timeout = \"2s\"");
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     remove(&site, 2);
     wait_for_log(&daemon, "configuration reloaded");
     let b2 = site.backend("b2");
@@ -202,7 +202,7 @@ fn backend_that_is_gone_from_the_file_leaves_when_nothing_names_it() {
 #[test]
 fn backend_that_is_back_in_the_file_is_as_before() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     let digest = site.digest();
     remove(&site, 2);
     wait_for_log(&daemon, "generation=2");
@@ -216,7 +216,7 @@ fn backend_that_is_back_in_the_file_is_as_before() {
 fn backend_that_is_dropped_gives_up_its_flows_at_once() {
     let mut site = Site::new();
     site.change("slots = 4099", "slots = 4099\non_remove = \"drop\"");
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     remove(&site, 2);
     wait_for_log(&daemon, "configuration reloaded");
     assert_eq!(site.entry(2)["old_flows"], 1);
@@ -226,20 +226,20 @@ fn backend_that_is_dropped_gives_up_its_flows_at_once() {
 #[test]
 fn leaving_backend_is_known_to_the_next_daemon() {
     let site = Site::new();
-    let mut former = site.start(&[]);
+    let mut former = site.start(&["--detach"]);
     remove(&site, 2);
     wait_for_log(&former, "configuration reloaded");
     let before = site.backend("b2");
     kill(&mut former);
     drop(former);
-    let mut later = site.start(&[]);
+    let mut later = site.start(&["--detach"]);
     assert_eq!(site.backend("b2"), before);
 
     // Without the file its name is lost, and so is since when.
     kill(&mut later);
     drop(later);
     std::fs::remove_file(site.state_path()).unwrap();
-    let _last = site.start(&[]);
+    let _last = site.start(&["--detach"]);
     let found = site.backend("192.0.2.12");
     assert_eq!((&found["admin"], &found["forwarding"]), (&json!("leaving"), &json!("l2")));
 }
@@ -248,12 +248,12 @@ fn leaving_backend_is_known_to_the_next_daemon() {
 fn broken_state_file_is_told_and_the_rest_goes_on() {
     let mut site = Site::new();
     site.change("name = \"b3\"\n", "name = \"b3\"\nadmin = \"drain\"\n");
-    let mut former = site.start(&[]);
+    let mut former = site.start(&["--detach"]);
     run(&site, &["drain", "b1"]);
     kill(&mut former);
     drop(former);
     site.write("state.json", "{\"version\": 1,");
-    let later = site.start(&[]);
+    let later = site.start(&["--detach"]);
     let path = site.state_path();
     assert_says(&later.process.log(), &[path.to_str().unwrap(), "is no state file", "set by command"]);
     assert_eq!(
@@ -268,7 +268,7 @@ fn order_that_cannot_be_kept_is_followed_with_a_warning() {
     let blocked = site.write("blocked", "a file").join("state.json");
     let state = site.state_path();
     site.change(state.to_str().unwrap(), blocked.to_str().unwrap());
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let answer = sluice(&site, &["drain", "b1"]);
     assert!(answer.status.success());
     assert_says(&answer.stderr, &["warning: web/b1: a restart forgets this", "balancer.state_path"]);

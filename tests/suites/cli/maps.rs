@@ -10,7 +10,7 @@ use crate::site::{Site, assert_says};
 #[test]
 fn bpftool_shows_services_by_field_names() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let dump = dump(&site, "services");
     assert_says(&dump, &["\"first_backend\"", "\"generation\"", "\"table\"", "\"digest\""]);
     let service = entry(&dump, 0);
@@ -25,7 +25,7 @@ fn bpftool_shows_services_by_field_names() {
 #[test]
 fn bpftool_shows_backends_by_field_names() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let first = entry(&dump(&site, "services"), 0)["first_backend"].as_u64().unwrap();
     let dump = dump(&site, "backends");
     assert_says(&dump, &["\"next_hop_mac\"", "\"source_mac\"", "\"ifindex\"", "\"forwarding\""]);

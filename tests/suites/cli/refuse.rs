@@ -34,6 +34,7 @@ fn the_named_capabilities_are_enough() {
         return;
     }
     let mut command = limited(&site, "-all,+net_admin,+bpf,+perfmon");
+    command.arg("--detach");
     let mut daemon = Process::spawn(&site.host.netns, "sluice run", &mut command).unwrap();
     wait_until(DEADLINE, "the daemon to forward", || daemon.log().contains("forwarding")).unwrap();
     daemon.signal(Signal::TERM).unwrap();
@@ -64,7 +65,7 @@ fn program_of_somebody_else_stays_attached() {
 #[test]
 fn pin_path_of_another_daemon_is_refused() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let (before, link) = (site.digest(), site.link());
     let (ours, other) = (site.socket(), site.socket().with_file_name("other.sock"));
     let text = site.config.replace(ours.to_str().unwrap(), other.to_str().unwrap());
@@ -78,7 +79,7 @@ fn pin_path_of_another_daemon_is_refused() {
 #[test]
 fn socket_of_another_daemon_is_refused() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let before = site.digest();
     let other = Pins::unique("other").unwrap();
     let text = site.config.replace(site.pins.path().to_str().unwrap(), other.path().to_str().unwrap());

@@ -9,7 +9,7 @@ use crate::site::{DEADLINE, Site, changed};
 #[test]
 fn change_of_what_is_fixed_is_refused() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     let before = site.status_json();
     for (from, to, key) in [
         ("slots = 20000", "slots = 30000", "[limits]"),
@@ -28,7 +28,7 @@ fn change_of_what_is_fixed_is_refused() {
 #[test]
 fn broken_file_is_refused_and_the_mended_one_taken() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     let before = site.digest();
     for (weight, told) in
         [("\"2\"", "write 2 without quotes"), ("70000", "weight: 70000"), ("-1", "weight: -1")]
@@ -45,7 +45,7 @@ fn broken_file_is_refused_and_the_mended_one_taken() {
 #[test]
 fn file_that_is_gone_is_refused() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     let before = site.digest();
     std::fs::remove_file(site.config_path()).unwrap();
     wait_for_log(&daemon, "cannot be read");
@@ -57,7 +57,7 @@ fn file_that_is_gone_is_refused() {
 #[test]
 fn interface_that_is_not_there_is_refused() {
     let site = Site::new();
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     let before = (site.status_json()["interfaces"].clone(), site.link());
     save(&site, "[\"eth0\"]", "[\"eth0\", \"eth9\"]");
     daemon.process.signal(Signal::HUP).unwrap();
@@ -70,7 +70,7 @@ fn interface_that_is_not_there_is_refused() {
 fn interface_that_leaves_the_file_is_detached_after_any_number_of_reloads() {
     let mut site = Site::new();
     site.change("[\"eth0\"]", "[\"eth0\", \"peer0\"]");
-    let daemon = site.start(&[]);
+    let daemon = site.start(&["--detach"]);
     for weight in [2, 3] {
         save(&site, "192.0.2.13\"", &format!("192.0.2.13\"\nweight = {weight}"));
         wait_for_log(&daemon, &format!("generation={weight}"));

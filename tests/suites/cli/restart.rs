@@ -9,7 +9,7 @@ use crate::site::{DEADLINE, Site, assert_says};
 #[test]
 fn failed_start_leaves_what_a_former_daemon_kept_attached() {
     let mut site = Site::new();
-    site.start(&["--keep-attached"]).terminate().unwrap();
+    site.start(&[]).terminate().unwrap();
     let before = (site.program("eth0"), site.link());
     assert_ne!(before.0, Value::Null);
 
@@ -23,7 +23,7 @@ fn failed_start_leaves_what_a_former_daemon_kept_attached() {
 #[test]
 fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
     let mut site = Site::new();
-    site.start(&["--keep-attached"]).terminate().unwrap();
+    site.start(&[]).terminate().unwrap();
     let link = site.link();
 
     site.change("mode = \"auto\"", "mode = \"native\"");
@@ -36,12 +36,12 @@ fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
 #[test]
 fn daemon_after_a_killed_one_takes_over_through_its_link() {
     let site = Site::new();
-    let mut former = site.start(&[]);
+    let mut former = site.start(&["--detach"]);
     let (digest, link, program) = (site.digest(), site.link(), site.program("eth0"));
     kill(&mut former);
     assert_eq!((site.link(), site.program("eth0")), (link, program.clone()), "the data plane outlives it");
 
-    let mut later = site.start(&[]);
+    let mut later = site.start(&["--detach"]);
     assert_eq!((site.digest(), site.link()), (digest, link));
     let taken_over = site.program("eth0");
     assert_eq!(taken_over["prog"]["name"], "sluice");
@@ -53,9 +53,9 @@ fn daemon_after_a_killed_one_takes_over_through_its_link() {
 #[test]
 fn daemon_after_a_killed_one_leaves_the_interfaces_that_its_file_lacks() {
     let mut site = Site::new();
-    kill(&mut site.start(&[]));
+    kill(&mut site.start(&["--detach"]));
     site.change("[\"eth0\"]", "[\"peer0\"]");
-    let _later = site.start(&[]);
+    let _later = site.start(&["--detach"]);
     assert_eq!(site.program("eth0"), Value::Null);
     assert_eq!(site.program("peer0")["prog"]["name"], "sluice");
 }
@@ -63,8 +63,8 @@ fn daemon_after_a_killed_one_leaves_the_interfaces_that_its_file_lacks() {
 #[test]
 fn daemon_goes_on_with_the_maps_that_fit() {
     let site = Site::new();
-    kill(&mut site.start(&[]));
-    let later = site.start(&[]);
+    kill(&mut site.start(&["--detach"]));
+    let later = site.start(&["--detach"]);
     assert_says(&later.process.log(), &["going on with the pinned maps", "services=1"]);
     assert!(!later.process.log().contains("table published"), "there is nothing to change");
 }
@@ -72,12 +72,12 @@ fn daemon_goes_on_with_the_maps_that_fit() {
 #[test]
 fn daemon_with_other_limits_makes_maps_of_its_own_beside_the_pinned_ones() {
     let mut site = Site::new();
-    let mut former = site.start(&[]);
+    let mut former = site.start(&["--detach"]);
     let (digest, link) = (site.digest(), site.link());
     kill(&mut former);
     drop(former);
     site.change("connections = 1024", "connections = 2048");
-    let mut later = site.start(&[]);
+    let mut later = site.start(&["--detach"]);
     assert_says(&later.process.log(), &["`connections` has 1024 entries", "2048"]);
     assert_eq!((site.digest(), site.link()), (digest, link));
     later.terminate().unwrap();

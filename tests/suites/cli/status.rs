@@ -21,7 +21,7 @@ fn table_shows_services_backends_state_and_share() {
     let mut site = Site::new();
     site.change("name = \"b2\"\n", "name = \"b2\"\nadmin = \"drain\"\n");
     site.change("name = \"b3\"\n", "name = \"b3\"\nweight = 3\n");
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let table = site.status();
     assert_says(&table, &["on eth0 (native)", "4112 of 20000 slots in use"]);
     assert_says(
@@ -43,7 +43,7 @@ fn table_shows_services_backends_state_and_share() {
 #[test]
 fn json_has_every_field() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let mut status = site.status_json();
     let service = status["services"][0].take();
     assert_eq!(status["interfaces"], json!([{ "name": "eth0", "mode": "native" }]));
@@ -64,7 +64,7 @@ fn json_has_every_field() {
 #[test]
 fn json_has_every_field_of_a_backend() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let mut backends = site.status_json()["services"][0]["backends"].take();
     let shares: f64 =
         backends.as_array().unwrap().iter().map(|backend| backend["share"].as_f64().unwrap()).sum();
@@ -94,7 +94,7 @@ fn keys(object: &Value) -> Vec<&str> {
 #[test]
 fn reader_that_has_read_enough_is_no_error() {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let _daemon = site.start(&["--detach"]);
     let line = format!(
         "set -o pipefail; {} status --socket {} | true",
         binary().unwrap().display(),

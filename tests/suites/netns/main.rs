@@ -6,7 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
 mod backend;
+mod drain;
+mod fleet;
 mod health;
+mod held;
 mod lifecycle;
 mod neighbours;
 mod redirect;

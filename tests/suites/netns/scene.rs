@@ -14,6 +14,9 @@ use lb_tests::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+/// What makes a daemon take its data plane with it.
+const DETACH: &[&str] = &["--detach"];
+
 /// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
 pub(crate) struct Scene<'net> {
     pub(crate) daemon: Daemon<'net>,
@@ -28,7 +31,7 @@ pub(crate) struct Scene<'net> {
 impl<'net> Scene<'net> {
     /// Sets the backends up, starts the daemon with `services`, and waits until it is ready.
     pub(crate) fn start(balancer: &'net Host, backends: &'net [Host], services: Vec<Service>) -> Self {
-        Self::start_with(balancer, backends, services, &[])
+        Self::start_with(balancer, backends, services, DETACH)
     }
 
     /// The same, with options for `sluice run`.
@@ -48,6 +51,7 @@ impl<'net> Scene<'net> {
             interfaces: vec!["eth0".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            peers: Vec::new(),
             services,
         };
         let path = files.path().join("sluice.toml");
@@ -73,19 +77,22 @@ impl<'net> Scene<'net> {
     pub(crate) fn kill_and_restart(&mut self) {
         self.daemon.process.signal(Signal::KILL).unwrap();
         self.daemon.process.wait(READY_DEADLINE).unwrap();
-        let binary = binary().unwrap();
-        self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
+        self.succeed();
         let answers = || self.daemon.status().is_ok();
         wait_until(READY_DEADLINE, "the next daemon", answers).unwrap();
     }
 
     /// Starts another daemon, after the first has ended.
     pub(crate) fn restart(&mut self) {
+        self.succeed();
+        self.daemon.wait_ready().unwrap();
+    }
+
+    /// The same, where not every backend is to take flows.
+    pub(crate) fn succeed(&mut self) {
         let binary = binary().unwrap();
         self.daemon =
-            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, &[]).unwrap();
-        self.daemon.wait_ready().unwrap();
+            Daemon::start(self.balancer, &binary, &self.config_path(), &self.config.socket, DETACH).unwrap();
     }
 }
 

@@ -58,8 +58,8 @@ fn check_free() -> Result<()> {
     }
     if Path::new(PIN_PATH).exists() {
         bail!(
-            "{PIN_PATH} exists: a sluice on this host was stopped with --keep-attached; \
-             start and stop it without, or remove the directory, which detaches its programs"
+            "{PIN_PATH} exists: a sluice on this host was stopped, and its data plane forwards on; \
+             take it down with `sluice detach`"
         );
     }
     Ok(())

@@ -87,6 +87,9 @@ mod tests {
             health: "up".to_owned(),
             share,
             packets: 0,
+            tracked_flows: 0,
+            empty: false,
+            last_packet_ago: None,
         });
         Service {
             name: "web4".to_owned(),

@@ -1,9 +1,12 @@
 //! The walk through the tables of flows: what may settle, what there is of each backend's flows, and who has left.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use lb_common::{backend::OldFlows, service::ServiceKey};
+use lb_common::{
+    backend::{Backend as Entry, OldFlows},
+    service::ServiceKey,
+};
 use tokio::task::block_in_place;
 use tracing::{error, info};
 
@@ -85,10 +88,15 @@ impl Truth {
 
     /// Whether a backend is to be empty and is not.
     fn somebody_drains(&self) -> bool {
-        self.config.services.iter().any(|service| {
-            self.with_wishes(service).any(|(backend, wish)| {
-                wish.is_some_and(|wish| wish.state == AdminState::Drain)
-                    && !self.is_empty(service, backend, wish)
+        self.draining_services().into_iter().filter_map(|key| self.applied.service(&key)).any(|applied| {
+            let entries = applied.entries();
+            let service = self.config.services.iter().find(|service| service.key() == applied.entry.key);
+            service.is_some_and(|service| {
+                self.with_wishes(service).any(|(backend, wish)| {
+                    let entry = entries.get(&backend.address.into()).map(|(_, entry)| entry);
+                    wish.is_some_and(|wish| wish.state == AdminState::Drain)
+                        && !self.is_empty(service.key(), backend.address, entry, wish)
+                })
             })
         })
     }
@@ -105,13 +113,18 @@ impl Truth {
     }
 
     /// Whether a backend gets no packet any more: it takes no new flows, and its old ones are gone or given up.
-    pub(super) fn is_empty(&self, service: &Service, backend: &Backend, wish: Option<&Wish>) -> bool {
-        let key = service.key();
-        let applied = self.applied.service(&key).and_then(|applied| applied.member(backend.address));
-        let Some(entry) = applied.map(|member| member.entry) else { return true };
+    /// One without an entry is not even known to the data plane.
+    pub(super) fn is_empty(
+        &self,
+        service: ServiceKey,
+        backend: IpAddr,
+        entry: Option<&Entry>,
+        wish: Option<&Wish>,
+    ) -> bool {
+        let Some(entry) = entry else { return true };
         let since = wish.map_or(Duration::MAX, |wish| wish.since);
         entry.takes_new == 0
-            && (entry.old_flows != OldFlows::Keep as u8 || self.census.is_empty(key, backend.address, since))
+            && (entry.old_flows != OldFlows::Keep as u8 || self.census.is_empty(service, backend, since))
     }
 
     /// Looks no more after backends that have left. Whether there are any.
@@ -120,7 +133,7 @@ impl Truth {
         self.view.wishes.let_go(|leaving| {
             let held = applied
                 .service(&leaving.service)
-                .is_some_and(|service| service.member(leaving.backend.address).is_some());
+                .is_some_and(|service| service.backend_id(leaving.backend.address).is_some());
             if !held {
                 let (backend, address) = (&leaving.backend.name, leaving.backend.address);
                 info!(backend, %address, "backend has left: nothing names it any more");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_common::counter::Reason;
+use lb_common::{backend::Backend as Entry, counter::Reason};
 
 use super::{Truth, key};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::DataPlane as _,
+    reconcile::AppliedService,
     wishes::Wish,
 };
 
@@ -21,6 +22,8 @@ struct Subject<'a> {
     wish: Option<&'a Wish>,
     /// Its place in the service's table; none where it is leaving.
     at: Option<usize>,
+    /// Its number and entry in the data plane, if it has one.
+    applied: Option<(u32, Entry)>,
 }
 
 impl Truth {
@@ -73,19 +76,19 @@ impl Truth {
     /// The backends of a service, those that are leaving last.
     fn subjects<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = Subject<'a>> {
         let configured = service.backends.len();
+        let entries = self.applied.service(&service.key()).map(AppliedService::entries).unwrap_or_default();
         let backends = (0..).zip(self.with_wishes(service));
         backends.map(move |(at, (backend, wish))| Subject {
             service,
             backend,
             wish,
             at: (at < configured).then_some(at),
+            applied: entries.get(&backend.address.into()).copied(),
         })
     }
 
     fn backend_status(&self, subject: Subject<'_>) -> status::Backend {
-        let Subject { service, backend, wish, .. } = subject;
-        let applied = self.applied.service(&service.key());
-        let id = applied.and_then(|applied| applied.backend_id(backend.address));
+        let Subject { service, backend, wish, applied, .. } = subject;
         let target = key(service, &backend.name);
         let health = self.view.health.get(&target).map(|verdict| verdict.health.to_string());
         let draining = wish.filter(|wish| wish.state != AdminState::Ready);
@@ -102,13 +105,18 @@ impl Truth {
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             tracked_flows: self.census.of(service.key(), backend.address).flows,
-            empty: self.is_empty(service, backend, wish),
+            empty: self.is_empty(
+                service.key(),
+                backend.address,
+                applied.as_ref().map(|(_, entry)| entry),
+                wish,
+            ),
             draining_since: draining.map(|wish| (self.boot + wish.since).as_secs()),
             last_packet_ago: draining.and_then(|wish| self.last_packet_ago(service, backend, wish)),
             deadline_left: draining
                 .and_then(|wish| wish.ends(service))
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
-            traffic: id.map(|id| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
+            traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }
 

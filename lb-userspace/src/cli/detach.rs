@@ -1,0 +1,29 @@
+//! `sluice detach`: takes down the data plane that a daemon has left forwarding. While one runs, it has the lock on the
+//! pins, and this is refused.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::daemon::print;
+use crate::dataplane::pins::Pins;
+
+/// Arguments of `sluice detach`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the daemon has pinned maps, programs and links: its `balancer.pin_path`
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/sluice")]
+    pin_path: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let pin_path = &args.pin_path;
+    if !pin_path.exists() {
+        bail!("nothing is pinned at {}; is this the daemon's balancer.pin_path?", pin_path.display());
+    }
+    let pins = Pins::open(pin_path)?;
+    let interfaces = pins.linked_interfaces()?;
+    pins.remove()?;
+    let from = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    print(&format!("detached from {from}"))
+}

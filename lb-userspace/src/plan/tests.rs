@@ -1,0 +1,110 @@
+//! Entries that follow from wishes, health and time.
+
+use lb_common::backend::Forwarding;
+
+use super::*;
+use crate::wishes::Order;
+
+const NOW: Duration = Duration::from_secs(1000);
+
+fn config(keys: &str) -> Config {
+    let service = format!(
+        "name = \"web\"\naddress = \"203.0.113.10\"\nport = 80\nprotocol = \"tcp\"\nforwarding = \"l2\"\nslots = 499\n{keys}"
+    );
+    let backends =
+        (1..=3).map(|n| format!("[[service.backend]]\nname = \"b{n}\"\naddress = \"192.0.2.1{n}\"\n"));
+    let text = format!(
+        "[balancer]\ninterfaces = [\"eth0\"]\n[[service]]\n{service}\n[service.probe]\n{}",
+        backends.collect::<String>()
+    );
+    Config::parse("sluice.toml", &text).unwrap().0
+}
+
+/// A world in which every backend can be reached.
+fn view(config: &Config) -> View {
+    let next_hop = |address| NextHop {
+        ifindex: 2,
+        interface: "eth0".to_owned(),
+        mac: [2, 0, 0, 0, 0, 1],
+        source_mac: [2, 0, 0, 0, 0, 2],
+        source: address,
+        mtu: 1500,
+        vlan: 0,
+        gateway: None,
+    };
+    let addresses = config.services[0].backends.iter().map(|backend| backend.address);
+    View { next_hops: addresses.map(|address| (address, next_hop(address))).collect(), ..View::default() }
+}
+
+fn planned(config: &Config, view: &View, now: Duration) -> (PlannedService, Option<Duration>) {
+    let mut plan = plan(config, view, &mut Tables::default(), now);
+    (plan.services.remove(0), plan.next_change)
+}
+
+fn drain(view: &mut View, config: &Config, backend: &str) {
+    let target = TargetKey { service: "web".to_owned(), backend: backend.to_owned() };
+    let order = Order { state: AdminState::Drain, deadline: None, on_deadline: None };
+    view.wishes.obey(config, &target, order, NOW).unwrap();
+}
+
+#[test]
+fn drained_backend_has_no_slots_and_keeps_its_flows_until_its_deadline() {
+    let config = config("drain_deadline = \"1m\"\non_deadline = \"reset\"");
+    let mut view = view(&config);
+    drain(&mut view, &config, "b2");
+    let (service, next) = planned(&config, &view, NOW);
+    assert_eq!((service.table.shares()[1], next), (0, Some(NOW + Duration::from_mins(1))));
+    assert_eq!((service.backends[1].takes_new, service.backends[1].old_flows), (0, OldFlows::Keep as u8));
+
+    let (service, next) = planned(&config, &view, NOW + Duration::from_mins(1));
+    assert_eq!((service.backends[1].old_flows, next), (OldFlows::Reset as u8, None));
+}
+
+#[test]
+fn leaving_backend_is_no_member_and_has_an_entry_of_its_own() {
+    let before = config("");
+    let mut after = before.clone();
+    let gone = after.services[0].backends.remove(1);
+    let mut view = view(&before);
+    view.wishes.release(&before, &after, NOW);
+    view.wishes.follow(&after, NOW);
+    let (service, _) = planned(&after, &view, NOW);
+    let [leaving] = service.leaving[..] else { panic!("{:?}", service.leaving) };
+    assert_eq!((service.backends.len(), service.table.shares().len()), (2, 2));
+    assert_eq!((IpAddr::from(leaving.address), leaving.takes_new), (gone.address, 0));
+    assert_eq!((leaving.forwarding, leaving.old_flows), (Forwarding::L2 as u8, OldFlows::Keep as u8));
+    assert_eq!(service.table.digest(), planned(&after, &self::view(&after), NOW).0.table.digest());
+}
+
+#[test]
+fn leaving_backend_that_is_down_gives_up_its_flows_after_the_grace() {
+    let before = config("down_grace = \"10s\"\non_down = \"reset\"");
+    let mut after = before.clone();
+    let gone = after.services[0].backends.remove(1);
+    let mut view = view(&before);
+    view.wishes.release(&before, &after, NOW);
+    let target = (gone.address, 80).into();
+    let key = TargetKey { service: "web".to_owned(), backend: "b2".to_owned() };
+    view.health.insert(key, Verdict { target, health: Health::Down, since: NOW });
+    let ends = NOW + Duration::from_secs(10);
+    let (service, next) = planned(&after, &view, NOW);
+    assert_eq!((service.leaving[0].old_flows, next), (OldFlows::Keep as u8, Some(ends)));
+    assert_eq!(planned(&after, &view, ends).0.leaving[0].old_flows, OldFlows::Reset as u8);
+}
+
+#[test]
+fn backend_that_is_dropped_gives_up_its_flows_at_once() {
+    let before = config("on_remove = \"drop\"");
+    let mut after = before.clone();
+    after.services[0].backends.remove(0);
+    let mut view = view(&before);
+    view.wishes.release(&before, &after, NOW);
+    let (service, next) = planned(&after, &view, NOW);
+    assert_eq!((service.leaving[0].old_flows, next), (OldFlows::Move as u8, None));
+}
+
+#[test]
+fn affinity_is_planned() {
+    let config = config("affinity = { ipv4 = 24 }");
+    assert_eq!(planned(&config, &view(&config), NOW).0.source_bits, 24);
+}
