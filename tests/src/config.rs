@@ -17,6 +17,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Directory of the pins.
     pub pin_path: PathBuf,
+    /// Addresses of all balancers of the fleet.
+    pub peers: Vec<IpAddr>,
     /// The services.
     pub services: Vec<Service>,
 }
@@ -77,7 +79,9 @@ impl Display for Config {
             self.pin_path.display(),
             self.socket.with_extension("json").display()
         )?;
-        writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n")?;
+        writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
+        let peers: Vec<_> = self.peers.iter().map(ToString::to_string).collect();
+        writeln!(out, "peers = {peers:?}\n")?;
         writeln!(out, "[limits]\nservices = 16\nbackends = 64\nslots = 200000\nconnections = 65536")?;
         self.services.iter().try_for_each(|service| write!(out, "\n{service}"))
     }

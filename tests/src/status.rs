@@ -1,6 +1,6 @@
 //! What `sluice status --output json` prints, as far as the harness reads it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
@@ -11,6 +11,32 @@ pub struct Status {
     pub services: Vec<Service>,
     /// All packets, by the name of what became of them.
     pub reasons: BTreeMap<String, Traffic>,
+    /// The other balancers, where there are some.
+    pub fleet: Option<Fleet>,
+}
+
+/// The balancers that this one talks to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Fleet {
+    /// Which of them this one is.
+    pub own: Option<IpAddr>,
+    /// The others.
+    pub peers: Vec<Peer>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is heard.
+    pub heard: bool,
+    /// Whether it listens.
+    pub listens: bool,
+    /// Services whose table is the same there.
+    pub same_tables: u32,
+    /// Names of the others.
+    pub other_tables: Vec<String>,
 }
 
 /// Packets.

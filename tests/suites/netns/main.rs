@@ -7,6 +7,7 @@
 
 mod backend;
 mod drain;
+mod fleet;
 mod health;
 mod held;
 mod lifecycle;

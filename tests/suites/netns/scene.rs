@@ -51,6 +51,7 @@ impl<'net> Scene<'net> {
             interfaces: vec!["eth0".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            peers: Vec::new(),
             services,
         };
         let path = files.path().join("sluice.toml");
