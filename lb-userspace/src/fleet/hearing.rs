@@ -47,7 +47,19 @@ impl Hearing {
             let Err(error) = self.hear_all().await;
             self.history = None;
             self.shared.event(Event::Hears(self.peer, Err(error.to_string()))).await;
-            sleep(self.backoff.wait(chance())).await;
+            self.rest().await;
+        }
+    }
+
+    /// Waits before the next attempt, but not longer than until the peer comes by itself.
+    async fn rest(&mut self) {
+        let longest = sleep(self.backoff.wait(chance()));
+        match self.shared.ledger.get(&self.peer) {
+            Some(told) => tokio::select! {
+                () = longest => {}
+                () = told.came.notified() => {}
+            },
+            None => longest.await,
         }
     }
 

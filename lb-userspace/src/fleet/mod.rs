@@ -35,7 +35,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     task::{self, JoinSet},
     time::{sleep, timeout},
 };
@@ -124,6 +124,8 @@ pub(crate) struct Told {
     flows: AtomicU64,
     dropped: AtomicU64,
     listening: AtomicU32,
+    /// It has come to listen, so there is no need to wait any longer before it is asked.
+    came: Notify,
 }
 
 /// What was told to each peer.

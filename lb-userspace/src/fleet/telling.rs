@@ -178,6 +178,7 @@ struct Listening<'a>(&'a Told);
 impl<'a> Listening<'a> {
     fn new(told: &'a Told) -> Self {
         told.listening.fetch_add(1, Relaxed);
+        told.came.notify_one();
         Self(told)
     }
 }

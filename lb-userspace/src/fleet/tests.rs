@@ -230,6 +230,23 @@ async fn peer_that_comes_back_is_asked_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn peer_that_comes_is_asked_at_once() {
+    let peers = addresses(2);
+    let mut one = start(peers[0], &peers, 1, Here::default());
+    let begin = tokio::time::Instant::now();
+    // Failures in a row, after which it would wait for ten seconds.
+    for _ in 0..12 {
+        assert!(one.hears().await.is_err());
+    }
+    let failed = tokio::time::Instant::now();
+    assert!(failed - begin > Duration::from_secs(20));
+    let mut other = start(peers[1], &peers, 1, Here::default());
+    one.answer(Answer::default()).await;
+    other.answer(Answer::default()).await;
+    assert!(failed.elapsed() < Duration::from_secs(4), "{:?}", failed.elapsed());
+}
+
 #[tokio::test]
 async fn garbage_and_strangers_disturb_nobody() {
     let peers = addresses(3);
