@@ -7,6 +7,7 @@
 //! Pure: all moments are arguments, on the monotonic clock. [`file`] keeps it over restarts.
 
 pub mod file;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use crate::{
     config::{AdminState, Backend, Config, Forwarding, OnDeadline, Protocol, Service},
     health::TargetKey,
 };
+
+pub use order::{Order, OrderError};
 
 /// What the operator wants of backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,42 +61,6 @@ pub struct Leaving {
     pub backend: Backend,
     /// A drain, or maintenance.
     pub wish: Wish,
-}
-
-/// What somebody asks for by command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The state that the backend is to have.
-    pub state: AdminState,
-    /// How long a drain may last from now on; none: what held before, or what the service says.
-    pub deadline: Option<Duration>,
-    /// What becomes of the flows that are left then; none: as above.
-    pub on_deadline: Option<OnDeadline>,
-}
-
-/// Why an order is not followed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// No such service.
-    #[error("there is no service {0}")]
-    NoService(String),
-    /// No such backend, leaving or not.
-    #[error("service {service} has no backend {backend}")]
-    NoBackend {
-        /// The service.
-        service: String,
-        /// What it does not have.
-        backend: String,
-    },
-    /// A backend without an entry in the file cannot take flows.
-    #[error("{0} is gone from the file and leaves; to have it back, put it into the file again")]
-    Leaves(String),
-    /// Only what drains can end.
-    #[error("a deadline belongs to a drain, not to {0}")]
-    Deadline(&'static str),
-    /// There is no reset but TCP's.
-    #[error("{0} is udp, whose flows cannot be reset; say that they are to move")]
-    Reset(String),
 }
 
 impl Leaving {
@@ -131,33 +98,14 @@ impl Wish {
             own => own.unwrap_or(service.on_deadline),
         }
     }
-
-    /// The wish after `order`. Whatever the order repeats or leaves out stays as it is.
-    fn after(self, order: Order, now: Duration) -> Self {
-        let same = self.state == order.state;
-        let since = if same { self.since } else { now };
-        let lasted = now.saturating_sub(since);
-        let before = |was| if same { was } else { None };
-        Self {
-            state: order.state,
-            over: self.over,
-            since,
-            deadline: order.deadline.map(|deadline| lasted + deadline).or(before(self.deadline)),
-            on_deadline: order.on_deadline.or(if same { self.on_deadline } else { None }),
-        }
-    }
-
-    /// Whether there is anything to remember of it beside the file.
-    fn is_plain(&self) -> bool {
-        self.deadline.is_none() && self.on_deadline.is_none()
-    }
 }
 
 impl Wishes {
     /// What is wanted of a backend; none where that is what the file says, from the start.
     #[must_use]
     pub fn of(&self, service: &str, backend: &str) -> Option<&Wish> {
-        self.backends.get(&key(service, backend))
+        // Mostly nobody wants anything, and a key costs two allocations.
+        if self.backends.is_empty() { None } else { self.backends.get(&key(service, backend)) }
     }
 
     /// The backends that are gone from the file.
@@ -253,6 +201,9 @@ impl Wishes {
 
     /// A name is one backend's: the file's, where it has one.
     fn rename_leaving(&mut self, config: &Config) {
+        if self.leaving.is_empty() {
+            return;
+        }
         let mut taken: HashSet<(ServiceKey, String)> = config
             .services
             .iter()
@@ -264,63 +215,6 @@ impl Wishes {
                 taken.insert((*service, backend.name.clone()));
             }
         }
-    }
-
-    /// Does what somebody asks for.
-    ///
-    /// # Errors
-    ///
-    /// [`OrderError`]; nothing has changed then.
-    pub fn obey(
-        &mut self,
-        config: &Config,
-        target: &TargetKey,
-        order: Order,
-        now: Duration,
-    ) -> Result<(), OrderError> {
-        let service = config
-            .services
-            .iter()
-            .find(|service| service.name == target.service)
-            .ok_or_else(|| OrderError::NoService(target.service.clone()))?;
-        check(service, order)?;
-        match service.backends.iter().find(|backend| backend.name == target.backend) {
-            Some(backend) => self.obey_for(target, backend.admin, order, now),
-            None => self.obey_for_leaving(service, target, order, now)?,
-        }
-        Ok(())
-    }
-
-    fn obey_for(&mut self, target: &TargetKey, file: AdminState, order: Order, now: Duration) {
-        let before = self.backends.get(target).copied();
-        let wish = before.unwrap_or(Wish::of_file(file, now)).after(order, now);
-        let plain = wish.state == file && wish.is_plain();
-        let wish = Wish { over: (!plain).then_some(file), ..wish };
-        if plain && file == AdminState::Ready {
-            self.backends.remove(target);
-        } else {
-            self.backends.insert(target.clone(), wish);
-        }
-    }
-
-    fn obey_for_leaving(
-        &mut self,
-        service: &Service,
-        target: &TargetKey,
-        order: Order,
-        now: Duration,
-    ) -> Result<(), OrderError> {
-        let TargetKey { service: name, backend } = target;
-        let leaving = self
-            .leaving
-            .iter_mut()
-            .find(|leaving| leaving.service == service.key() && leaving.backend.name == *backend)
-            .ok_or_else(|| OrderError::NoBackend { service: name.clone(), backend: backend.clone() })?;
-        if order.state == AdminState::Ready {
-            return Err(OrderError::Leaves(format!("{name}/{backend}")));
-        }
-        leaving.wish = leaving.wish.after(order, now);
-        Ok(())
     }
 
     /// Forgets leaving backends that are not `held` any more. Whether there were any.
@@ -342,18 +236,6 @@ fn followed(wish: Option<Wish>, file: AdminState, now: Duration) -> Option<Wish>
             plain.map(|plain| Wish { since: wish.since, ..plain })
         }
         _ => plain,
-    }
-}
-
-fn check(service: &Service, order: Order) -> Result<(), OrderError> {
-    let has_end = order.deadline.is_some() || order.on_deadline.is_some();
-    match order.state {
-        AdminState::Ready if has_end => Err(OrderError::Deadline("being ready")),
-        AdminState::Maintenance if has_end => Err(OrderError::Deadline("maintenance")),
-        _ if order.on_deadline == Some(OnDeadline::Reset) && service.protocol == Protocol::Udp => {
-            Err(OrderError::Reset(service.name.clone()))
-        }
-        _ => Ok(()),
     }
 }
 
