@@ -68,6 +68,8 @@ impl Clients {
         let all = clients.places.len();
         wait_until(OPEN_DEADLINE, "all clients to be connected", || clients.board.alive() == all)
             .with_context(|| format!("{} of {all} are", clients.board.alive()))?;
+        // What it took to get here is part of no event.
+        clients.take();
         Ok(clients)
     }
 
