@@ -90,7 +90,8 @@ fn tcp(source: u32, port: u16, sequence: u32) -> [u8; TCP_LEN as usize] {
     const WINDOW: u16 = 0xffff;
     let to = PORT.load() as u16;
     let pseudo = sum(source) + sum(VIP.load()) + u32::from(TCP) + TCP_LEN;
-    let words = u32::from(port) + u32::from(to) + sum(sequence) + u32::from(OFFSET_AND_FLAGS) + u32::from(WINDOW);
+    let words =
+        u32::from(port) + u32::from(to) + sum(sequence) + u32::from(OFFSET_AND_FLAGS) + u32::from(WINDOW);
     let mut header = [0; TCP_LEN as usize];
     header[0..2].copy_from_slice(&port.to_be_bytes());
     header[2..4].copy_from_slice(&to.to_be_bytes());

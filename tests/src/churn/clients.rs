@@ -24,7 +24,7 @@ use crate::{netns::Netns, process::wait_until};
 const OPENING: usize = 64;
 
 /// How long it may take until all connections are there at first.
-const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+const OPEN_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The clients, running. Dropping them ends all connections.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ const SETTLE_IDLE: &str = "3s";
 pub(super) const DOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long slots may take to settle, of which the daemon looks at intervals of seconds.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// See the module. Fields are dropped in order.
 pub(super) struct Stage<'net> {
