@@ -264,14 +264,12 @@ impl Fleet {
     ///
     /// The kernel refuses the routes.
     pub fn announce(&self, balancers: &[usize]) -> Result<()> {
-        let hops = |address: fn(&Host) -> IpAddr| -> String {
-            balancers
-                .iter()
-                .map(|&index| format!(" nexthop via {}", address(&self.balancers[index])))
-                .collect()
+        let route = |to: &str, address: fn(&Host) -> IpAddr| {
+            let hop = |&index: &usize| format!("nexthop via {}", address(&self.balancers[index]));
+            format!("route replace {to} {}", balancers.iter().map(hop).collect::<Vec<_>>().join(" "))
         };
-        self.router.netns.ip(&format!("route replace 203.0.113.0/24{}", hops(|host| host.v4)))?;
-        self.router.netns.ip(&format!("-6 route replace 2001:db8:113::/64{}", hops(|host| host.v6)))
+        self.router.netns.ip(&route("203.0.113.0/24", |host| host.v4))?;
+        self.router.netns.ip(&format!("-6 {}", route("2001:db8:113::/64", |host| host.v6)))
     }
 }
 

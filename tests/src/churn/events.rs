@@ -88,14 +88,19 @@ fn order(stage: &mut Stage<'_>) -> Result<()> {
 
 /// The backends are down for a moment, and for less than the service's grace.
 fn flap(stage: &mut Stage<'_>) -> Result<()> {
-    let flapping = [3, 4];
     let are_flapping = |name: &str| matches!(name, "b4" | "b5");
-    flapping.iter().for_each(|&backend| stage.set_probe(backend, CHURN, Probe::Refused));
+    set_fourth_and_fifth(stage, Probe::Refused);
     stage.wait_for_health("down", CHURN, &are_flapping)?;
     stage.settle()?;
-    flapping.iter().for_each(|&backend| stage.set_probe(backend, CHURN, Probe::Answered));
+    set_fourth_and_fifth(stage, Probe::Answered);
     stage.wait_for_health("up", CHURN, &are_flapping)?;
     stage.wake()
+}
+
+fn set_fourth_and_fifth(stage: &Stage<'_>, probe: Probe) {
+    for backend in [3, 4] {
+        stage.set_probe(backend, CHURN, probe);
+    }
 }
 
 /// The clients of `grace` are silent from before the flap until after it; those of `keep` are not.
@@ -118,7 +123,9 @@ fn share_of(service: &status::Service, name: &str) -> f64 {
 /// The first five backends' probes by the services that flap for long.
 fn set_half(stage: &Stage<'_>, probe: Probe) {
     for backend in 0..5 {
-        [GRACE, KEEP].iter().for_each(|&ports| stage.set_probe(backend, ports, probe));
+        for ports in [GRACE, KEEP] {
+            stage.set_probe(backend, ports, probe);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     report::Happening,
     server::EchoServer,
     settings::{Service, Settings},
-    stage::{self, CHURN, start_server},
+    stage::{self, CHURN, start_server, tune},
 };
 use crate::{
     balancer::Prepared,
@@ -120,7 +120,7 @@ impl<'net> FleetStage<'net> {
         };
         let balancers = fleet.balancers.iter().map(balancer).collect::<Result<_>>()?;
         fleet.announce(&[0, 1])?;
-        fleet.client.netns.set_sysctl("ipv4/ip_local_port_range", "10000 65535")?;
+        tune(&fleet.client, &fleet.backends)?;
         let mut random = Random::new(options.seed);
         let places = (0..options.connections).map(|_| place(&mut random)).collect();
         let manner = Manner { pause: options.pause, seed: random.next() };

@@ -102,9 +102,12 @@ impl Settings {
 impl Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[balancer]\ninterfaces = {:?}", self.interfaces)?;
-        writeln!(f, "socket = {:?}\npin_path = {:?}", self.socket, self.pin_path)?;
-        writeln!(f, "state_path = {:?}\n", self.state_path)?;
-        writeln!(f, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
+        for (key, path) in
+            [("socket", &self.socket), ("pin_path", &self.pin_path), ("state_path", &self.state_path)]
+        {
+            writeln!(f, "{key} = \"{}\"", path.display())?;
+        }
+        writeln!(f, "\n[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
         if !self.peers.is_empty() {
             let peers: Vec<_> = self.peers.iter().map(ToString::to_string).collect();
             writeln!(f, "peers = {peers:?}")?;

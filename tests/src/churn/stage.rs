@@ -53,7 +53,7 @@ const SETTLE_IDLE: &str = "3s";
 pub(super) const DOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long slots may take to settle, of which the daemon looks at intervals of seconds.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// See the module. Fields are dropped in order.
 pub(super) struct Stage<'net> {
@@ -99,12 +99,11 @@ impl<'net> Stage<'net> {
         let mut random = Random::new(options.seed);
         let places = (0..options.connections).map(|_| place(&mut random, events)).collect();
         let manner = Manner { pause: options.pause, seed: random.next() };
-        // The clients' own tool settings: every connection needs a port of its own, also those that have just ended.
-        lan.client.netns.set_sysctl("ipv4/ip_local_port_range", "10000 65535")?;
-        let flooding = options.flood.as_ref().zip(attacker.as_ref());
-        let flooding =
-            flooding.map(|(flood, attacker)| attacker.flood(VIP4, CHURN.service, flood)).transpose()?;
+        tune(&lan.client, &lan.backends)?;
         let clients = Clients::start(&lan.client.netns, places, lan.backends.len(), manner)?;
+        let flooding = options.flood.as_ref().zip(attacker.as_ref());
+        let flooding = flooding.map(|(flood, attacker)| attacker.flood(VIP4, CHURN.service, flood));
+        let flooding = flooding.transpose()?;
         Ok(Self {
             clients,
             flooding,
@@ -240,6 +239,17 @@ impl<'net> Stage<'net> {
     pub(super) const fn is_flooded(&self) -> bool {
         self.flooding.is_some()
     }
+}
+
+/// Settings of the hosts at both ends: a port for every connection, those of the last minute included, and another try
+/// within a second where a packet was lost, so that silence until the deadline is no accident of a full queue.
+pub(super) fn tune(client: &Host, backends: &[Host]) -> Result<()> {
+    client.netns.set_sysctl("ipv4/ip_local_port_range", "10000 65535")?;
+    for host in backends.iter().chain([client]) {
+        // Linux 6.15 or later.
+        let _ = host.netns.set_sysctl("ipv4/tcp_rto_max_ms", "1000");
+    }
+    Ok(())
 }
 
 /// Lets time pass where there is nothing to look at: a grace, for one, ends silently.

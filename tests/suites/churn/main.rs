@@ -19,7 +19,7 @@ const OTHER_BINARY: &str = "SLUICE_OTHER_BIN";
 
 /// The run that all tests look at. Events that show what peers are worth break connections, and are left away.
 static REPORT: LazyLock<Report> = LazyLock::new(|| {
-    let report = run(Options { only: EVENTS.map(str::to_owned).into(), ..options() });
+    let report = run(&Options { only: EVENTS.map(str::to_owned).into(), ..options() });
     println!("{report}");
     report
 });
@@ -60,8 +60,8 @@ fn options() -> Options {
     }
 }
 
-fn run(options: Options) -> Report {
-    churn::run(&options, |_| ()).unwrap()
+fn run(options: &Options) -> Report {
+    churn::run(options, |_| ()).unwrap()
 }
 
 /// What an event did, of which nothing has gone wrong but, perhaps, for connections.
@@ -185,7 +185,7 @@ fn balancer_that_crashes_breaks_no_connection() {
 fn balancer_that_remembers_nothing_is_found_out() {
     let keys = vec![("track".to_owned(), "never".to_owned())];
     let only = ["calm", "remove", "dead-backend"].map(str::to_owned).into();
-    let report = run(Options { keys, only, ..options() });
+    let report = run(&Options { keys, only, ..options() });
     println!("{report}");
     let lost = |event| report.row(event).unwrap().tally.broken;
     assert_eq!(lost("calm").total(), 0);
