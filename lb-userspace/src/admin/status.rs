@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,11 +72,11 @@ pub struct Refused {
 
 impl From<dataplane::Tracking> for Tracking {
     fn from(tracking: dataplane::Tracking) -> Self {
-        let [connections, openings] = tracking.refused;
+        let refused = |kind: Kind| tracking.refused[kind as usize];
         Self {
             connections: tracking.connections,
             openings: tracking.openings,
-            refused: Refused { connections, openings },
+            refused: Refused { connections: refused(Kind::Connections), openings: refused(Kind::Openings) },
         }
     }
 }

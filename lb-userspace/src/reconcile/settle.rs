@@ -84,12 +84,14 @@ fn settle_slots(
     let table = service.entry.table;
     let old = slots.slots(table);
     let at = |flow: &LiveFlow| table.slot_of(flow.hash) - table.base;
-    let disputed: HashSet<u32> =
-        live.iter().filter(|flow| old[at(flow) as usize].current() != flow.backend).map(at).collect();
+    let mut elsewhere: HashMap<u32, Vec<u16>> = HashMap::new();
+    for flow in live.iter().filter(|flow| old[at(flow) as usize].current() != flow.backend) {
+        elsewhere.entry(at(flow)).or_default().push(flow.backend);
+    }
     let mut held = old.clone();
     for (index, slot) in (0..).zip(&mut held) {
         if service.moved_at.get(&index).is_none_or(|&since| waited(since)) {
-            *slot = settled(*slot, disputed.contains(&index));
+            *slot = settled(*slot, elsewhere.get(&index).map_or(&[], Vec::as_slice));
         }
     }
     let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
@@ -105,13 +107,16 @@ fn settle_slots(
     }
 }
 
-/// What becomes of a slot. One that a live flow disputes keeps asking the connection table, also where only a change
-/// of the table's length had made it do so.
-fn settled(slot: Slot, disputed: bool) -> Slot {
-    match (disputed, slot.is_settled()) {
-        (false, _) => Slot::settled(slot.current()),
-        (true, false) => slot,
-        (true, true) => Slot::new(slot.current(), slot.current()),
+/// What becomes of a slot of which everything that lives is remembered, where `elsewhere` are the backends of live flows
+/// that the slot alone would send to its current one. While there are any it keeps asking for them, also where only a
+/// change of the table's length had made it do so; but it names its previous backend only for flows of that one.
+fn settled(slot: Slot, elsewhere: &[u16]) -> Slot {
+    if elsewhere.is_empty() {
+        Slot::settled(slot.current())
+    } else if elsewhere.contains(&slot.previous()) {
+        slot
+    } else {
+        Slot::new(slot.current(), slot.current())
     }
 }
 

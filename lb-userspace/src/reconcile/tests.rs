@@ -492,6 +492,23 @@ fn slot_that_moves_again_waits_no_longer() {
 }
 
 #[test]
+fn slot_whose_live_flows_are_with_a_third_backend_lets_go_of_its_previous_one() {
+    let mut world = World::new();
+    world.apply(&config(1..=4));
+    world.apply(&config(2..=4));
+    let third = world.hosts(true);
+    world.apply(&config([2, 4]));
+    world.now += Duration::from_secs(61);
+    assert_eq!(world.hosts(false), third, "live flows, some of them with b3, and none with b1");
+    world.settle();
+    world.settle();
+    let members = || world.service().members.iter().flatten().map(|member| member.entry.address);
+    assert!(!members().any(|host| host == address(1).into()), "nothing names b1 any more");
+    assert!(members().any(|host| host == address(3).into()));
+    assert_eq!(world.hosts(false), third);
+}
+
+#[test]
 fn nothing_settles_while_a_flow_may_have_gone_unremembered() {
     let mut world = World::new();
     world.apply(&config(1..=4));
