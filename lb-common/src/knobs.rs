@@ -13,5 +13,5 @@ pub const FEATURE_AFFINITY: u32 = 1 << 2;
 /// Other balancers are told of flows that went on in moved slots.
 pub const FEATURE_PEERS: u32 = 1 << 3;
 
-/// A service resets the flows that a backend gives up (`on_down` or `on_deadline` of `reset`).
+/// A service may be asked to reset the flows that a backend gives up.
 pub const FEATURE_RESET: u32 = 1 << 4;

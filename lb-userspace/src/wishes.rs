@@ -4,7 +4,7 @@
 //! itself says something else of that backend. A backend that is gone from the file is *leaving*: it is nobody's wish any
 //! more that it takes flows, but it is kept in view until the data plane has let go of it.
 //!
-//! Pure: all moments are arguments, on the monotonic clock. [`file`] keeps it over restarts.
+//! Pure: all moments are arguments, on the monotonic clock. [`mod@file`] keeps it over restarts.
 
 pub mod file;
 mod order;

@@ -15,7 +15,6 @@ use std::{
 
 use anyhow::{Result, bail};
 use lb_common::{
-    backend::OldFlows,
     knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
     service::Track,
 };
@@ -26,7 +25,7 @@ use super::{Event, census::Census, now, remember, since_epoch};
 use crate::{
     admin::status,
     causes::with_causes,
-    config::{Config, OnDeadline, Service},
+    config::{Config, Protocol, Service},
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
@@ -72,18 +71,13 @@ pub(super) struct Truth {
 
 /// The features that a configuration uses.
 pub(super) fn features(config: &Config) -> u32 {
-    let any_port = config.services.iter().any(|service| service.port == 0);
-    let tracking = config.services.iter().any(|service| service.track != Track::Never);
-    let affinity = config.services.iter().any(|service| service.source_bits != 0);
-    let reset = config
-        .services
-        .iter()
-        .any(|service| service.on_down == OldFlows::Reset || service.on_deadline == OnDeadline::Reset);
+    let any = |uses: fn(&Service) -> bool| config.services.iter().any(uses);
     let used = [
-        (any_port, FEATURE_ANY_PORT),
-        (tracking, FEATURE_TRACKING),
-        (affinity, FEATURE_AFFINITY),
-        (reset, FEATURE_RESET),
+        (any(|service| service.port == 0), FEATURE_ANY_PORT),
+        (any(|service| service.track != Track::Never), FEATURE_TRACKING),
+        (any(|service| service.source_bits != 0), FEATURE_AFFINITY),
+        // Not only where the file says so: a command may ask for it at any time.
+        (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)

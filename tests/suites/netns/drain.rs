@@ -137,15 +137,19 @@ fn deadline_moves_what_is_left() {
     assert_eq!(scene.daemon.status().unwrap().reason("reset"), 0, "those were the backends' resets");
 }
 
+/// Whether the file asks for it or the command alone.
 #[test]
 fn deadline_resets_what_is_left() {
-    let lan = Lan::new().unwrap();
-    let scene = scene(&lan, "on_deadline = \"reset\"");
-    let held = Held::open(&lan.client.netns, COUNT);
-    sluice(&lan, &scene, &["drain", "b1", "--deadline", "200ms", "--wait", "--timeout", "30s"]);
-    let ends = held.finish();
-    assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
-    assert!(scene.daemon.status().unwrap().reason("reset") >= ends.resets as u64);
+    for (keys, options) in [("on_deadline = \"reset\"", &[][..]), ("", &["--on-deadline", "reset"][..])] {
+        let lan = Lan::new().unwrap();
+        let scene = scene(&lan, keys);
+        let held = Held::open(&lan.client.netns, COUNT);
+        let drain = ["drain", "b1", "--deadline", "200ms", "--wait", "--timeout", "30s"];
+        sluice(&lan, &scene, &[&drain, options].concat());
+        let ends = held.finish();
+        assert!(ends.of("b1") == 0 && ends.resets > 0, "{keys:?} {ends:?}");
+        assert!(scene.daemon.status().unwrap().reason("reset") >= ends.resets as u64, "{keys:?} {ends:?}");
+    }
 }
 
 /// As a host that loses its power: nobody is told.

@@ -1,68 +1,36 @@
 //! Daemons that cannot go on with the maps of the one before, and connections that are held open meanwhile. Backends
 //! have come and gone before it, so where a connection is cannot be told by the table alone.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, process::Command};
 
-use lb_tests::{
-    netns::Netns,
-    process::output,
-    status::Status,
-    topology::{Lan, VIP4},
-};
+use lb_tests::{balancer::READY_DEADLINE, process::output, status::Status, topology::Lan};
 use rustix::process::Signal;
 
-use crate::scene::{Scene, web_services};
-
-/// How long an answer may take, retransmissions included.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Opens connections on which nothing has been asked yet.
-fn connect(client: &Netns, count: usize) -> Vec<TcpStream> {
-    let open = || TcpStream::connect((VIP4, 80)).unwrap();
-    client.run(|| (0..count).map(|_| open()).collect()).unwrap()
-}
-
-/// Asks on each connection, and tells which backends have answered how often.
-fn ask(connections: Vec<TcpStream>) -> BTreeMap<String, usize> {
-    let mut answers = BTreeMap::new();
-    for mut connection in connections {
-        let mut answer = String::new();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        connection.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        connection.read_to_string(&mut answer).unwrap();
-        let backend = answer.lines().last().unwrap().trim_start_matches("My id is ").to_owned();
-        *answers.entry(backend).or_default() += 1;
-    }
-    answers
-}
+use crate::{
+    held::Held,
+    scene::{Scene, web_services},
+};
 
 /// Replaces the daemon by one that begins with what `change` has made of pins and file, and asks on all connections.
 fn held_through(change: impl Fn(&Scene<'_>), said: &str) {
     let lan = Lan::new().unwrap();
     let client = &lan.client.netns;
     let mut scene = Scene::start(&lan.balancer, &lan.backends, web_services(&lan.backends));
-    let mut connections = connect(client, 100);
+    let older = Held::open(client, 100);
     scene.config.services[0].backends.pop();
     scene.save_config();
     let gone = |status: &Status| share(status, "b4") == 0.0;
     scene.daemon.wait_for("b4 to leave the table", gone).unwrap();
-    connections.extend(connect(client, 100));
+    let newer = Held::open(client, 100);
 
     scene.daemon.process.signal(Signal::KILL).unwrap();
-    scene.daemon.process.wait(PATIENCE).unwrap();
+    scene.daemon.process.wait(READY_DEADLINE).unwrap();
     change(&scene);
     scene.restart();
     assert!(scene.daemon.process.log().contains(said), "{}", scene.daemon.process.log());
-    let answers = ask(connections);
-    assert_eq!(answers.values().sum::<usize>(), 200, "{answers:?}");
-    assert!(answers.contains_key("b4"), "old connections are still with it: {answers:?}");
+    let ends = [older.finish(), newer.finish()];
+    assert_eq!(ends.each_ref().map(|ends| (ends.answered(), ends.resets)), [(100, 0), (100, 0)], "{ends:?}");
+    assert!(ends[0].of("b4") > 0, "old connections are still with it: {ends:?}");
 }
 
 fn share(status: &Status, backend: &str) -> f64 {

@@ -35,9 +35,9 @@ fn expected(packet: &Packet) -> Vec<u8> {
     tcp.rst = true;
     let ip = match (packet.source, packet.destination) {
         (IpAddr::V4(client), IpAddr::V4(vip)) => {
-            let mut ip = Ipv4Header::new(20, 64, IpNumber(TCP), vip.octets(), client.octets()).unwrap();
+            let mut ip = Ipv4Header::new(20, 64, IpNumber(TCP), vip.octets(), client.octets()).expect("fits");
             ip.header_checksum = ip.calc_header_checksum();
-            tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).unwrap();
+            tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).expect("fits");
             ip.to_bytes().to_vec()
         }
         (IpAddr::V6(client), IpAddr::V6(vip)) => {
@@ -49,7 +49,7 @@ fn expected(packet: &Packet) -> Vec<u8> {
                 destination: client.octets(),
                 ..Ipv6Header::default()
             };
-            tcp.checksum = tcp.calc_checksum_ipv6(&ip, &[]).unwrap();
+            tcp.checksum = tcp.calc_checksum_ipv6(&ip, &[]).expect("fits");
             ip.to_bytes().to_vec()
         }
         _ => unreachable!("one family"),

@@ -9,6 +9,8 @@ use lb_tests::{bpf::Pins, netns};
 pub(crate) const PIN_PATH: &str = "/sys/fs/bpf/sluice";
 /// Where the daemon listens.
 pub(crate) const SOCKET: &str = "/run/sluice/sluice.sock";
+/// Where the daemon keeps what it was told by commands: beside its socket.
+const STATE: &str = "/run/sluice/sluice.json";
 /// Holds the process id of the sandbox that has them.
 const OWNER: &str = "/run/sluice/sandbox.pid";
 
@@ -36,7 +38,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let _ = fs::remove_file(SOCKET);
+        remove_files();
         let _ = fs::remove_file(OWNER);
         // Stays where somebody else keeps something in it.
         let _ = fs::remove_dir("/run/sluice");
@@ -48,8 +50,14 @@ fn remove_leftovers() -> Result<()> {
     println!("==> removing what a sandbox left that was killed");
     netns::remove_stale();
     drop(Pins::at(Path::new(PIN_PATH))?);
-    let _ = fs::remove_file(SOCKET);
+    remove_files();
     Ok(())
+}
+
+/// Removes what a daemon leaves beside its pins.
+fn remove_files() {
+    let _ = fs::remove_file(SOCKET);
+    let _ = fs::remove_file(STATE);
 }
 
 fn check_free() -> Result<()> {

@@ -111,6 +111,7 @@ impl Truth {
             self.sightings(&self.remembered(|service| ids.contains(&service)))
         };
         let Some(peers) = &mut self.peers else { return };
+        peers.told.retain(|key, _| self.applied.service(key).is_some());
         peers.told.extend(due.into_iter().map(|(key, _, told)| (key, told)));
         peers.next_again = now() + AGAIN_EVERY.max(now().saturating_sub(began) * MOST_OF_THE_TIME);
         if !flows.is_empty() {
