@@ -21,6 +21,7 @@ use super::{
 use crate::{
     balancer::Prepared,
     interrupt,
+    status::Status,
     topology::{Fleet, VIP4, VIP6},
 };
 
@@ -136,6 +137,18 @@ impl<'net> FleetStage<'net> {
         self.settle()
     }
 
+    /// Waits until balancers that are to talk to each other do.
+    fn wait_for_peers(&mut self) -> Result<()> {
+        let talk = |status: &Status| {
+            let mut peers = status.fleet.iter().flat_map(|fleet| &fleet.peers);
+            peers.all(|peer| peer.heard && peer.listens)
+        };
+        for balancer in self.balancers.iter_mut().filter_map(Balancer::running) {
+            balancer.daemon()?.wait_for("the peers to talk", talk)?;
+        }
+        Ok(())
+    }
+
     fn settle(&self) -> Result<()> {
         self.clients.round(Awake::Nobody)
     }
@@ -151,6 +164,7 @@ impl<'net> FleetStage<'net> {
 }
 
 fn add(stage: &mut FleetStage<'_>) -> Result<()> {
+    stage.wait_for_peers()?;
     stage.services = services(&stage.fleet.backends, &stage.options.keys);
     let services = stage.services.clone();
     stage.apply(|settings| settings.services.clone_from(&services))?;
@@ -175,6 +189,7 @@ fn come_back(stage: &mut FleetStage<'_>) -> Result<()> {
 
 /// The router needs a moment to notice.
 fn crash(stage: &mut FleetStage<'_>) -> Result<()> {
+    stage.wait_for_peers()?;
     stage.apply(|settings| settings.edit("b2", |backend| backend.weight = 3))?;
     let balancer = &mut stage.balancers[LEAVING];
     balancer.kill()?;
