@@ -222,8 +222,7 @@ pub struct Fleet {
     pub balancers: Vec<Host>,
     /// `b1` and so on.
     pub backends: Vec<Host>,
-    /// Held for its guard.
-    _switch: Switch,
+    switch: Switch,
 }
 
 impl Fleet {
@@ -255,7 +254,7 @@ impl Fleet {
             host.route("default", gateway4, "::/0", gateway6)?;
         }
         client.route("default", router.v4, "::/0", router.v6)?;
-        Ok(Self { client, router, balancers, backends, _switch: switch })
+        Ok(Self { client, router, balancers, backends, switch })
     }
 
     /// Makes the router spread the VIPs' flows over the balancers with these indices.
@@ -270,6 +269,24 @@ impl Fleet {
         };
         self.router.netns.ip(&route("203.0.113.0/24", |host| host.v4))?;
         self.router.netns.ip(&format!("-6 {}", route("2001:db8:113::/64", |host| host.v6)))
+    }
+
+    /// Cuts a balancer off, as one that loses its power: nothing gets to it or from it, and nobody is told.
+    ///
+    /// # Errors
+    ///
+    /// There is no such port.
+    pub fn unplug(&self, balancer: usize) -> Result<()> {
+        self.switch.netns.ip(&format!("link set {} down", self.balancers[balancer].name))
+    }
+
+    /// Undoes [`Fleet::unplug`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such port.
+    pub fn plug_in(&self, balancer: usize) -> Result<()> {
+        self.switch.netns.ip(&format!("link set {} up", self.balancers[balancer].name))
     }
 }
 

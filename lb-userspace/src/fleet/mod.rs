@@ -6,9 +6,9 @@
 //! | task | what | how many |
 //! | --- | --- | --- |
 //! | `run` | finds out which of the peers this host is, starts the others | one |
-//! | [`post`] | hands out flows at a bounded rate | one |
-//! | [`telling`] | answers who asks, then tells what comes | one for each connection |
-//! | [`hearing`] | connects, asks, and hears what is told | one for each other balancer |
+//! | `post` | hands out flows at a bounded rate | one |
+//! | `telling` | answers who asks, then tells what comes | one for each connection |
+//! | `hearing` | connects, asks, and hears what is told | one for each other balancer |
 //!
 //! They know nothing of tables: what is heard and asked goes to the owner of the truth as an [`Event`].
 

@@ -38,15 +38,15 @@ pub enum Cause {
 /// Broken connections, by what broke them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// See [`Cause::Reset`].
+    /// See `Cause::Reset`.
     pub reset: u64,
-    /// See [`Cause::Timeout`].
+    /// See `Cause::Timeout`.
     pub timeout: u64,
-    /// See [`Cause::WrongBackend`].
+    /// See `Cause::WrongBackend`.
     pub wrong_backend: u64,
-    /// See [`Cause::WrongData`].
+    /// See `Cause::WrongData`.
     pub wrong_data: u64,
-    /// See [`Cause::Eof`].
+    /// See `Cause::Eof`.
     pub eof: u64,
 }
 

@@ -187,15 +187,17 @@ fn come_back(stage: &mut FleetStage<'_>) -> Result<()> {
     stage.start_again()
 }
 
-/// The router needs a moment to notice.
+/// As a host that loses its power. The router needs a moment to notice.
 fn crash(stage: &mut FleetStage<'_>) -> Result<()> {
     stage.wait_for_peers()?;
     stage.apply(|settings| settings.edit("b2", |backend| backend.weight = 3))?;
+    stage.fleet.unplug(LEAVING)?;
     let balancer = &mut stage.balancers[LEAVING];
     balancer.kill()?;
     balancer.forget()?;
     stage.fleet.announce(&[0])?;
     stage.settle()?;
+    stage.fleet.plug_in(LEAVING)?;
     stage.start_again()
 }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// How often news are fetched while there may be some: a connection that another balancer gets sooner than this, before
 /// it was told of it, may break.
-const NEWS_EVERY: Duration = Duration::from_millis(5);
+const NEWS_EVERY: Duration = Duration::from_millis(1);
 
 /// How often it is looked whether somebody listens, and whether a slot has moved.
 const NO_NEWS_EVERY: Duration = Duration::from_millis(500);
