@@ -14,7 +14,7 @@ use crate::{
 /// Hop limit of outer headers (IANA's recommended default, RFC 1700).
 pub const HOP_LIMIT: u8 = 64;
 /// Don't fragment: a tunnel must not fragment what it carries, so the identification may be constant (RFC 6864).
-const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
+pub const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
 /// Protocol number of IPv4 in IP (RFC 2003).
 pub const IPIP: u8 = 4;
 /// Protocol number of IPv6 in IP (RFC 4213).
@@ -36,7 +36,7 @@ fn varied_source(backend: &Backend, hash: u64) -> [u8; 4] {
 /// An outer IPv4 header (RFC 2003 section 3.1), checksum included. DSCP and ECN are the inner packet's.
 #[inline(always)]
 pub fn ipv4_header(facts: &Facts, selected: &Selected) -> Ipv4Hdr {
-    let mut header = Ipv4Hdr {
+    checked(Ipv4Hdr {
         vihl: 0x45,
         tos: facts.traffic_class,
         tot_len: facts.ip_len.wrapping_add(Ipv4Hdr::LEN as u16).to_be_bytes(),
@@ -47,10 +47,16 @@ pub fn ipv4_header(facts: &Facts, selected: &Selected) -> Ipv4Hdr {
         check: [0, 0],
         src_addr: varied_source(selected.backend, selected.hash),
         dst_addr: selected.backend.address.v4_octets(),
-    };
+    })
+}
+
+/// A header without options, with its checksum.
+#[inline(always)]
+pub fn checked(mut header: Ipv4Hdr) -> Ipv4Hdr {
     header.check = checksum::Sum::default()
         .add_bytes(&[header.vihl, header.tos])
         .add_bytes(&header.tot_len)
+        .add_bytes(&header.id)
         .add_bytes(&header.frags)
         .add_bytes(&[header.ttl, header.proto])
         .add_bytes(&header.src_addr)

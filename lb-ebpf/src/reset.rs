@@ -11,7 +11,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     emit,
-    encap::HOP_LIMIT,
+    encap::{self, DONT_FRAGMENT, HOP_LIMIT},
     packet::{Ethernet, Macs, Packet, Tcp},
     parse::{self, FLAG_RST, Facts, Fault, IPV4_BE, Link, TCP},
     verdict::Verdict,
@@ -54,27 +54,18 @@ fn turned(macs: Macs) -> Macs {
 
 #[inline(always)]
 fn ipv4_header(facts: &Facts) -> Ipv4Hdr {
-    let mut header = Ipv4Hdr {
+    encap::checked(Ipv4Hdr {
         vihl: 0x45,
         tos: 0,
         tot_len: ((Ipv4Hdr::LEN + TCP_LEN) as u16).to_be_bytes(),
         id: [0, 0],
-        frags: [0x40, 0],
+        frags: DONT_FRAGMENT,
         ttl: HOP_LIMIT,
         proto: TCP,
         check: [0, 0],
         src_addr: facts.flow.destination.v4_octets(),
         dst_addr: facts.flow.source.v4_octets(),
-    };
-    header.check = Sum::default()
-        .add_bytes(&[header.vihl, header.tos])
-        .add_bytes(&header.tot_len)
-        .add_bytes(&header.frags)
-        .add_bytes(&[header.ttl, header.proto])
-        .add_bytes(&header.src_addr)
-        .add_bytes(&header.dst_addr)
-        .finish();
-    header
+    })
 }
 
 #[inline(always)]
