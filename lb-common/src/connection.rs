@@ -46,6 +46,13 @@ pub enum Closing {
 }
 
 impl Connection {
+    /// Takes in a packet that opens another connection with the same addresses and ports.
+    #[inline]
+    pub const fn reopen(&mut self, now_ns: u64) {
+        self.last_seen_ns = now_ns;
+        self.closing = Closing::Open as u8;
+    }
+
     /// Takes in another packet of the flow: what it says of the end, and when it came.
     #[inline]
     pub fn touch(&mut self, says: Closing, now_ns: u64) {
@@ -76,6 +83,8 @@ mod tests {
             let mut entry = Connection { closing: said as u8, ..Connection::zeroed() };
             entry.touch(says, 7);
             assert_eq!((entry.closing, entry.last_seen_ns), (holds as u8, 7), "{said:?}, then {says:?}");
+            entry.reopen(8);
+            assert_eq!((entry.closing, entry.last_seen_ns), (Open as u8, 8), "{said:?}, then another SYN");
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
     let now_ns = now_ns();
     if let Some(entry) = known(&CONNECTIONS, moved, facts) {
         if moved.stays(facts, entry.backend)? {
-            entry.touch(facts.closing(), now_ns);
+            see(entry, facts, now_ns);
             return Ok(entry.backend);
         }
         return Ok(moved.again(&CONNECTIONS, facts, now_ns));
@@ -66,7 +66,7 @@ pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
             || facts.closing() as u8 != Closing::Open as u8
             || !moved.goes_on(facts, backend, now_ns)
         {
-            entry.touch(facts.closing(), now_ns);
+            see(entry, facts, now_ns);
         }
         return Ok(backend);
     }
@@ -81,6 +81,16 @@ fn known<const N: usize>(
     facts: &Facts,
 ) -> Option<&'static mut Connection> {
     connection(table, facts.flow).filter(|entry| entry.service == moved.found.id)
+}
+
+/// Takes in another packet of a flow.
+#[inline(always)]
+fn see(entry: &mut Connection, facts: &Facts, now_ns: u64) {
+    if facts.opens() {
+        entry.reopen(now_ns);
+    } else {
+        entry.touch(facts.closing(), now_ns);
+    }
 }
 
 impl Moved {

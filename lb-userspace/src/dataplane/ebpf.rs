@@ -314,7 +314,12 @@ fn delete_flows(
         }
     }
     for flow in dead {
-        match flows.remove(&bytemuck::cast(flow)) {
+        let key = bytemuck::cast(flow);
+        // The same addresses and ports may have begun another connection since.
+        if flows.get(&key, 0).is_ok_and(|entry| !doomed(&bytemuck::cast(entry))) {
+            continue;
+        }
+        match flows.remove(&key) {
             Err(error) if !is_absent(&error) => return Err(refused(name)(error)),
             _ => {}
         }

@@ -159,6 +159,15 @@ fn connection_that_ends_is_forgotten_after_a_minute() {
 }
 
 #[test]
+fn connection_that_is_opened_again_has_not_ended() {
+    let mut balancer = all_moved("");
+    for packet in [syn(1), ack(1), Packet { end: Some(End::Fin), ..ack(1) }, syn(1), ack(1)] {
+        balancer.run(&packet.build());
+    }
+    assert_eq!(tracking(&mut balancer, Duration::from_secs(65)).connections, 1);
+}
+
+#[test]
 fn reset_from_somebody_else_is_forgotten_with_the_next_packet() {
     let mut balancer = all_moved("");
     for packet in [syn(1), ack(1), Packet { end: Some(End::Rst), ..ack(1) }, ack(1)] {
