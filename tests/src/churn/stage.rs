@@ -241,13 +241,15 @@ impl<'net> Stage<'net> {
     }
 }
 
-/// Settings of the hosts at both ends: a port for every connection, those of the last minute included, and another try
-/// within a second where a packet was lost, so that silence until the deadline is no accident of a full queue.
+/// Settings of the hosts at both ends: a port for every connection, those of the last minute included; and where packets
+/// were lost, another try within a second, for longer than the clients wait, so that silence is no accident of a full
+/// queue and no kernel gives up before.
 pub(super) fn tune(client: &Host, backends: &[Host]) -> Result<()> {
     client.netns.set_sysctl("ipv4/ip_local_port_range", "10000 65535")?;
     for host in backends.iter().chain([client]) {
         // Linux 6.15 or later.
         let _ = host.netns.set_sysctl("ipv4/tcp_rto_max_ms", "1000");
+        host.netns.set_sysctl("ipv4/tcp_retries2", "100")?;
     }
     Ok(())
 }
