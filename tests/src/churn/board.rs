@@ -61,7 +61,7 @@ pub struct Tally {
     pub closed: u64,
     /// Round trips, and answers that came unasked.
     pub answers: u64,
-    /// Answers that took longer than [`SLOW`]: packets of theirs were lost, and more than once.
+    /// Answers that took longer than `SLOW`: packets of theirs were lost, and more than once.
     pub slow: u64,
     /// How long the slowest answer took, in seconds.
     pub slowest: f64,
