@@ -129,7 +129,12 @@ fn killed_daemon_costs_bulk_data_no_retransmission_and_forgets_nothing() {
     scene.daemon.wait_for("b2 to join", |status| share_of_b2(status) > 0.4).unwrap();
     output(Command::new(binary().unwrap()).args(["drain", "b2", "--socket"]).arg(&scene.config.socket))
         .unwrap();
-    let before = scene.daemon.wait_for("b2 to drain", |status| share_of_b2(status) == 0.0).unwrap();
+    // Its first probes may still be under way.
+    let drains = |status: &Status| {
+        let mut b2 = status.services.iter().filter_map(|service| service.backend("b2"));
+        b2.all(|b2| b2.share == 0.0 && b2.health == "up")
+    };
+    let before = scene.daemon.wait_for("b2 to be up and to drain", drains).unwrap();
     let killed = thread::scope(|scope| {
         let transfer = scope.spawn(|| iperf(&lan.client.netns, VIP4, port, seconds).unwrap());
         for part in 1..=2 {
