@@ -107,13 +107,14 @@ impl Client {
     /// Never ends by itself.
     pub(super) async fn live(mut self) {
         for life in 0.. {
+            // Before it is opened: the server that takes it may be dying by then.
+            let deaths = self.board.deaths();
             let Some(stream) = self.open().await else {
                 self.board.count(|tally| tally.refused += 1);
                 sleep(self.random.around(RETRY)).await;
                 continue;
             };
             let number = (self.number as u64) << 32 | life;
-            let deaths = self.board.deaths();
             let mut connection = Connection { stream, number, sequence: 0, server: None, deaths };
             self.board.count(|tally| tally.opened += 1);
             let ended = self.converse(&mut connection).await;

@@ -182,8 +182,10 @@ impl<'net> Stage<'net> {
 
     /// Lets the server of a backend die.
     pub(super) fn kill(&mut self, backend: usize) {
+        // Before and after: it takes connections until it is dead.
         self.clients.board.bury(backend);
         drop(self.servers[backend].take());
+        self.clients.board.bury(backend);
     }
 
     /// Starts the server of a backend anew.
