@@ -41,9 +41,7 @@ pub(super) fn open(config: &Config, features: u32, pins: &Pins) -> Result<Opened
     }
     let mut dataplane = EbpfDataPlane::load(knobs, Some(&pins.stage()?))?;
     let moved = inherited.as_ref().and_then(|from| move_over(config, from, &mut dataplane));
-    if moved.is_none() {
-        inherited = None;
-    }
+    let inherited = inherited.filter(|_| moved.is_some());
     dataplane.sign(&config.fleet.seed)?;
     pins.commit()?;
     let applied = moved.unwrap_or_else(|| Applied::new(&config.limits, config.fleet.seed.index_key()));

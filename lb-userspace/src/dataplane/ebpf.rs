@@ -31,7 +31,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::{debug, warn};
 
 use super::{
-    DataPlane, DataPlaneError, Tracking,
+    DataPlane, DataPlaneError, Tracking, image,
     inherited::Inherited,
     is_live,
     load::{BALANCER, Knobs, LoadError, load_object, program, signature},
@@ -122,11 +122,7 @@ impl EbpfDataPlane {
     /// What the maps hold, but for the arena.
     #[must_use]
     pub fn image(&self) -> Image {
-        Image {
-            services: self.services.values(),
-            index: self.index.values(),
-            backends: self.backends.values(),
-        }
+        image(&self.services, &self.index, &self.backends)
     }
 
     /// Signs the maps, so that another daemon may go on with them.

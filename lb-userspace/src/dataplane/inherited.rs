@@ -13,7 +13,7 @@ use lb_common::{
     slot::{LINE, Slot},
 };
 
-use super::{DataPlaneError, ebpf::Flows, mapped::Mapped, refused};
+use super::{DataPlaneError, ebpf::Flows, image, mapped::Mapped, refused};
 use crate::reconcile::{Image, ReadSlots};
 
 /// The maps.
@@ -45,11 +45,7 @@ impl Inherited {
     /// What they hold, but for the arena and the flows.
     #[must_use]
     pub fn image(&self) -> Image {
-        Image {
-            services: self.services.values(),
-            index: self.index.values(),
-            backends: self.backends.values(),
-        }
+        image(&self.services, &self.index, &self.backends)
     }
 
     /// The flows that they remember. What cannot be read is left out.

@@ -19,9 +19,10 @@ use lb_common::{
     flow::Flow,
 };
 
+use self::mapped::Mapped;
 use crate::{
     config::Limits,
-    reconcile::{LiveFlow, Op, ReadSlots},
+    reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
 
 /// The XDP programs, as `cargo xtask build-ebpf` compiled them.
@@ -100,6 +101,10 @@ fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Durat
     let silent = now.saturating_sub(Duration::from_nanos(entry.last_seen_ns));
     let timeout = idle(entry.service).unwrap_or(Duration::ZERO);
     silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
+}
+
+fn image(services: &Mapped, index: &Mapped, backends: &Mapped) -> Image {
+    Image { services: services.values(), index: index.values(), backends: backends.values() }
 }
 
 fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {

@@ -21,7 +21,7 @@ fn config(keys: &str) -> Config {
 }
 
 /// A world in which every backend can be reached.
-fn view(config: &Config) -> View {
+pub(crate) fn view(config: &Config) -> View {
     let next_hop = |address| NextHop {
         ifindex: 2,
         interface: "eth0".to_owned(),
@@ -32,7 +32,8 @@ fn view(config: &Config) -> View {
         vlan: 0,
         gateway: None,
     };
-    let addresses = config.services[0].backends.iter().map(|backend| backend.address);
+    let backends = config.services.iter().flat_map(|service| &service.backends);
+    let addresses = backends.map(|backend| backend.address);
     View { next_hops: addresses.map(|address| (address, next_hop(address))).collect(), ..View::default() }
 }
 

@@ -9,10 +9,7 @@ use lb_common::{
     service::{Bucket, Service, ServiceKey},
 };
 
-use super::{
-    Applied, AppliedService, Image, Op, ReadSlots,
-    index::{Cell, ServiceIndex},
-};
+use super::{Applied, AppliedService, Image, Op, ReadSlots, index::ServiceIndex};
 use crate::config::Limits;
 
 impl Image {
@@ -59,7 +56,7 @@ impl Applied {
             let entry = Service { key: ServiceKey::vip(vip), ..Service::zeroed() };
             Op::WriteService { id, entry }
         }));
-        ops.extend(self.index.cells().into_iter().map(|cell: Cell| Op::WriteIndex(cell)));
+        ops.extend(self.index.cells().into_iter().map(Op::WriteIndex));
         ops
     }
 }

@@ -25,8 +25,7 @@ use crate::{
         Service, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
-    neighbours::NextHop,
-    plan::{Tables, View, plan},
+    plan::{Tables, plan, tests::view},
 };
 
 const SEED: lb_common::hash::Seed = lb_common::hash::Seed([3; 16]);
@@ -163,22 +162,6 @@ fn config_of(services: Vec<Service>) -> Config {
 
 fn config(backends: impl IntoIterator<Item = u8>) -> Config {
     config_of(vec![service("web", VIP, backends.into_iter().map(backend).collect())])
-}
-
-fn view(config: &Config) -> View {
-    let addresses =
-        config.services.iter().flat_map(|service| &service.backends).map(|backend| backend.address);
-    let next_hop = |address| NextHop {
-        ifindex: 2,
-        interface: "eth0".to_owned(),
-        mac: [2, 0, 0, 0, 0, 1],
-        source_mac: [2, 0, 0, 0, 0, 2],
-        source: address,
-        mtu: 1500,
-        vlan: 0,
-        gateway: None,
-    };
-    View { next_hops: addresses.map(|address| (address, next_hop(address))).collect(), ..View::default() }
 }
 
 #[test]
