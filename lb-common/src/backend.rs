@@ -17,6 +17,18 @@ pub enum Forwarding {
     Ipip4 = 2,
     /// Encapsulated in IPv6 (RFC 2473); direct server return.
     Ipip6 = 3,
+    /// Encapsulated in UDP over IPv4, with a header of its own (draft-ietf-intarea-gue, variant 0); direct server return.
+    Gue4 = 4,
+    /// The same over IPv6.
+    Gue6 = 5,
+    /// Encapsulated in UDP over IPv4 and nothing else (variant 1); direct server return.
+    Gue4Direct = 6,
+    /// The same over IPv6.
+    Gue6Direct = 7,
+    /// Rewritten to the backend's address and port; replies come back through the balancer.
+    Nat = 8,
+    /// The backend is this host: to its own stack.
+    Local = 9,
 }
 
 /// What becomes of the flows that a backend has.
@@ -51,8 +63,11 @@ pub struct Backend {
     pub address: Address,
     /// Outer source for a tunnel.
     pub source: Address,
-    /// Bits of the last four bytes of `source` that the flow hash fills, network byte order. All zero: fixed source.
-    pub source_mask: [u8; 4],
+    /// UDP port of a GUE tunnel, or the backend's own port where packets are rewritten, network byte order; 0: the
+    /// packet's.
+    pub port: [u8; 2],
+    /// Bits of the last two bytes of `source` that the flow hash fills, network byte order. All zero: fixed source.
+    pub source_mask: [u8; 2],
     /// Egress interface index.
     pub ifindex: u32,
     /// MAC address of the next hop. Lies within one aligned 64-bit word, so it is replaced whole.

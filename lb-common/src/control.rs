@@ -3,10 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the layouts in this crate. Raised with every change that gives a byte of a map another meaning.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Versions before, whose values mean the same: they lack fields and maps that are as good as empty.
-pub const EARLIER: [u32; 1] = [1];
+pub const EARLIER: [u32; 2] = [1, 2];
 
 /// The one value of the map `control`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

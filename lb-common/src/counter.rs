@@ -80,11 +80,49 @@ pub enum Reason {
     /// Opens a connection that cannot be remembered now (`limits.inserts`), and whose slot's previous backend takes
     /// none: the next packet would go elsewhere. The client tries again.
     NotRemembered,
+    /// A ping of a VIP, answered.
+    Echo,
+    /// At the end of its TTL or hop limit; answered as a router does.
+    TtlExpired,
+    /// Would have been answered, but for the limit of answers (`limits.answers`).
+    AnswerLimited,
+    /// A tunnel packet that met congestion, around one that cannot say so (RFC 6040).
+    EcnLost,
+    /// A later fragment whose first one was not seen.
+    FragmentUnknown,
+    /// For a service whose backend is this host: handed to its stack.
+    Local,
+    /// From a source that the service denies.
+    Denied,
+    /// From a source that the service does not allow.
+    NotAllowed,
+    /// Opens a flow, and its source has opened too many.
+    SourceRate,
+    /// Opens a flow, and the service has been asked for too many.
+    ServiceRate,
+    /// Opens a flow, and its backend, or every one that was tried, has as many as it may have.
+    BackendFull,
+    /// TCP with control bits that contradict each other.
+    BadFlags,
+    /// From the VIP to itself.
+    Land,
+    /// From an address that nobody can have.
+    BogusSource,
+    /// A backend's reply, sent to its client.
+    Returned,
+    /// Opens a flow, and no source port is free for it.
+    NatFull,
+    /// For a translated flow that is not known.
+    NoSession,
+    /// A SYN, answered with a cookie.
+    Cookie,
+    /// Acknowledges a cookie that was never given.
+    BadCookie,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 36] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -102,6 +140,25 @@ impl Reason {
         Self::Internal,
         Self::Reset,
         Self::NotRemembered,
+        Self::Echo,
+        Self::TtlExpired,
+        Self::AnswerLimited,
+        Self::EcnLost,
+        Self::FragmentUnknown,
+        Self::Local,
+        Self::Denied,
+        Self::NotAllowed,
+        Self::SourceRate,
+        Self::ServiceRate,
+        Self::BackendFull,
+        Self::BadFlags,
+        Self::Land,
+        Self::BogusSource,
+        Self::Returned,
+        Self::NatFull,
+        Self::NoSession,
+        Self::Cookie,
+        Self::BadCookie,
     ];
 
     /// How many reasons there are.
@@ -128,6 +185,25 @@ impl Reason {
             Self::Internal => "internal",
             Self::Reset => "reset",
             Self::NotRemembered => "not_remembered",
+            Self::Echo => "echo",
+            Self::TtlExpired => "ttl_expired",
+            Self::AnswerLimited => "answer_limited",
+            Self::EcnLost => "ecn_lost",
+            Self::FragmentUnknown => "fragment_unknown",
+            Self::Local => "local",
+            Self::Denied => "denied",
+            Self::NotAllowed => "not_allowed",
+            Self::SourceRate => "source_rate",
+            Self::ServiceRate => "service_rate",
+            Self::BackendFull => "backend_full",
+            Self::BadFlags => "bad_flags",
+            Self::Land => "land",
+            Self::BogusSource => "bogus_source",
+            Self::Returned => "returned",
+            Self::NatFull => "nat_full",
+            Self::NoSession => "no_session",
+            Self::Cookie => "cookie",
+            Self::BadCookie => "bad_cookie",
         }
     }
 
@@ -135,9 +211,11 @@ impl Reason {
     #[must_use]
     pub const fn fate(self) -> Fate {
         match self {
-            Self::NotIp | Self::NotOurs | Self::OtherProtocol | Self::Decapsulated => Fate::Pass,
-            Self::Transmitted | Self::Redirected => Fate::Forward,
-            Self::Reset => Fate::Answer,
+            Self::NotIp | Self::NotOurs | Self::OtherProtocol | Self::Decapsulated | Self::Local => {
+                Fate::Pass
+            }
+            Self::Transmitted | Self::Redirected | Self::Returned => Fate::Forward,
+            Self::Reset | Self::Echo | Self::TtlExpired | Self::Cookie => Fate::Answer,
             _ => Fate::Drop,
         }
     }

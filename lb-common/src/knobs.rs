@@ -15,3 +15,45 @@ pub const FEATURE_PEERS: u32 = 1 << 3;
 
 /// A service may be asked to reset the flows that a backend gives up.
 pub const FEATURE_RESET: u32 = 1 << 4;
+
+/// A service has a backend behind GUE.
+pub const FEATURE_GUE: u32 = 1 << 5;
+
+/// A service has a backend that packets are rewritten to.
+pub const FEATURE_NAT: u32 = 1 << 6;
+
+/// A VIP's pings are answered.
+pub const FEATURE_ECHO: u32 = 1 << 7;
+
+/// A service bounds the MSS of its flows.
+pub const FEATURE_MSS: u32 = 1 << 8;
+
+/// An interface carries frames that do not lie in one piece (`xdp.frags`): lengths are asked for.
+pub const FEATURE_FRAMES: u32 = 1 << 9;
+
+/// A service lets fragments follow their first one.
+pub const FEATURE_FRAGMENTS: u32 = 1 << 10;
+
+/// A service's backends are chosen by QUIC's connection ids.
+pub const FEATURE_QUIC: u32 = 1 << 11;
+
+/// A service has lists of prefixes.
+pub const FEATURE_LISTS: u32 = 1 << 12;
+
+/// A service has rates of new flows.
+pub const FEATURE_RATES: u32 = 1 << 13;
+
+/// A service has backends with limits.
+pub const FEATURE_LIMITS: u32 = 1 << 14;
+
+/// A service drops what nobody sends in good faith.
+pub const FEATURE_STRICT: u32 = 1 << 15;
+
+/// A service may answer SYNs with cookies.
+pub const FEATURE_COOKIES: u32 = 1 << 16;
+
+/// Another program gets what passes.
+pub const FEATURE_NEXT: u32 = 1 << 17;
+
+/// A backend is this host.
+pub const FEATURE_LOCAL: u32 = 1 << 18;

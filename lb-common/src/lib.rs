@@ -25,5 +25,6 @@ pub mod knobs;
 #[cfg(feature = "alloc")]
 pub mod maglev;
 pub mod pod;
+pub mod policy;
 pub mod service;
 pub mod slot;

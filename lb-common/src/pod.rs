@@ -10,6 +10,7 @@ use crate::{
     control::Control,
     counter::Traffic,
     flow::Flow,
+    policy::Policy,
     service::{Bucket, Service, ServiceKey, TableRef},
     slot::{Line, Slot},
 };
@@ -20,6 +21,7 @@ const _: () = {
     assert!(size_of::<TableRef>() == 8 && align_of::<TableRef>() == 8);
     assert!(offset_of!(Service, table).is_multiple_of(8));
     assert!(offset_of!(Service, previous_table).is_multiple_of(8));
+    assert!(size_of::<Policy>().is_multiple_of(8));
     assert!(size_of::<Backend>() == 64);
     // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
     assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);

@@ -120,8 +120,8 @@ pub struct Service {
     pub source_bits: u8,
     /// What `source_bits` was while `previous_table` was the table.
     pub previous_source_bits: u8,
-    /// Zero; fills the cache line.
-    pub _pad: u8,
+    /// `OPTION_*` of [`crate::policy`].
+    pub options: u8,
 }
 
 /// Entries in one bucket.

@@ -30,7 +30,8 @@ fn inner_protocol(facts: &Facts) -> u8 {
 #[inline(always)]
 fn varied_source(backend: &Backend, hash: u64) -> [u8; 4] {
     let fixed = u32::from_le_bytes(backend.source.v4_octets());
-    (fixed | hash as u32 & u32::from_le_bytes(backend.source_mask)).to_le_bytes()
+    let open = u32::from(u16::from_le_bytes(backend.source_mask)) << 16;
+    (fixed | hash as u32 & open).to_le_bytes()
 }
 
 /// An outer IPv4 header (RFC 2003 section 3.1), checksum included. DSCP and ECN are the inner packet's.

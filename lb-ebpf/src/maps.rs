@@ -21,6 +21,7 @@ use lb_common::{
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords, MAX_WORDS},
+    policy::Policy,
     service::{Bucket, Service, TableRef},
     slot::{LINE, Line, Slot},
 };
@@ -30,6 +31,10 @@ const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Services, dense.
 #[btf_map(name = "services")]
 pub static SERVICES: Array<Service, 1, MMAPABLE> = Array::new();
+
+/// What services ask for beyond forwarding, by the service's number.
+#[btf_map(name = "policies")]
+pub static POLICIES: Array<Policy, 1, MMAPABLE> = Array::new();
 
 /// Finds a service's number from its key.
 #[btf_map(name = "service_index")]

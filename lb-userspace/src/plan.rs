@@ -1,6 +1,7 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 mod entry;
+mod policy;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -15,6 +16,7 @@ use std::{
 use lb_common::{
     backend::{Backend as Entry, OldFlows},
     maglev::{Base, Member, Table},
+    policy::Policy,
     service::{ServiceKey, Track},
 };
 
@@ -71,6 +73,10 @@ pub struct PlannedService {
     pub idle_timeout: Duration,
     /// Leading bits of the source that choose the slot; 0: the whole flow does.
     pub source_bits: u8,
+    /// What it asks for beyond forwarding: `OPTION_*` of `lb_common::policy`.
+    pub options: u8,
+    /// How it has that.
+    pub policy: Policy,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
@@ -129,6 +135,8 @@ fn plan_service(
         track: service.track,
         idle_timeout: service.idle_timeout,
         source_bits: service.source_bits,
+        options: policy::options(service),
+        policy: policy::policy(service),
         table: tables.table(config, service, takes_new),
         backends,
         leaving,

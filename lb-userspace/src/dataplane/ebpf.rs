@@ -24,6 +24,7 @@ use lb_common::{
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords as _, Seed},
+    policy::Policy,
     service::{BUCKET_ENTRIES, Service, TableRef, bucket_count},
     slot::{LINE, Slot},
 };
@@ -56,6 +57,7 @@ pub struct EbpfDataPlane {
     ebpf: Ebpf,
     flow_key: HashKey,
     services: Mapped,
+    policies: Mapped,
     index: Mapped,
     backends: Mapped,
     arena: Mapped,
@@ -92,6 +94,7 @@ impl EbpfDataPlane {
         let limits = knobs.limits;
         Ok(Self {
             services: mapped(&mut ebpf, "services", limits.services as usize * size_of::<Service>())?,
+            policies: mapped(&mut ebpf, "policies", limits.services as usize * size_of::<Policy>())?,
             index: mapped(
                 &mut ebpf,
                 "service_index",
@@ -122,7 +125,7 @@ impl EbpfDataPlane {
     /// What the maps hold, but for the arena.
     #[must_use]
     pub fn image(&self) -> Image {
-        image(&self.services, &self.index, &self.backends)
+        image(&self.services, Some(&self.policies), &self.index, &self.backends)
     }
 
     /// Signs the maps, so that another daemon may go on with them.
@@ -227,6 +230,7 @@ impl EbpfDataPlane {
             Op::WriteService { id, entry } => {
                 self.services.write(*id, entry, Some(std::mem::offset_of!(Service, table) / 8));
             }
+            Op::WritePolicy { id, policy } => self.policies.write(*id, policy, None),
             Op::WriteIndex(cell) => {
                 let word = cell.bucket as usize * BUCKET_ENTRIES + cell.entry;
                 self.index.words()[word].store(cell.word, Ordering::Release);
@@ -236,6 +240,7 @@ impl EbpfDataPlane {
             Op::Remember { flow, connection } => self.remember(flow, connection),
             Op::ClearService { id } => {
                 self.services.write(*id, &Service::zeroed(), None);
+                self.policies.write(*id, &Policy::zeroed(), None);
                 clear(&mut self.service_counters, "service_counters", *id);
             }
             Op::ClearBackends { first, count } => self.clear_backends(*first, *count),

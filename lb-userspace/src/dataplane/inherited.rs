@@ -9,6 +9,7 @@ use lb_common::{
     backend::Backend,
     connection::Connection,
     flow::Flow,
+    policy::Policy,
     service::{BUCKET_ENTRIES, Service, TableRef},
     slot::{LINE, Slot},
 };
@@ -19,6 +20,8 @@ use crate::reconcile::{Image, ReadSlots};
 /// The maps.
 pub struct Inherited {
     services: Mapped,
+    /// A layout before had none.
+    policies: Option<Mapped>,
     index: Mapped,
     backends: Mapped,
     arena: Mapped,
@@ -35,6 +38,7 @@ impl Inherited {
     pub fn open(pin_path: &Path) -> Result<Self, DataPlaneError> {
         Ok(Self {
             services: mapped(pin_path, "services", size_of::<Service>())?,
+            policies: mapped(pin_path, "policies", size_of::<Policy>()).ok(),
             index: mapped(pin_path, "service_index", BUCKET_ENTRIES * 8)?,
             backends: mapped(pin_path, "backends", size_of::<Backend>())?,
             arena: mapped(pin_path, "arena", LINE * size_of::<Slot>())?,
@@ -45,7 +49,7 @@ impl Inherited {
     /// What they hold, but for the arena and the flows.
     #[must_use]
     pub fn image(&self) -> Image {
-        image(&self.services, &self.index, &self.backends)
+        image(&self.services, self.policies.as_ref(), &self.index, &self.backends)
     }
 
     /// The flows that they remember. What cannot be read is left out.

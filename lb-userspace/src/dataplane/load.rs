@@ -140,9 +140,10 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 8] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 9] {
     [
         ("services", limits.services),
+        ("policies", limits.services),
         ("service_index", bucket_count(limits.services)),
         ("backends", limits.backends),
         ("arena", limits.slots.div_ceil(LINE as u32)),

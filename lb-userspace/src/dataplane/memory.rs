@@ -10,6 +10,7 @@ use lb_common::{
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords as _},
+    policy::Policy,
     service::{BUCKET_ENTRIES, Bucket, Candidates, Service, ServiceKey, TableRef, Track, bucket_count},
     slot::{self, Slot},
 };
@@ -43,6 +44,7 @@ pub struct Memory {
     flow_key: HashKey,
     index_key: HashKey,
     services: Vec<Service>,
+    policies: Vec<Policy>,
     index: Vec<Bucket>,
     backends: Vec<Backend>,
     arena: Vec<Slot>,
@@ -64,6 +66,7 @@ impl Memory {
             flow_key,
             index_key,
             services: vec![Service::zeroed(); limits.services as usize],
+            policies: vec![Policy::zeroed(); limits.services as usize],
             index: vec![Bucket::default(); bucket_count(limits.services) as usize],
             backends: vec![Backend::zeroed(); limits.backends as usize],
             arena: vec![Slot::EMPTY; limits.slots as usize],
@@ -77,7 +80,12 @@ impl Memory {
     /// What the maps hold, but for the arena.
     #[must_use]
     pub fn image(&self) -> Image {
-        Image { services: self.services.clone(), index: self.index.clone(), backends: self.backends.clone() }
+        Image {
+            services: self.services.clone(),
+            policies: self.policies.clone(),
+            index: self.index.clone(),
+            backends: self.backends.clone(),
+        }
     }
 
     /// The service with `key`.
@@ -177,6 +185,7 @@ impl Memory {
                 self.arena[*base as usize..][..slots.len()].copy_from_slice(slots);
             }
             Op::WriteService { id, entry } => self.services[*id as usize] = *entry,
+            Op::WritePolicy { id, policy } => self.policies[*id as usize] = *policy,
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
@@ -188,6 +197,7 @@ impl Memory {
             }
             Op::ClearService { id } => {
                 self.services[*id as usize] = Service::zeroed();
+                self.policies[*id as usize] = Policy::zeroed();
                 self.connections.retain(|_, entry| entry.service != *id);
                 self.openings.retain(|_, entry| entry.service != *id);
             }

@@ -103,8 +103,13 @@ fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Durat
     silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
 }
 
-fn image(services: &Mapped, index: &Mapped, backends: &Mapped) -> Image {
-    Image { services: services.values(), index: index.values(), backends: backends.values() }
+fn image(services: &Mapped, policies: Option<&Mapped>, index: &Mapped, backends: &Mapped) -> Image {
+    Image {
+        services: services.values(),
+        policies: policies.map(Mapped::values).unwrap_or_default(),
+        index: index.values(),
+        backends: backends.values(),
+    }
 }
 
 fn refused(map: &'static str) -> impl FnOnce(MapError) -> DataPlaneError {

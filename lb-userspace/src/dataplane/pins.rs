@@ -19,9 +19,10 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 11] = [
+pub const MAPS: [&str; 12] = [
     "control",
     "services",
+    "policies",
     "service_index",
     "backends",
     "arena",

@@ -88,10 +88,10 @@ fn mode(backend: &Backend, next_hop: &NextHop) -> Mode {
 
 /// The fixed part of the outer source and the bits that vary per flow: the service's prefix of the backend's family,
 /// otherwise the address that the route prefers.
-fn tunnel_source(service: &Service, backend: &Backend, next_hop: &NextHop) -> (Address, [u8; 4]) {
+fn tunnel_source(service: &Service, backend: &Backend, next_hop: &NextHop) -> (Address, [u8; 2]) {
     let prefix =
         service.tunnel_source.iter().find(|prefix| prefix.addr().is_ipv4() == backend.address.is_ipv4());
-    let Some(prefix) = prefix else { return (next_hop.source.into(), [0; 4]) };
+    let Some(prefix) = prefix else { return (next_hop.source.into(), [0; 2]) };
     let open = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
-    (prefix.network().into(), u32::MAX.checked_shr(32u32.saturating_sub(open)).unwrap_or(0).to_be_bytes())
+    (prefix.network().into(), u16::MAX.checked_shr(16u32.saturating_sub(open)).unwrap_or(0).to_be_bytes())
 }

@@ -10,11 +10,13 @@ use lb_common::{
     address::Address,
     backend::Backend as Entry,
     hash::HashKey,
+    policy::Policy,
     service::{Bucket, Service, TableRef},
 };
 
 use super::{
     Applied, AppliedService, Member, Op, ReadSlots,
+    applied::Vip,
     index::{Cell, ServiceIndex},
 };
 use crate::config::Limits;
@@ -24,6 +26,8 @@ use crate::config::Limits;
 pub struct Image {
     /// `services`.
     pub services: Vec<Service>,
+    /// `policies`; those of services beyond its end ask for nothing.
+    pub policies: Vec<Policy>,
     /// `service_index`.
     pub index: Vec<Bucket>,
     /// `backends`.
@@ -67,7 +71,8 @@ impl Applied {
                 ops.push(Op::WriteService { id, entry });
             }
             if entry.key.protocol == 0 {
-                let twice = applied.vips.insert(entry.key.address, id).is_some();
+                let vip = Vip { id, options: entry.options };
+                let twice = applied.vips.insert(entry.key.address, vip).is_some();
                 (!twice).then_some(()).ok_or(AdoptError::Twice(id))?;
             } else {
                 applied.adopt_service(id, entry, image, slots, now)?;
@@ -97,6 +102,7 @@ impl Applied {
             name: String::new(),
             id,
             entry,
+            policy: image.policies.get(id as usize).copied().unwrap_or_else(Policy::zeroed),
             members: members(entry, image),
             merged: None,
             idle_timeout: Duration::ZERO,

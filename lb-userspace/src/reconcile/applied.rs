@@ -7,30 +7,39 @@ use std::{
     time::Duration,
 };
 
+use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
     backend::Backend as Entry,
     hash::HashKey,
     maglev::Table,
+    policy::Policy,
     service::{Service, ServiceKey},
     slot::{LINE, Slot},
 };
 
-use super::{index::ServiceIndex, stretch::Stretches};
+use super::{Op, index::ServiceIndex, stretch::Stretches};
 use crate::config::Limits;
 
 /// What the data plane holds, as far as the daemon has written it.
 #[derive(Clone, Debug)]
 pub struct Applied {
     pub(super) services: BTreeMap<ServiceKey, AppliedService>,
-    /// Numbers of the entries that mark VIPs.
-    pub(super) vips: BTreeMap<Address, u32>,
+    /// The entries that mark VIPs.
+    pub(super) vips: BTreeMap<Address, Vip>,
     pub(super) ids: Stretches,
     pub(super) backends: Stretches,
     pub(super) arena: Stretches,
     pub(super) index: ServiceIndex,
     /// When a flow may last have gone unremembered, on the monotonic clock: what moved before waits anew.
     pub(super) forgot_at: Duration,
+}
+
+/// The entry of a VIP itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vip {
+    pub(super) id: u32,
+    pub(super) options: u8,
 }
 
 /// A service as it was written.
@@ -42,6 +51,8 @@ pub struct AppliedService {
     pub id: u32,
     /// Its entry.
     pub entry: Service,
+    /// Its policy.
+    pub(super) policy: Policy,
     /// Backends by index; `None` is a free index.
     pub members: Vec<Option<Member>>,
     /// The table that the slots were merged with, while nothing else that they follow from has changed. Most events
@@ -64,6 +75,14 @@ pub struct Member {
     pub entry: Entry,
     /// Whether it is gone from the configuration, and only old flows may still be with it.
     pub retired: bool,
+}
+
+impl Vip {
+    /// What writes it.
+    pub(super) fn write(self, address: Address) -> Op {
+        let entry = Service { key: ServiceKey::vip(address), options: self.options, ..Service::zeroed() };
+        Op::WriteService { id: self.id, entry }
+    }
 }
 
 impl Applied {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytemuck::Zeroable as _;
-use lb_common::{backend::Backend as Entry, service::Service, slot};
+use lb_common::{backend::Backend as Entry, policy::Policy, service::Service, slot};
 
 use super::{AppliedService, CapacityError, Member, Op, ReadSlots, Work};
 use crate::plan::PlannedService;
@@ -17,6 +17,7 @@ impl<S: ReadSlots> Work<'_, S> {
         };
         planned.name.clone_into(&mut service.name);
         service.idle_timeout = planned.idle_timeout;
+        self.place_policy(&mut service, planned);
         for member in service.members.iter_mut().flatten() {
             member.retired = true;
         }
@@ -29,6 +30,14 @@ impl<S: ReadSlots> Work<'_, S> {
         self.grow(&mut service)?;
         self.next.services.insert(planned.key, service);
         Ok(())
+    }
+
+    /// Before the entry that says that there is one to be read.
+    fn place_policy(&mut self, service: &mut AppliedService, planned: &PlannedService) {
+        if service.policy != planned.policy {
+            self.ops.push(Op::WritePolicy { id: service.id, policy: planned.policy });
+            service.policy = planned.policy;
+        }
     }
 
     /// Makes the entries of backends true that are not planned any more and may still have old flows. One that the plan
@@ -61,6 +70,7 @@ impl<S: ReadSlots> Work<'_, S> {
             name: planned.name.clone(),
             id,
             entry: Service { key: planned.key, ..Service::zeroed() },
+            policy: Policy::zeroed(),
             members: Vec::new(),
             merged: None,
             idle_timeout: planned.idle_timeout,

@@ -3,11 +3,7 @@
 //! Everything keeps its number and its place, so what fits is copied as it is; only the index, whose buckets follow
 //! from its size, is made anew.
 
-use bytemuck::Zeroable as _;
-use lb_common::{
-    hash::HashKey,
-    service::{Bucket, Service, ServiceKey},
-};
+use lb_common::{hash::HashKey, service::Bucket};
 
 use super::{Applied, AppliedService, Image, Op, ReadSlots, index::ServiceIndex};
 use crate::config::Limits;
@@ -18,6 +14,7 @@ impl Image {
     pub fn resized(&self, limits: &Limits, index_key: HashKey) -> Option<Self> {
         Some(Self {
             services: resized(&self.services, limits.services as usize)?,
+            policies: resized(&self.policies, limits.services as usize)?,
             index: self.reindexed(limits, index_key)?,
             backends: resized(&self.backends, limits.backends as usize)?,
         })
@@ -52,10 +49,7 @@ impl Applied {
     #[must_use]
     pub fn contents(&self, slots: &impl ReadSlots) -> Vec<Op> {
         let mut ops: Vec<Op> = self.services.values().flat_map(|service| service.contents(slots)).collect();
-        ops.extend(self.vips.iter().map(|(&vip, &id)| {
-            let entry = Service { key: ServiceKey::vip(vip), ..Service::zeroed() };
-            Op::WriteService { id, entry }
-        }));
+        ops.extend(self.vips.iter().map(|(&address, vip)| vip.write(address)));
         ops.extend(self.index.cells().into_iter().map(Op::WriteIndex));
         ops
     }
@@ -66,6 +60,7 @@ impl AppliedService {
         let first = self.entry.first_backend;
         let members = self.members().map(|(index, member)| (first + u32::from(index), member.entry));
         let mut ops: Vec<Op> = members.map(|(id, entry)| Op::WriteBackend { id, entry }).collect();
+        ops.push(Op::WritePolicy { id: self.id, policy: self.policy });
         let tables = [self.entry.table, self.entry.previous_table];
         let tables = tables.into_iter().filter(|table| table.length > 0);
         ops.extend(tables.map(|table| Op::WriteSlots { base: table.base, slots: slots.slots(table) }));

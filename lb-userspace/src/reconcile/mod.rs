@@ -20,13 +20,17 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use bytemuck::Zeroable as _;
 use lb_common::{
+    address::Address,
     backend::Backend as Entry,
     connection::Connection,
     flow::Flow,
+    policy::{Policy, VIP_OPTIONS},
     service::{Service, ServiceKey, TableRef},
     slot::Slot,
 };
@@ -34,6 +38,7 @@ use lb_common::{
 use crate::plan::Plan;
 
 pub use adopt::{AdoptError, Image};
+use applied::Vip;
 pub use applied::{Applied, AppliedService, Member};
 pub use capacity::CapacityError;
 pub use index::Cell;
@@ -62,6 +67,13 @@ pub enum Op {
         id: u32,
         /// Its entry.
         entry: Service,
+    },
+    /// Replace a service's policy.
+    WritePolicy {
+        /// Number of the service.
+        id: u32,
+        /// Its policy.
+        policy: Policy,
     },
     /// Replace one entry of the service index.
     WriteIndex(Cell),
@@ -150,7 +162,7 @@ impl<S: ReadSlots> Work<'_, S> {
             .vips
             .iter()
             .filter(|(vip, _)| !addresses.contains(vip))
-            .map(|(&vip, &id)| (vip, id))
+            .map(|(&address, vip)| (address, vip.id))
             .collect();
         if gone.is_empty() && unmarked.is_empty() {
             return;
@@ -201,19 +213,31 @@ impl<S: ReadSlots> Work<'_, S> {
         self.next.ids.rest(id, 1);
     }
 
-    /// Marks the addresses of all services as VIPs.
+    /// Marks the addresses of all services as VIPs, with the options that any service of an address has.
     fn mark_vips(&mut self, plan: &Plan) -> Result<(), CapacityError> {
+        let mut wanted: BTreeMap<Address, (&str, u8)> = BTreeMap::new();
         for planned in &plan.services {
-            let vip = planned.key.address;
-            if self.next.vips.contains_key(&vip) {
-                continue;
-            }
-            let id = self.new_id(&planned.name)?;
-            let key = ServiceKey::vip(vip);
-            self.ops.push(Op::WriteService { id, entry: Service { key, ..Service::zeroed() } });
-            self.enter_index(&key, id, &planned.name)?;
-            self.next.vips.insert(vip, id);
+            wanted.entry(planned.key.address).or_insert((&planned.name, 0)).1 |=
+                planned.options & VIP_OPTIONS;
         }
+        for (address, (name, options)) in wanted {
+            self.mark_vip(address, name, options)?;
+        }
+        Ok(())
+    }
+
+    fn mark_vip(&mut self, address: Address, name: &str, options: u8) -> Result<(), CapacityError> {
+        let known = self.next.vips.get(&address).copied();
+        if known.is_some_and(|vip| vip.options == options) {
+            return Ok(());
+        }
+        let id = known.map_or_else(|| self.new_id(name), |vip| Ok(vip.id))?;
+        let vip = Vip { id, options };
+        self.ops.push(vip.write(address));
+        if known.is_none() {
+            self.enter_index(&ServiceKey::vip(address), id, name)?;
+        }
+        self.next.vips.insert(address, vip);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ impl<S: ReadSlots> Work<'_, S> {
         let before = service.entry;
         service.entry.track = planned.track as u8;
         service.entry.source_bits = planned.source_bits;
+        service.entry.options = planned.options;
         let same_table = service.merged.as_ref().is_some_and(|merged| Arc::ptr_eq(merged, &planned.table));
         if same_table && service.entry == before {
             self.next.services.insert(planned.key, service);
