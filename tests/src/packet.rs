@@ -55,6 +55,8 @@ pub struct Packet {
     pub end: Option<End>,
     /// DSCP and ECN as one byte.
     pub traffic_class: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
     /// IPv4 options, a multiple of four bytes.
     pub options: Vec<u8>,
     /// IPv6 extension headers: number, and the whole header but for its first byte.
@@ -81,6 +83,7 @@ impl Default for Packet {
             acknowledges: 0,
             end: None,
             traffic_class: 0,
+            ttl: 64,
             options: Vec::new(),
             extensions: Vec::new(),
             fragment: None,
@@ -137,7 +140,7 @@ impl Packet {
     fn ipv4(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
         let transport = self.transport();
         let mut header =
-            Ipv4Header::new(transport.len() as u16, 64, IpNumber(self.protocol), source, destination)
+            Ipv4Header::new(transport.len() as u16, self.ttl, IpNumber(self.protocol), source, destination)
                 .expect("fits");
         header.options = self.options.as_slice().try_into().expect("options are a multiple of four bytes");
         (header.dscp, header.ecn) = split(self.traffic_class);
@@ -158,7 +161,7 @@ impl Packet {
             flow_label: Ipv6FlowLabel::ZERO,
             payload_length: payload.len() as u16,
             next_header: IpNumber(first),
-            hop_limit: 64,
+            hop_limit: self.ttl,
             source,
             destination,
         };
@@ -181,28 +184,57 @@ impl Packet {
         (next, bytes)
     }
 
+    /// The transport header, its checksum included, and the payload. A fragment's is that of a packet that ends with it.
     fn transport(&self) -> Vec<u8> {
-        let (source, destination) = (self.source_port, self.destination_port);
         match self.protocol {
-            TCP => {
-                let mut header = TcpHeader::new(source, destination, 1, 65_000);
-                (header.syn, header.ack) = (self.syn, self.ack);
-                header.acknowledgment_number = self.acknowledges;
-                header.fin = self.end == Some(End::Fin);
-                header.rst = self.end == Some(End::Rst);
-                [header.to_bytes().to_vec(), self.payload.clone()].concat()
-            }
-            UDP => {
-                let header = UdpHeader {
-                    source_port: source,
-                    destination_port: destination,
-                    length: self.payload.len() as u16 + 8,
-                    checksum: 0,
-                };
-                [header.to_bytes().to_vec(), self.payload.clone()].concat()
-            }
+            TCP => self.tcp(),
+            UDP => self.udp(),
             _ => self.payload.clone(),
         }
+    }
+
+    fn tcp(&self) -> Vec<u8> {
+        let mut header = TcpHeader::new(self.source_port, self.destination_port, 1, 65_000);
+        (header.syn, header.ack) = (self.syn, self.ack);
+        header.acknowledgment_number = self.acknowledges;
+        header.fin = self.end == Some(End::Fin);
+        header.rst = self.end == Some(End::Rst);
+        header.checksum = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload)
+            }
+            _ => panic!("source and destination are of one family"),
+        }
+        .expect("fits");
+        [header.to_bytes().to_vec(), self.payload.clone()].concat()
+    }
+
+    fn udp(&self) -> Vec<u8> {
+        let (from, to, payload) = (self.source_port, self.destination_port, &self.payload);
+        let header = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = Ipv4Header {
+                    source: source.octets(),
+                    destination: destination.octets(),
+                    ..Ipv4Header::default()
+                };
+                UdpHeader::with_ipv4_checksum(from, to, &ip, payload)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let ip = Ipv6Header {
+                    source: source.octets(),
+                    destination: destination.octets(),
+                    ..Ipv6Header::default()
+                };
+                UdpHeader::with_ipv6_checksum(from, to, &ip, payload)
+            }
+            _ => panic!("source and destination are of one family"),
+        }
+        .expect("fits");
+        [header.to_bytes().to_vec(), payload.clone()].concat()
     }
 }
 

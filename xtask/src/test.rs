@@ -53,6 +53,8 @@ enum Suite {
     Program,
     /// The table of packets: bytes in, reason and bytes out; and properties that hold for any packet
     Packets,
+    /// A short search for packets and configurations that break something
+    Fuzz,
     /// Real clients, balancer and servers in network namespaces
     Netns,
     /// The command line: what it prints and what it refuses
@@ -155,6 +157,7 @@ impl Suite {
             Self::Host => "host",
             Self::Program => "program",
             Self::Packets => "packets",
+            Self::Fuzz => "fuzz",
             Self::Netns => "netns",
             Self::Cli => "cli",
             Self::Churn => "churn",
@@ -164,9 +167,10 @@ impl Suite {
     /// What `cargo test` is told.
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Host => &["--workspace", "--exclude", "lb-tests", "--all-features"],
+            Self::Host => &["--workspace", "--exclude", "lb-tests", "--exclude", "lb-fuzz", "--all-features"],
             Self::Program => &["--package", "lb-tests", "--test", "program"],
             Self::Packets => &["--package", "lb-tests", "--test", "packets"],
+            Self::Fuzz => &["--package", "lb-fuzz"],
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
