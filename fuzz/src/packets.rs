@@ -8,7 +8,7 @@ mod make;
 mod mutate;
 mod scene;
 
-use std::{fmt::Write as _, thread};
+use std::{cmp::Ordering, fmt::Write as _, thread};
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::counter::{Fate, Reason};
@@ -182,8 +182,13 @@ fn one(balancer: &mut Harness, frame: &[u8]) -> Result<String, String> {
     judge::counts(&grown, actions)?;
     let reason = Reason::ALL.into_iter().zip(grown).find(|(_, grown)| *grown == 1);
     let (reason, _) = reason.ok_or_else(|| "no reason is counted".to_owned())?;
-    let longer = if reason.fate() == Fate::Drop { 0 } else { out.len() as i64 - frame.len() as i64 };
-    Ok(format!("{} {} {:+}", reason.name(), judge::shape(frame), longer.clamp(-99, 99)))
+    let length = match out.len().cmp(&frame.len()) {
+        _ if reason.fate() == Fate::Drop => "gone",
+        Ordering::Less => "shorter",
+        Ordering::Equal => "as long",
+        Ordering::Greater => "longer",
+    };
+    Ok(format!("{} {} {length}", reason.name(), judge::shape(frame)))
 }
 
 fn run(balancer: &mut Harness, frame: &[u8]) -> (u32, Vec<u8>) {
