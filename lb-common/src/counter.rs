@@ -45,7 +45,7 @@ pub enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Reason {
-    /// Neither IPv4 nor IPv6: ARP, LLDP, more VLAN tags than two, a frame too short to tell.
+    /// Neither IPv4 nor IPv6: ARP, LLDP, more VLAN tags than two, a frame too short to tell; or IPv6 to a mapped address.
     NotIp = 0,
     /// For no service.
     NotOurs,

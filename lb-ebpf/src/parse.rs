@@ -237,6 +237,10 @@ fn ipv6(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
         return Err(Fault::NotIp);
     }
     let destination = Address::from_v6(header.dst_addr);
+    if destination.is_v4() {
+        // A mapped address is on no wire (RFC 4942 section 2.2), and as a key it would be an IPv4 VIP's.
+        return Err(Fault::NotIp);
+    }
     let length = u16::from_be_bytes(header.payload_len).saturating_add(Ipv6Hdr::LEN as u16);
     if !fits(packet, offset, length) {
         return Err(Fault::Unreadable(destination, Reason::BadHeader));

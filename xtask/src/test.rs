@@ -51,6 +51,8 @@ enum Suite {
     Host,
     /// The XDP programs, packet by packet, by `BPF_PROG_TEST_RUN`
     Program,
+    /// The table of packets: bytes in, reason and bytes out; and properties that hold for any packet
+    Packets,
     /// Real clients, balancer and servers in network namespaces
     Netns,
     /// The command line: what it prints and what it refuses
@@ -154,6 +156,7 @@ impl Suite {
         match self {
             Self::Host => "host",
             Self::Program => "program",
+            Self::Packets => "packets",
             Self::Netns => "netns",
             Self::Cli => "cli",
             Self::Clients => "clients",
@@ -166,6 +169,7 @@ impl Suite {
         match self {
             Self::Host => &["--workspace", "--exclude", "lb-tests", "--all-features"],
             Self::Program => &["--package", "lb-tests", "--test", "program"],
+            Self::Packets => &["--package", "lb-tests", "--test", "packets"],
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
