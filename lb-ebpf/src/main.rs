@@ -15,6 +15,7 @@ mod object;
 mod packet;
 mod parse;
 mod pipeline;
+mod quic;
 mod remember;
 mod reset;
 mod select;

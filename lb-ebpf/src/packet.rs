@@ -7,6 +7,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
@@ -100,6 +101,19 @@ impl Packet {
     #[inline(always)]
     pub const fn new(ctx: XdpContext) -> Self {
         Self { ctx }
+    }
+
+    /// The packet's context, for a function that is called. As a number: of a pointer the compiler would rather pass what
+    /// it points to, and the verifier takes the bounds of a packet for such only as they come out of the context.
+    #[inline(always)]
+    pub fn handle(&self) -> u64 {
+        self.ctx.ctx as u64
+    }
+
+    /// The packet of a [`Self::handle`].
+    #[inline(always)]
+    pub fn of(handle: u64) -> Self {
+        Self { ctx: XdpContext::new(handle as *mut xdp_md) }
     }
 
     /// Bytes from the Ethernet header to the end.

@@ -189,6 +189,11 @@ impl Maker {
         } else {
             datagram[0] = 0x40 | datagram[0] & 0x3f;
         }
+        if self.one_in(2) {
+            // A connection id of the scene's, in either form of header.
+            let at = self.random.pick(&[1, 6]);
+            datagram[at..at + 3].copy_from_slice(&[3 << 5 | 9, 0x0b, 0x11]);
+        }
         datagram
     }
 }

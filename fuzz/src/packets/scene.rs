@@ -20,7 +20,7 @@ const fn target(address: &'static str, port: u16, protocol: u8) -> Target {
 }
 
 /// The VIPs, and addresses that are none.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     target("203.0.113.10", 80, TCP),
     target("203.0.113.10", 443, UDP),
     target("203.0.113.11", 80, TCP),
@@ -31,6 +31,8 @@ pub const TARGETS: [Target; 12] = [
     target("2001:db8:113::11", 80, TCP),
     target("2001:db8:113::12", 53, UDP),
     target("2001:db8:113::13", 80, TCP),
+    target("203.0.113.14", 443, UDP),
+    target("2001:db8:113::14", 443, UDP),
     target("203.0.113.99", 80, TCP),
     target("2001:db8:113::99", 80, UDP),
 ];
@@ -39,6 +41,9 @@ const LIMITS: &str = "connections = 1024\nopenings = 1024\n";
 
 const V4: [&str; 4] = ["198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"];
 const V6: [&str; 4] = ["2001:db8:51::11", "2001:db8:51::12", "2001:db8:51::13", "2001:db8:51::14"];
+
+const QUIC: &str =
+    "protocol = \"quic\"\nforwarding = \"ipip\"\nquic = { server_id_length = 2, config_id = 3 }";
 
 const RESETS: &str = "forwarding = \"l2\"\ndown_grace = \"30s\"\non_down = \"reset\"\n\
                       probe = { type = \"tcp\", interval = \"1s\", timeout = \"500ms\" }";
@@ -75,6 +80,7 @@ fn services(backends: usize) -> String {
                     other,
                 ),
                 of("dns", "12", "53", "protocol = \"udp\"\nforwarding = \"l2\"\ntrack = \"never\"", own),
+                of("quic", "14", "443", QUIC, own) + "server_id = \"0b11\"\n",
                 of("resets", "13", "80", &format!("protocol = \"tcp\"\n{RESETS}"), own),
             ]
             .concat()

@@ -7,6 +7,7 @@ mod lengths;
 mod memory;
 mod modes;
 mod pass;
+mod quic;
 mod resets;
 mod services;
 mod size;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         ("fragments", fragments::cases()),
         ("lengths", lengths::cases()),
         ("resets", resets::cases()),
+        ("quic", quic::cases()),
         ("memory", memory::cases()),
     ];
     subjects

@@ -5,6 +5,7 @@ mod decap;
 mod forward;
 mod harness;
 mod pass;
+mod quic;
 mod remember;
 mod reset;
 mod select;
