@@ -6,9 +6,11 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod decap;
 mod emit;
 mod encap;
+mod icmp;
 mod lookup;
 mod maps;
 mod object;
@@ -16,7 +18,6 @@ mod packet;
 mod parse;
 mod pipeline;
 mod remember;
-mod reset;
 mod select;
 mod verdict;
 

@@ -1,13 +1,14 @@
 //! What a service asks for beyond forwarding, as the data plane is told.
 
 use bytemuck::Zeroable as _;
-use lb_common::policy::Policy;
+use lb_common::policy::{OPTION_ECHO, Policy};
 
 use crate::config::Service;
 
 /// The service's `OPTION_*`.
-pub(super) const fn options(_service: &Service) -> u8 {
-    0
+pub(super) fn options(service: &Service) -> u8 {
+    let asked = [(service.echo, OPTION_ECHO)];
+    asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }
 
 /// How it has them.

@@ -8,7 +8,9 @@ use std::{
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
-    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
+    knobs::{
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING,
+    },
     service::ServiceKey,
 };
 use sluice::{
@@ -82,7 +84,12 @@ impl Harness {
         let knobs = Knobs {
             limits: &config.limits,
             seed: &config.fleet.seed,
-            features: FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET,
+            features: FEATURE_ANY_PORT
+                | FEATURE_TRACKING
+                | FEATURE_AFFINITY
+                | FEATURE_PEERS
+                | FEATURE_RESET
+                | FEATURE_ECHO,
         };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
