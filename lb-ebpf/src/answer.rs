@@ -26,7 +26,7 @@ const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
 /// Makes the packet the answer that a verdict asks for.
 #[inline(always)]
 pub fn answer(packet: &Packet, asked: Verdict) -> Verdict {
-    let packet = packet.again();
+    let packet = packet.handle();
     let failure = match asked.reason() {
         Reason::Reset => reset::make(packet),
         _ if !within_budget() => Some(Reason::AnswerLimited),

@@ -1,8 +1,6 @@
 //! What comes to a VIP by ICMP: a rare way, which reads the packet anew from its start and is compiled once, apart from the
 //! ways of other packets.
 
-use core::hint::black_box;
-
 use lb_common::{counter::Reason, knobs::FEATURE_ECHO, policy::OPTION_ECHO};
 
 use crate::{
@@ -29,7 +27,7 @@ pub const ECHO_REPLY_V6: u8 = 129;
 #[inline(always)]
 pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
     let answers = uses(FEATURE_ECHO) && asked.detail() as u8 & OPTION_ECHO != 0;
-    if answers && is_echo(packet.again()) {
+    if answers && is_echo(packet.handle()) {
         return Verdict::answer(Reason::Echo, 0);
     }
     Verdict::pass(Reason::OtherProtocol)
@@ -37,10 +35,8 @@ pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
 
 /// Whether the packet is a ping.
 #[inline(never)]
-fn is_echo(packet: Packet) -> bool {
-    // Opaque: LLVM hands over what a function reads of its argument in place of it, and pointers into the packet that
-    // were read before the call are numbers to the verifier.
-    message(&black_box(packet)).is_some_and(|(protocol, kind)| {
+fn is_echo(packet: u64) -> bool {
+    message(&Packet::of(packet)).is_some_and(|(protocol, kind)| {
         (protocol, kind) == (ICMP, ECHO_REQUEST) || (protocol, kind) == (ICMPV6, ECHO_REQUEST_V6)
     })
 }

@@ -17,6 +17,7 @@ mod object;
 mod packet;
 mod parse;
 mod pipeline;
+mod quic;
 mod remember;
 mod select;
 mod verdict;

@@ -7,6 +7,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
@@ -106,10 +107,17 @@ impl Packet {
         Self { ctx }
     }
 
-    /// The same packet, for a function that is called: a reference would keep the context in memory everywhere.
+    /// The packet's context, for a function that is called. As a number: of a pointer the compiler would rather pass what
+    /// it points to, and the verifier takes the bounds of a packet for such only as they come out of the context.
     #[inline(always)]
-    pub const fn again(&self) -> Self {
-        Self::new(XdpContext::new(self.ctx.ctx))
+    pub fn handle(&self) -> u64 {
+        self.ctx.ctx as u64
+    }
+
+    /// The packet of a [`Self::handle`].
+    #[inline(always)]
+    pub fn of(handle: u64) -> Self {
+        Self { ctx: XdpContext::new(handle as *mut xdp_md) }
     }
 
     /// Bytes from the Ethernet header to the end.

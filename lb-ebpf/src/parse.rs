@@ -25,7 +25,10 @@ const MAX_EXTENSIONS: usize = 4;
 pub const TCP: u8 = 6;
 const UDP: u8 = 17;
 const FLAG_FIN: u8 = 0x01;
-const FLAG_SYN: u8 = 0x02;
+/// TCP's SYN (RFC 9293 section 3.1).
+pub const FLAG_SYN: u8 = 0x02;
+/// TCP's PSH (RFC 9293 section 3.1): what else than a SYN begins with, and so what QUIC's packets that open nothing have.
+pub const FLAG_PSH: u8 = 0x08;
 /// TCP's RST (RFC 9293 section 3.1).
 pub const FLAG_RST: u8 = 0x04;
 /// TCP's ACK.
@@ -87,7 +90,8 @@ pub struct Facts {
     pub ip_len: u16,
     /// IPv4 type of service or IPv6 traffic class.
     pub traffic_class: u8,
-    /// The control bits of TCP; none where it is another protocol.
+    /// The control bits of TCP, also those that say of QUIC what they would say of TCP ([`crate::quic`]); none of any other
+    /// protocol.
     pub flags: u8,
 }
 
@@ -98,10 +102,10 @@ impl Facts {
         self.flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN
     }
 
-    /// Whether the packet is of a connection that was there before: any other of TCP.
+    /// Whether the packet says that it is of a connection that was there before: it has control bits, and opens none.
     #[inline(always)]
     pub const fn goes_on(&self) -> bool {
-        self.flow.protocol == TCP as u32 && !self.opens()
+        self.flags != 0 && !self.opens()
     }
 
     /// What the packet says of the connection's end.
@@ -160,6 +164,23 @@ pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
         protocol: u32::from(ip.protocol),
     };
     Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags })
+}
+
+/// Where a packet's payload lies.
+#[derive(Clone, Copy)]
+pub struct Payload {
+    /// Its first byte.
+    pub at: usize,
+    /// The end of the IP packet.
+    pub end: usize,
+}
+
+/// Where the payload of a UDP packet lies that [`parse`] has read.
+#[inline(always)]
+pub fn udp_payload(packet: &Packet) -> Option<Payload> {
+    let link = link(packet)?;
+    let ip = ip(packet, link).ok()?;
+    Some(Payload { at: ip.payload_at + 8, end: link.len() + usize::from(ip.length) })
 }
 
 /// Reads an IP header, extension headers included, of a packet that is no fragment.

@@ -39,7 +39,7 @@ fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
 #[inline(always)]
 fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
-    let facts = match parse::parse(packet, link) {
+    let mut facts = match parse::parse(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
@@ -47,7 +47,7 @@ fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
         }
     };
     let found = lookup::service(&facts)?;
-    let selected = select::backend(found, &facts)?;
+    let selected = select::backend(packet, found, &mut facts)?;
     let verdict = emit::emit(packet, &facts, &selected)?;
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);

@@ -19,8 +19,8 @@ use crate::{
 
 /// Makes an echo request the reply to its sender; gives why not.
 #[inline(never)]
-pub(super) fn make(mut packet: Packet) -> Option<Reason> {
-    turn(&mut packet).err().map(Verdict::reason)
+pub(super) fn make(packet: u64) -> Option<Reason> {
+    turn(&mut Packet::of(packet)).err().map(Verdict::reason)
 }
 
 #[inline(always)]

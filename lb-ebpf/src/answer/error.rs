@@ -35,8 +35,8 @@ type Message = u64;
 
 /// Makes the packet the error `asked`; `mtu` is what it says of the way, where that is too narrow. Gives why not.
 #[inline(always)]
-pub(super) fn make(packet: Packet, asked: Reason, mtu: u16) -> Option<Reason> {
-    let link = parse::link(&packet)?;
+pub(super) fn make(packet: u64, asked: Reason, mtu: u16) -> Option<Reason> {
+    let link = parse::link(&Packet::of(packet))?;
     if link.ether_type_be == IPV4_BE {
         make_ipv4(packet, message_v4(asked, mtu))
     } else {
@@ -45,13 +45,13 @@ pub(super) fn make(packet: Packet, asked: Reason, mtu: u16) -> Option<Reason> {
 }
 
 #[inline(never)]
-fn make_ipv4(mut packet: Packet, message: Message) -> Option<Reason> {
-    turn_ipv4(&mut packet, message).err().map(Verdict::reason)
+fn make_ipv4(packet: u64, message: Message) -> Option<Reason> {
+    turn_ipv4(&mut Packet::of(packet), message).err().map(Verdict::reason)
 }
 
 #[inline(never)]
-fn make_ipv6(mut packet: Packet, message: Message) -> Option<Reason> {
-    turn_ipv6(&mut packet, message).err().map(Verdict::reason)
+fn make_ipv6(packet: u64, message: Message) -> Option<Reason> {
+    turn_ipv6(&mut Packet::of(packet), message).err().map(Verdict::reason)
 }
 
 /// Destination unreachable, fragmentation needed (RFC 1191 section 4), or time exceeded (RFC 792).

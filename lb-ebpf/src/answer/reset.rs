@@ -22,8 +22,8 @@ const TCP_LEN: usize = size_of::<Tcp>();
 
 /// Makes the packet a reset to its sender; gives why not.
 #[inline(never)]
-pub(super) fn make(mut packet: Packet) -> Option<Reason> {
-    turn(&mut packet).err().map(Verdict::reason)
+pub(super) fn make(packet: u64) -> Option<Reason> {
+    turn(&mut Packet::of(packet)).err().map(Verdict::reason)
 }
 
 #[inline(always)]

@@ -61,6 +61,7 @@ pub(super) const SERVICE: Schema = Schema {
         "tunnel_source",
         "echo",
         "probe",
+        "quic",
         "backend",
     ],
 };
@@ -73,12 +74,27 @@ pub(super) const DEFAULT_PROBE: Schema =
 pub(super) const PROBE: Schema =
     Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
 
-pub(super) const BACKEND: Schema =
-    Schema { header: "[[service.backend]]", keys: &["name", "address", "weight", "admin", "forwarding"] };
+pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["server_id_length", "config_id"] };
+
+pub(super) const BACKEND: Schema = Schema {
+    header: "[[service.backend]]",
+    keys: &["name", "address", "weight", "admin", "forwarding", "server_id"],
+};
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 10] =
-    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &AFFINITY, &PROBE, &BACKEND];
+pub(super) const ALL: [&Schema; 11] = [
+    &ROOT,
+    &BALANCER,
+    &FLEET,
+    &LIMITS,
+    &DEFAULTS,
+    &DEFAULT_PROBE,
+    &SERVICE,
+    &AFFINITY,
+    &PROBE,
+    &QUIC,
+    &BACKEND,
+];
 
 /// Headers of the tables that have `key`.
 pub(super) fn homes_of(key: &str) -> Vec<&'static str> {

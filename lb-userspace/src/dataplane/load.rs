@@ -140,7 +140,7 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 9] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 10] {
     [
         ("services", limits.services),
         ("policies", limits.services),
@@ -149,6 +149,7 @@ fn sizes(limits: &Limits) -> [(&'static str, u32); 9] {
         ("arena", limits.slots.div_ceil(LINE as u32)),
         ("connections", limits.connections),
         ("openings", limits.openings),
+        ("server_ids", limits.backends),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
     ]

@@ -1,6 +1,7 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
 mod fleet;
+mod server_ids;
 
 use std::{
     collections::HashMap,
@@ -128,6 +129,7 @@ fn backend(n: u8) -> Backend {
         weight: 1,
         admin: AdminState::Ready,
         forwarding: Forwarding::Ipip,
+        server_id: None,
     }
 }
 
@@ -148,6 +150,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
         probe: None,
+        quic: None,
         backends,
     }
 }

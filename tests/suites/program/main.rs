@@ -6,6 +6,7 @@ mod decap;
 mod forward;
 mod harness;
 mod pass;
+mod quic;
 mod remember;
 mod reset;
 mod select;
