@@ -6,9 +6,11 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod decap;
 mod emit;
 mod encap;
+mod icmp;
 mod lookup;
 mod maps;
 mod object;
@@ -17,7 +19,6 @@ mod parse;
 mod pipeline;
 mod quic;
 mod remember;
-mod reset;
 mod select;
 mod verdict;
 

@@ -130,14 +130,18 @@ pub enum Fault {
 }
 
 /// An IP header's facts.
-struct Ip {
-    source: Address,
-    destination: Address,
-    length: u16,
+pub struct Ip {
+    /// Its source.
+    pub source: Address,
+    /// Its destination.
+    pub destination: Address,
+    /// Bytes of the IP packet by its own header.
+    pub length: u16,
     traffic_class: u8,
-    protocol: u8,
+    /// Transport protocol.
+    pub protocol: u8,
     /// Where the payload begins.
-    payload_at: usize,
+    pub payload_at: usize,
 }
 
 /// Reads a packet behind its link layer.
@@ -162,13 +166,6 @@ pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
     Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags })
 }
 
-/// The acknowledgement number of a TCP packet that [`parse`] has read, network byte order.
-#[inline(always)]
-pub fn acknowledgement(packet: &Packet, link: Link) -> Option<[u8; 4]> {
-    let ip = ip(packet, link).ok()?;
-    packet.header::<[u8; 4]>(ip.payload_at + 8).copied()
-}
-
 /// Where a packet's payload lies.
 #[derive(Clone, Copy)]
 pub struct Payload {
@@ -186,8 +183,9 @@ pub fn udp_payload(packet: &Packet) -> Option<Payload> {
     Some(Payload { at: ip.payload_at + 8, end: link.len() + usize::from(ip.length) })
 }
 
+/// Reads an IP header, extension headers included, of a packet that is no fragment.
 #[inline(always)]
-fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
+pub fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
     match link.ether_type_be {
         IPV4_BE => ipv4(packet, link.len()),
         IPV6_BE => ipv6(packet, link.len()),

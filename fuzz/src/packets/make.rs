@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_tests::{
-    packet::{End, ICMP, Packet, TCP, UDP},
+    packet::{End, ICMP, ICMPV6, Packet, TCP, UDP},
     random::Random,
 };
 
@@ -11,8 +11,6 @@ use super::{
     mutate::{SHORTEST, mutate},
     scene,
 };
-
-const ICMP_V6: u8 = 58;
 
 /// Makes frames.
 pub struct Maker {
@@ -67,7 +65,7 @@ impl Maker {
                 if v4 {
                     ICMP
                 } else {
-                    ICMP_V6
+                    ICMPV6
                 }
             }
             2 => {
@@ -87,7 +85,7 @@ impl Maker {
             source_port: 1024 + self.random.below(64) as u16,
             destination_port: if self.one_in(8) { self.random.next() as u16 } else { target.port },
             traffic_class: if self.one_in(4) { self.random.next() as u8 } else { 0 },
-            ttl: if self.one_in(8) { self.random.below(3) as u8 } else { 64 },
+            hops: if self.one_in(8) { self.random.below(3) as u8 } else { 64 },
             options: if v4 && self.one_in(8) { vec![1; 4 * self.random.below(11)] } else { Vec::new() },
             extensions: if !v4 && self.one_in(4) { self.extensions() } else { Vec::new() },
             fragment: self.fragment(),
@@ -144,7 +142,7 @@ impl Maker {
 
     fn payload(&mut self, packet: &Packet) -> Vec<u8> {
         match (packet.protocol, self.random.below(4)) {
-            (ICMP | ICMP_V6, _) => self.message(packet),
+            (ICMP | ICMPV6, _) => self.message(packet),
             (UDP, 0) => self.quic(),
             (4, _) => Packet::default().ip(),
             (41, _) => Packet::v6().ip(),

@@ -37,7 +37,7 @@ pub const TARGETS: [Target; 14] = [
     target("2001:db8:113::99", 80, UDP),
 ];
 
-const LIMITS: &str = "connections = 1024\nopenings = 1024\n";
+const LIMITS: &str = "connections = 1024\nopenings = 1024\nanswers = 100000000\n";
 
 const V4: [&str; 4] = ["198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"];
 const V6: [&str; 4] = ["2001:db8:51::11", "2001:db8:51::12", "2001:db8:51::13", "2001:db8:51::14"];

@@ -121,6 +121,8 @@ pub struct Limits {
     pub openings: u32,
     /// Entries that are made in either table in a second, over all CPUs.
     pub inserts: u32,
+    /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
+    pub answers: u32,
 }
 
 /// What clients connect to.
@@ -154,6 +156,8 @@ pub struct Service {
     pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
+    /// Whether pings of the VIP are answered.
+    pub echo: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.

@@ -7,6 +7,7 @@
 mod background;
 mod bulk;
 mod certificate;
+mod content;
 mod mode;
 mod places;
 mod quic;

@@ -1,5 +1,6 @@
 //! The table, a file for each subject.
 
+mod answers;
 mod extensions;
 mod fragments;
 mod icmp;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         ("lengths", lengths::cases()),
         ("resets", resets::cases()),
         ("quic", quic::cases()),
+        ("answers", answers::cases()),
         ("memory", memory::cases()),
     ];
     subjects

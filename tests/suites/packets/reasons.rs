@@ -16,9 +16,6 @@ const UNUSED: &str = "counted by no program";
 const EXEMPT: &[(Reason, &str)] = &[
     (Reason::Internal, "maps that contradict each other; nothing that the daemon does makes them"),
     (Reason::Decapsulated, "the backend's program: the properties, and the suite `program`"),
-    (Reason::Echo, UNUSED),
-    (Reason::TtlExpired, UNUSED),
-    (Reason::AnswerLimited, UNUSED),
     (Reason::EcnLost, UNUSED),
     (Reason::FragmentUnknown, UNUSED),
     (Reason::Local, UNUSED),
@@ -29,7 +26,6 @@ const EXEMPT: &[(Reason, &str)] = &[
     (Reason::BackendFull, UNUSED),
     (Reason::BadFlags, UNUSED),
     (Reason::Land, UNUSED),
-    (Reason::BogusSource, UNUSED),
     (Reason::Returned, UNUSED),
     (Reason::NatFull, UNUSED),
     (Reason::NoSession, UNUSED),

@@ -183,3 +183,7 @@ fn quic(mode: &str, backends: &[u8]) -> Harness {
     });
     balancer(&services.concat())
 }
+
+/// Tunnels of a balancer that answers next to nothing.
+pub static FEW_ANSWERS: Scene =
+    Scene::new(|| Harness::with_limits("answers = 1\n", &everywhere("forwarding = \"ipip\"", &[V4])));

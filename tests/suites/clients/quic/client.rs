@@ -17,11 +17,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::HOST_NAME;
-use crate::{certificate::Certificate, mode::Case};
+use super::{HOST_NAME, transport};
+use crate::{certificate::Certificate, content::content, mode::Case};
 
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes after which the content is repeated. A prime, so that it is not where packets are.
+const PERIOD: usize = 65_521;
 
 /// The client, with a transfer under way.
 pub(super) struct Client<'net> {
@@ -54,7 +57,8 @@ impl<'net> Client<'net> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let socket = bind(network, case.address_of(&network.client));
         let addresses = vec![socket.local_addr().unwrap()];
-        let config = certificate.quic_client();
+        let mut config = certificate.quic_client();
+        config.transport_config(transport());
         let connect = async {
             let endpoint = EndpointConfig::default();
             let mut endpoint = Endpoint::new(endpoint, None, socket, Arc::new(TokioRuntime)).unwrap();
@@ -108,33 +112,31 @@ fn bind(network: &Routed, address: IpAddr) -> UdpSocket {
 /// Sends until it is enough, while it compares what comes back.
 async fn transfer(connection: Connection, progress: Arc<Progress>) {
     let (out, back) = connection.open_bi().await.unwrap();
-    let (sent, received) = tokio::join!(send(out, &progress), compare(back, &progress));
+    let content = content(PERIOD);
+    let (sent, received) = tokio::join!(send(out, &content, &progress), compare(back, &content, &progress));
     assert_eq!(sent, received);
 }
 
-async fn send(mut out: SendStream, progress: &Progress) -> u64 {
+async fn send(mut out: SendStream, content: &[u8], progress: &Progress) -> u64 {
     let mut position = 0;
     while !progress.enough.load(Ordering::Relaxed) {
-        let chunk: Vec<_> = (position..position + 0x1_0000).map(byte_at).collect();
-        out.write_all(&chunk).await.unwrap();
-        position += chunk.len() as u64;
+        out.write_all(content).await.unwrap();
+        position += content.len() as u64;
     }
     out.finish().unwrap();
     position
 }
 
-async fn compare(mut back: RecvStream, progress: &Progress) -> u64 {
+async fn compare(mut back: RecvStream, content: &[u8], progress: &Progress) -> u64 {
     let mut position = 0;
-    while let Some(chunk) = back.read_chunk(usize::MAX, true).await.unwrap() {
-        let expected = (position..).map(byte_at);
-        assert!(chunk.bytes.iter().copied().zip(expected).all(|(byte, expected)| byte == expected));
-        position += chunk.bytes.len() as u64;
+    let mut rest = content;
+    // A chunk is compared with what is left of the period, at most.
+    while let Some(chunk) = back.read_chunk(rest.len(), true).await.unwrap() {
+        let (expected, later) = rest.split_at(chunk.bytes.len());
+        assert!(chunk.bytes == expected, "other bytes after {position}");
+        rest = if later.is_empty() { content } else { later };
+        position += expected.len() as u64;
         progress.bytes.store(position, Ordering::Relaxed);
     }
     position
-}
-
-/// Bytes that do not repeat themselves where packets or chunks do.
-fn byte_at(position: u64) -> u8 {
-    (position.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }

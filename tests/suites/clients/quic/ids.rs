@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use lb_tests::topology::Host;
 use quinn::{ConnectionId, ConnectionIdGenerator, rustls::crypto::ring};
 
 /// Number of the configuration that balancer and servers agree on. 7 would say that there is none.
@@ -14,6 +15,12 @@ pub(super) const CONFIG_ID: u8 = 2;
 
 /// Bytes of the part that differs between the ids of a server.
 const NONCE: usize = 8;
+
+/// The id of a backend, as its configuration has it.
+pub(super) fn server_id(host: &Host) -> [u8; 2] {
+    let number: u8 = host.name.trim_start_matches('b').parse().expect("backends are numbered");
+    [0xbe, number]
+}
 
 /// Makes the ids of one server.
 pub(super) struct ServerIds {

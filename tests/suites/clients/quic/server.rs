@@ -8,12 +8,14 @@ use std::{
 use lb_tests::topology::Host;
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, TokioRuntime};
 
-use super::ids::ServerIds;
+use super::{
+    ids::{ServerIds, server_id},
+    transport,
+};
 use crate::{background::Background, certificate::Certificate};
 
 /// The server, running.
 pub(super) struct Server {
-    pub(super) address: SocketAddr,
     peers: Peers,
     _task: Background,
 }
@@ -21,16 +23,11 @@ pub(super) struct Server {
 /// For each connection, the addresses that its client had, in order.
 type Peers = Arc<Mutex<Vec<Vec<SocketAddr>>>>;
 
-/// The server id of a backend, that of its configuration.
-pub(super) fn server_id(host: &Host) -> [u8; 2] {
-    let number: u8 = host.name.trim_start_matches('b').parse().expect("backends are numbered");
-    [0xbe, number]
-}
-
 impl Server {
     /// Starts it on `host`, bound to `address`, so that it answers from there.
     pub(super) fn start(host: &Host, address: SocketAddr, certificate: &Certificate) -> Self {
-        let config = certificate.quic_server();
+        let mut config = certificate.quic_server();
+        config.transport_config(transport());
         let peers = Peers::default();
         let noted = Arc::clone(&peers);
         let id = server_id(host);
@@ -41,7 +38,7 @@ impl Server {
             let endpoint = Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime)).unwrap();
             accept(endpoint, noted)
         };
-        Self { address, peers, _task: Background::start(&host.netns, serve) }
+        Self { peers, _task: Background::start(&host.netns, serve) }
     }
 
     /// The connections, each with the addresses that its client had.
