@@ -9,8 +9,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RESET,
-        FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RESET, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -38,9 +38,14 @@ slots = 65536
 "#;
 
 /// What the program is loaded for, whatever a test configures.
-const FEATURES: u32 =
-    FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET | FEATURE_QUIC
-    | FEATURE_ECHO;
+const FEATURES: u32 = FEATURE_ANY_PORT
+    | FEATURE_TRACKING
+    | FEATURE_AFFINITY
+    | FEATURE_PEERS
+    | FEATURE_RESET
+    | FEATURE_QUIC
+    | FEATURE_ECHO
+    | FEATURE_GUE;
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;
