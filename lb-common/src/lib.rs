@@ -19,6 +19,7 @@ pub mod checksum;
 pub mod connection;
 pub mod control;
 pub mod counter;
+pub mod ecn;
 pub mod flow;
 pub mod hash;
 pub mod knobs;

@@ -10,6 +10,7 @@ mod answer;
 mod decap;
 mod emit;
 mod encap;
+mod gue;
 mod icmp;
 mod lookup;
 mod maps;

@@ -107,6 +107,10 @@ pub static INSERT_INTERVAL_NS: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
 
+/// UDP port that a backend takes tunnelled packets in by, host byte order; 0: none.
+#[unsafe(no_mangle)]
+pub static GUE_PORT: Global<u32> = Global::new(0);
+
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
 pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));

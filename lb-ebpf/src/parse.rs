@@ -23,7 +23,8 @@ const MAX_EXTENSIONS: usize = 4;
 
 /// IANA's number of TCP.
 pub const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// IANA's number of UDP.
+pub const UDP: u8 = 17;
 const FLAG_FIN: u8 = 0x01;
 /// TCP's SYN (RFC 9293 section 3.1).
 pub const FLAG_SYN: u8 = 0x02;
@@ -137,7 +138,8 @@ pub struct Ip {
     pub destination: Address,
     /// Bytes of the IP packet by its own header.
     pub length: u16,
-    traffic_class: u8,
+    /// IPv4 type of service or IPv6 traffic class.
+    pub traffic_class: u8,
     /// Transport protocol.
     pub protocol: u8,
     /// Where the payload begins.
@@ -279,7 +281,7 @@ fn fits(packet: &Packet, offset: usize, ip_len: u16) -> bool {
 
 /// Walks the extension headers (RFC 8200 section 4) to the transport protocol.
 #[inline(always)]
-fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, usize), Reason> {
+pub fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, usize), Reason> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    config::{AdminState, Forwarding},
-    dataplane,
-};
+use crate::{config::AdminState, dataplane};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +164,7 @@ pub struct Backend {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// `l2` or `ipip`.
+    /// `l2`, `ipip` or `gue`.
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,
@@ -200,15 +197,6 @@ pub struct Backend {
 
 /// The admin state of a backend that is gone from the file.
 pub const LEAVING: &str = "leaving";
-
-/// As it is written in the file.
-#[must_use]
-pub const fn forwarding(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::L2 => "l2",
-        Forwarding::Ipip => "ipip",
-    }
-}
 
 /// As it is written in the file.
 #[must_use]

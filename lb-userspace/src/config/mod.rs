@@ -15,6 +15,7 @@ mod coherence;
 mod diagnostics;
 mod file;
 mod fleet;
+mod gue;
 mod limits;
 mod load;
 mod policy;
@@ -34,7 +35,7 @@ use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
-    backend::OldFlows,
+    backend::{Forwarding as Mode, OldFlows},
     hash::Seed,
     quic::ServerId,
     service::{ServiceKey, Track},
@@ -156,6 +157,8 @@ pub struct Service {
     pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
+    /// How packets are packed for backends behind GUE.
+    pub gue: Gue,
     /// Whether pings of the VIP are answered.
     pub echo: bool,
     /// How backends are probed; none: they are up.
@@ -271,6 +274,51 @@ pub enum Forwarding {
     L2,
     /// IP in IP, of any family in any family.
     Ipip,
+    /// IP in UDP, of any family in any family.
+    Gue,
+}
+
+impl Forwarding {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    /// The mode of a backend's entry in the data plane, where it says one.
+    #[must_use]
+    pub const fn of(mode: u8) -> Option<Self> {
+        const L2: u8 = Mode::L2 as u8;
+        const FIRST_IPIP: u8 = Mode::Ipip4 as u8;
+        const LAST_IPIP: u8 = Mode::Ipip6 as u8;
+        const FIRST_GUE: u8 = Mode::Gue4 as u8;
+        const LAST_GUE: u8 = Mode::Gue6Direct as u8;
+        match mode {
+            L2 => Some(Self::L2),
+            FIRST_IPIP..=LAST_IPIP => Some(Self::Ipip),
+            FIRST_GUE..=LAST_GUE => Some(Self::Gue),
+            _ => None,
+        }
+    }
+}
+
+/// A tunnel in UDP (draft-ietf-intarea-gue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gue {
+    /// Destination port: 6080 is IANA's.
+    pub port: u16,
+    /// 0: with a header of its own. 1: the IP packet right behind the UDP header.
+    pub variant: u8,
+}
+
+impl Default for Gue {
+    fn default() -> Self {
+        Self { port: 6080, variant: 0 }
+    }
 }
 
 /// What the operator wants of a backend.

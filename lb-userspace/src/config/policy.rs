@@ -10,9 +10,10 @@ use lb_common::{
 };
 
 use super::{
-    DRAIN_DEADLINES, Forwarding, OnDeadline, OnRemove,
+    DRAIN_DEADLINES, Forwarding, Gue, OnDeadline, OnRemove,
     affinity::{Affinity, affinity},
     file::Located,
+    gue::gue,
     probe::ProbePolicy,
     schema::Schema,
     section::{Entry, Section},
@@ -24,7 +25,8 @@ const ON_DOWN: &[(&str, OldFlows)] =
     &[("keep", OldFlows::Keep), ("move", OldFlows::Move), ("reset", OldFlows::Reset)];
 const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset", OnDeadline::Reset)];
 const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
-const FORWARDINGS: &[(&str, Forwarding)] = &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip)];
+const FORWARDINGS: &[(&str, Forwarding)] =
+    &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip), ("gue", Forwarding::Gue)];
 
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 const MAX_DOWN_GRACE: Duration = Duration::from_hours(24);
@@ -43,6 +45,7 @@ pub(super) struct Policy {
     pub(super) drain_deadline: Option<Located<Duration>>,
     pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
+    pub(super) gue: Option<Located<Gue>>,
     pub(super) echo: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
 }
@@ -64,6 +67,7 @@ impl Policy {
             drain_deadline: section.optional("drain_deadline", |entry| entry.duration(&DRAIN_DEADLINES)),
             on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
+            gue: section.optional("gue", gue),
             echo: section.optional("echo", Entry::boolean),
             probe: section.section("probe", probe).map(|section| ProbePolicy::read(&section)),
         }
@@ -84,6 +88,7 @@ impl Policy {
             drain_deadline: self.drain_deadline.or(defaults.drain_deadline),
             on_deadline: self.on_deadline.or(defaults.on_deadline),
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
+            gue: self.gue.or(defaults.gue),
             echo: self.echo.or(defaults.echo),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),

@@ -36,6 +36,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "gue",
         "echo",
         "probe",
     ],
@@ -59,6 +60,7 @@ pub(super) const SERVICE: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "gue",
         "echo",
         "probe",
         "quic",
@@ -67,6 +69,8 @@ pub(super) const SERVICE: Schema = Schema {
 };
 
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
+
+pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
 pub(super) const DEFAULT_PROBE: Schema =
     Schema { header: "[defaults.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
@@ -82,7 +86,7 @@ pub(super) const BACKEND: Schema = Schema {
 };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 11] = [
+pub(super) const ALL: [&Schema; 12] = [
     &ROOT,
     &BALANCER,
     &FLEET,
@@ -91,6 +95,7 @@ pub(super) const ALL: [&Schema; 11] = [
     &DEFAULT_PROBE,
     &SERVICE,
     &AFFINITY,
+    &GUE,
     &PROBE,
     &QUIC,
     &BACKEND,

@@ -91,6 +91,7 @@ impl<'a> Reading<'a> {
             drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
             on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
+            gue: value_or(self.policy.gue, super::Gue::default()),
             echo: value_or(self.policy.echo, true),
             probe,
             quic: self.quic.and_then(QuicReading::resolve),

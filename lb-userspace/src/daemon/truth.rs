@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RESET,
-        FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RESET, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -28,7 +28,7 @@ use super::{Event, census::Census, now, remember, since_epoch};
 use crate::{
     admin::status,
     causes::with_causes,
-    config::{Config, Protocol, Service},
+    config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
@@ -83,9 +83,14 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
         (any(|service| service.echo), FEATURE_ECHO),
+        (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
+}
+
+fn is_behind_gue(backend: &Backend) -> bool {
+    backend.forwarding == Forwarding::Gue
 }
 
 /// What a program for `config` is loaded with.
@@ -230,6 +235,14 @@ impl Truth {
         let target = TargetKey { service, backend };
         self.causes.insert(target.clone(), reason);
         self.view.health.insert(target, Verdict { target: address, health, since: now() });
+    }
+
+    /// What backends need that are gone from the file and keep their flows, as packets need it.
+    pub(super) fn features_of_leaving(&self) -> u32 {
+        let leaving = |service: &Service| {
+            self.view.wishes.leaving_of(service.key()).any(|leaving| is_behind_gue(&leaving.backend))
+        };
+        if self.config.services.iter().any(leaving) { FEATURE_GUE } else { 0 }
     }
 
     /// Loads and swaps in another program, where `features` need one.

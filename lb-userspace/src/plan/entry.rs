@@ -71,18 +71,25 @@ fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &N
     entry.source_mac = next_hop.source_mac;
     entry.mtu = next_hop.mtu;
     entry.vlan = next_hop.vlan;
-    entry.forwarding = mode(backend, next_hop) as u8;
+    entry.forwarding = mode(service, backend, next_hop) as u8;
+    if backend.forwarding == Forwarding::Gue {
+        entry.port = service.gue.port.to_be_bytes();
+    }
     (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
 }
 
 /// How packets get to a backend by `next_hop`, if they can.
-fn mode(backend: &Backend, next_hop: &NextHop) -> Mode {
+fn mode(service: &Service, backend: &Backend, next_hop: &NextHop) -> Mode {
     match (backend.forwarding, backend.address) {
         // A router would send the packet by its destination, which is the VIP: back to the balancer.
         (Forwarding::L2, _) if next_hop.gateway.is_some() => Mode::Unresolved,
         (Forwarding::L2, _) => Mode::L2,
         (Forwarding::Ipip, IpAddr::V4(_)) => Mode::Ipip4,
         (Forwarding::Ipip, IpAddr::V6(_)) => Mode::Ipip6,
+        (Forwarding::Gue, IpAddr::V4(_)) if service.gue.variant == 0 => Mode::Gue4,
+        (Forwarding::Gue, IpAddr::V6(_)) if service.gue.variant == 0 => Mode::Gue6,
+        (Forwarding::Gue, IpAddr::V4(_)) => Mode::Gue4Direct,
+        (Forwarding::Gue, IpAddr::V6(_)) => Mode::Gue6Direct,
     }
 }
 

@@ -9,8 +9,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RESET,
-        FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RESET, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -44,7 +44,8 @@ const FEATURES: u32 = FEATURE_ANY_PORT
     | FEATURE_PEERS
     | FEATURE_RESET
     | FEATURE_QUIC
-    | FEATURE_ECHO;
+    | FEATURE_ECHO
+    | FEATURE_GUE;
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;

@@ -95,7 +95,7 @@ impl Truth {
         status::Backend {
             name: backend.name.clone(),
             address: backend.address,
-            forwarding: status::forwarding(backend.forwarding).to_owned(),
+            forwarding: backend.forwarding.name().to_owned(),
             weight: backend.weight,
             admin: admin(subject).to_owned(),
             by_command: wish.is_some_and(|wish| wish.over.is_some()),
