@@ -145,7 +145,7 @@ fn haproxy_configuration(net: &TwoArmed) -> String {
     let server = |host: &lb_tests::topology::Host| format!("    server {} {}:{PORT}\n", host.name, host.v4);
     let servers: String = net.backends.iter().map(server).collect();
     format!(
-        "global\n    maxconn 20000\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 30s\n\
+        "global\n    maxconn 2000\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 30s\n\
          \x20   timeout server 30s\nlisten web\n    bind {VIP4}:{PORT}\n    balance roundrobin\n{servers}"
     )
 }
