@@ -25,12 +25,9 @@ seed = "000102030405060708090a0b0c0d0e0f"
 /// Two flows' worth of room for each that a case has, so that what is measured is not eviction.
 const ROOM_FOR_FLOWS: &str = "[limits]\nconnections = 2097152\n";
 
-/// The loopback device, by which the kernel lets test packets come; what leaves there is transmitted.
-const INGRESS: u32 = 1;
-
 /// Which balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// A service for every way of forwarding; no slot has moved.
     Settled,
     /// A thousand services.
@@ -42,7 +39,7 @@ pub(super) enum Name {
 }
 
 /// All of them.
-pub(super) struct Scenes {
+pub(crate) struct Scenes {
     settled: Scene,
     many: Scene,
     moved: Scene,
@@ -50,18 +47,20 @@ pub(super) struct Scenes {
 }
 
 impl Scenes {
-    pub(super) fn load() -> anyhow::Result<Self> {
-        let mut moved = Scene::new(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
+    /// Loads them. Packets leave by the interface `egress`: transmitted, where it is the one that they come by.
+    pub(crate) fn load(egress: u32) -> anyhow::Result<Self> {
+        let load = |toml: &str| Scene::new(toml, egress);
+        let mut moved = load(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
         moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
         Ok(Self {
-            settled: Scene::new(&settled_services())?,
-            many: Scene::new(&many_services())?,
+            settled: load(&settled_services())?,
+            many: load(&many_services())?,
             moved,
-            always: Scene::new(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
+            always: load(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
         })
     }
 
-    pub(super) fn scene(&mut self, name: Name) -> &mut Scene {
+    pub(crate) fn scene(&mut self, name: Name) -> &mut Scene {
         match name {
             Name::Settled => &mut self.settled,
             Name::Many => &mut self.many,
@@ -72,20 +71,21 @@ impl Scenes {
 }
 
 /// One loaded balancer.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     dataplane: EbpfDataPlane,
     applied: Applied,
     tables: Tables,
+    egress: u32,
 }
 
 impl Scene {
-    fn new(toml: &str) -> anyhow::Result<Self> {
+    fn new(toml: &str, egress: u32) -> anyhow::Result<Self> {
         let config = parse(toml)?;
         let limits = &config.limits;
         let knobs = Knobs { limits, seed: &config.fleet.seed, features: FEATURE_TRACKING };
         let dataplane = EbpfDataPlane::load(knobs, None)?;
         let applied = Applied::new(limits, config.fleet.seed.index_key());
-        let mut scene = Self { dataplane, applied, tables: Tables::default() };
+        let mut scene = Self { dataplane, applied, tables: Tables::default(), egress };
         scene.converge(&config)?;
         Ok(scene)
     }
@@ -98,7 +98,7 @@ impl Scene {
         let now: Duration = sluice::daemon::now();
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
-            view.next_hops.insert(backend.address, next_hop(backend.address));
+            view.next_hops.insert(backend.address, next_hop(backend.address, self.egress));
         }
         let plan = plan(config, &view, &mut self.tables, now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now)?;
@@ -108,12 +108,12 @@ impl Scene {
     }
 
     /// The balancing program.
-    pub(super) fn program(&mut self) -> anyhow::Result<&Xdp> {
+    pub(crate) fn program(&mut self) -> anyhow::Result<&mut Xdp> {
         Ok(self.dataplane.program()?)
     }
 
     /// Packets that were counted under `reason`.
-    pub(super) fn packets(&self, reason: Reason) -> u64 {
+    pub(crate) fn packets(&self, reason: Reason) -> u64 {
         self.dataplane.reasons()[reason as usize].packets
     }
 }
@@ -125,14 +125,14 @@ fn parse(toml: &str) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The way to a backend: out where the packet came in.
-fn next_hop(address: IpAddr) -> NextHop {
+/// The way to a backend.
+fn next_hop(address: IpAddr, egress: u32) -> NextHop {
     let source = match address {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
     };
     NextHop {
-        ifindex: INGRESS,
+        ifindex: egress,
         interface: "lo".to_owned(),
         mac: [2, 0, 0, 0, 1, 1],
         source_mac: [2, 0, 0, 0, 0, 0xee],

@@ -22,6 +22,8 @@ pub(super) const PACKAGES: &[Package] = &[
         service: Some("nginx"),
         ..package("nginx-light", "nginx", "is the HTTP server of each backend")
     },
+    package("nftables", "nft", "is one of the balancers that the benchmark compares with"),
+    Package { service: Some("haproxy"), ..package("haproxy", "haproxy", "is another one") },
     package("iperf3", "iperf3", "keeps a long TCP flow going and counts its retransmissions"),
     package("traceroute", "traceroute", "shows the hops that a client sees"),
 ];
