@@ -26,5 +26,6 @@ pub mod knobs;
 pub mod maglev;
 pub mod pod;
 pub mod policy;
+pub mod quic;
 pub mod service;
 pub mod slot;

@@ -11,6 +11,7 @@ use crate::{
     counter::Traffic,
     flow::Flow,
     policy::Policy,
+    quic::{Quic, Server, ServerId, ServerKey},
     service::{Bucket, Service, ServiceKey, TableRef},
     slot::{Line, Slot},
 };
@@ -22,6 +23,9 @@ const _: () = {
     assert!(offset_of!(Service, table).is_multiple_of(8));
     assert!(offset_of!(Service, previous_table).is_multiple_of(8));
     assert!(size_of::<Policy>().is_multiple_of(8));
+    assert!(size_of::<Quic>() == 8);
+    assert!(size_of::<ServerId>() == 16 && size_of::<ServerKey>() == 24);
+    assert!(size_of::<Server>() == 16);
     assert!(size_of::<Backend>() == 64);
     // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
     assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);

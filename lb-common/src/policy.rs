@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::quic::Quic;
+
 /// Pings of the VIP are answered. A VIP's own entry has it where any service of the address does.
 pub const OPTION_ECHO: u8 = 1 << 0;
 
@@ -39,4 +41,6 @@ pub struct Policy {
     pub mss: u16,
     /// Zero.
     pub _pad: [u8; 6],
+    /// What its connection ids look like; read where [`OPTION_QUIC`] is set.
+    pub quic: Quic,
 }

@@ -6,17 +6,19 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod decap;
 mod emit;
 mod encap;
+mod icmp;
 mod lookup;
 mod maps;
 mod object;
 mod packet;
 mod parse;
 mod pipeline;
+mod quic;
 mod remember;
-mod reset;
 mod select;
 mod verdict;
 

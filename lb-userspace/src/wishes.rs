@@ -73,7 +73,8 @@ impl Leaving {
     /// One whose name nobody here knows, so it is called by its address.
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
-        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
+        let backend =
+            Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, server_id: None };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }
@@ -90,11 +91,11 @@ impl Wish {
         (self.state == AdminState::Drain).then(|| self.since.saturating_add(deadline))
     }
 
-    /// How it ends. A service that has become udp since has no reset.
+    /// How it ends. A service that is not tcp any more has no reset.
     #[must_use]
     pub fn on_deadline(&self, service: &Service) -> OnDeadline {
         match self.on_deadline {
-            Some(OnDeadline::Reset) if service.protocol == Protocol::Udp => OnDeadline::Move,
+            Some(OnDeadline::Reset) if service.protocol != Protocol::Tcp => OnDeadline::Move,
             own => own.unwrap_or(service.on_deadline),
         }
     }

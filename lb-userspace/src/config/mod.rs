@@ -20,6 +20,7 @@ mod limits;
 mod load;
 mod policy;
 mod probe;
+mod quic;
 mod schema;
 mod section;
 mod service;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 use lb_common::{
     backend::OldFlows,
     hash::Seed,
+    quic::ServerId,
     service::{ServiceKey, Track},
 };
 
@@ -123,6 +125,8 @@ pub struct Limits {
     pub openings: u32,
     /// Entries that are made in either table in a second, over all CPUs.
     pub inserts: u32,
+    /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
+    pub answers: u32,
 }
 
 /// What clients connect to.
@@ -134,7 +138,7 @@ pub struct Service {
     pub address: IpAddr,
     /// Port; 0 is every port.
     pub port: u16,
-    /// TCP or UDP.
+    /// What travels over it.
     pub protocol: Protocol,
     /// Length of the lookup table: a prime.
     pub slots: u32,
@@ -156,8 +160,12 @@ pub struct Service {
     pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
+    /// Whether pings of the VIP are answered.
+    pub echo: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
+    /// What connection ids look like; none: they are not read.
+    pub quic: Option<Quic>,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
@@ -208,6 +216,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// QUIC, over UDP.
+    Quic,
 }
 
 impl Protocol {
@@ -216,7 +226,7 @@ impl Protocol {
     pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
-            Self::Udp => 17,
+            Self::Udp | Self::Quic => 17,
         }
     }
 
@@ -226,6 +236,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Quic => "quic",
         }
     }
 }
@@ -243,6 +254,17 @@ pub struct Backend {
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
     pub forwarding: Forwarding,
+    /// What QUIC's connection ids call it, where the service's do.
+    pub server_id: Option<ServerId>,
+}
+
+/// What connection ids of a QUIC service look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quic {
+    /// The config in their first octet, below [`lb_common::quic::UNROUTABLE`].
+    pub config_id: u8,
+    /// Bytes of the server ids.
+    pub server_id_length: u8,
 }
 
 /// How packets reach a backend.

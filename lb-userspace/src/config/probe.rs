@@ -148,15 +148,18 @@ impl ProbePolicy {
             return Some(service_port);
         };
         let whose = match (service_port, protocol) {
-            (1.., _) if protocol == transport && kind != Kind::Agent => return Some(service_port),
+            (1.., _) if protocol.number() == transport.number() && kind != Kind::Agent => {
+                return Some(service_port);
+            }
             _ if kind == Kind::Agent => "the agent",
             (0, _) => "a service on every port",
             (_, Protocol::Udp) => "a udp service",
             (_, Protocol::Tcp) => "a tcp service",
+            (_, Protocol::Quic) => "a quic service",
         };
         let (verb, name) = match transport {
             Protocol::Tcp => ("connect to", "TCP"),
-            Protocol::Udp => ("send to", "UDP"),
+            Protocol::Udp | Protocol::Quic => ("send to", "UDP"),
         };
         let message = format!("the probe of {whose} has no port to {verb}");
         let error = service.file.error(&service.place_of("probe"), message);

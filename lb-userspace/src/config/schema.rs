@@ -19,7 +19,7 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts"],
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers"],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -36,6 +36,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "echo",
         "probe",
     ],
 };
@@ -58,7 +59,9 @@ pub(super) const SERVICE: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "echo",
         "probe",
+        "quic",
         "backend",
     ],
 };
@@ -115,12 +118,27 @@ pub(super) const PROBE: Schema = Schema {
     ],
 };
 
-pub(super) const BACKEND: Schema =
-    Schema { header: "[[service.backend]]", keys: &["name", "address", "weight", "admin", "forwarding"] };
+pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["server_id_length", "config_id"] };
+
+pub(super) const BACKEND: Schema = Schema {
+    header: "[[service.backend]]",
+    keys: &["name", "address", "weight", "admin", "forwarding", "server_id"],
+};
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 10] =
-    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &AFFINITY, &PROBE, &BACKEND];
+pub(super) const ALL: [&Schema; 11] = [
+    &ROOT,
+    &BALANCER,
+    &FLEET,
+    &LIMITS,
+    &DEFAULTS,
+    &DEFAULT_PROBE,
+    &SERVICE,
+    &AFFINITY,
+    &PROBE,
+    &QUIC,
+    &BACKEND,
+];
 
 /// Headers of the tables that have `key`.
 pub(super) fn homes_of(key: &str) -> Vec<&'static str> {

@@ -11,12 +11,14 @@ use super::{
     backend::{Backends, backends},
     file::Located,
     policy::Policy,
+    quic::QuicReading,
     schema,
     section::{Entry, Section},
     value::in_range,
 };
 
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const PROTOCOLS: &[(&str, Protocol)] =
+    &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("quic", Protocol::Quic)];
 const DEFAULT_DOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// One `[[service]]`, with `[defaults]` where it says nothing.
@@ -29,6 +31,7 @@ pub(super) struct Reading<'a> {
     pub(super) protocol: Option<Protocol>,
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
+    pub(super) quic: Option<QuicReading>,
     pub(super) backends: Backends,
 }
 
@@ -46,6 +49,7 @@ impl<'a> Reading<'a> {
                 .slots
                 .clone()
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
+            quic: QuicReading::read(&section),
             backends: backends(&section, &policy),
             policy,
             section,
@@ -87,7 +91,9 @@ impl<'a> Reading<'a> {
             drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
             on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
+            echo: value_or(self.policy.echo, true),
             probe,
+            quic: self.quic.and_then(QuicReading::resolve),
             backends,
         })
     }
@@ -111,11 +117,13 @@ fn value_or<T>(located: Option<Located<T>>, default: T) -> T {
     located.map_or(default, |located| located.value)
 }
 
-/// TCP says by itself which packets open a flow, so only flows of moved slots need to be remembered. UDP does not.
+/// TCP and QUIC say by themselves which packets open a flow, so only flows of moved slots need to be remembered. Plain UDP
+/// does not.
 const fn memory_of(protocol: Protocol) -> (Track, Duration) {
     match protocol {
         Protocol::Tcp => (Track::Moved, Duration::from_mins(5)),
         Protocol::Udp => (Track::Always, Duration::from_mins(1)),
+        Protocol::Quic => (Track::Moved, Duration::from_mins(1)),
     }
 }
 

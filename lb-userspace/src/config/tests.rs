@@ -4,6 +4,7 @@ mod broken;
 mod documents;
 mod fuzz;
 mod questionable;
+mod quic;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

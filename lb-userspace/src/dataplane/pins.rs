@@ -19,7 +19,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     "control",
     "services",
     "policies",
@@ -28,6 +28,7 @@ pub const MAPS: [&str; 12] = [
     "arena",
     "connections",
     "openings",
+    "server_ids",
     "budgets",
     "service_counters",
     "backend_counters",

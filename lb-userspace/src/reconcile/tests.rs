@@ -1,6 +1,7 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
 mod fleet;
+mod server_ids;
 
 use std::{
     collections::HashMap,
@@ -30,8 +31,15 @@ use crate::{
 
 const SEED: lb_common::hash::Seed = lb_common::hash::Seed([3; 16]);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-const LIMITS: Limits =
-    Limits { services: 8, backends: 48, slots: 4096, connections: 64, openings: 64, inserts: 1000 };
+const LIMITS: Limits = Limits {
+    services: 8,
+    backends: 48,
+    slots: 4096,
+    connections: 64,
+    openings: 64,
+    inserts: 1000,
+    answers: 1000,
+};
 
 /// A daemon without a kernel.
 struct World {
@@ -121,6 +129,7 @@ fn backend(n: u8) -> Backend {
         weight: 1,
         admin: AdminState::Ready,
         forwarding: Forwarding::Ipip,
+        server_id: None,
     }
 }
 
@@ -141,6 +150,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
         probe: None,
+        quic: None,
         backends,
     }
 }

@@ -241,7 +241,8 @@ impl SavedLeaving {
 
     fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
-        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
+        let backend =
+            Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, server_id: None };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

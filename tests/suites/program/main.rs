@@ -1,10 +1,12 @@
 //! The XDP programs, run by the kernel on one packet at a time (`BPF_PROG_TEST_RUN`): bytes in, verdict, reason and
 //! bytes out. No interface carries any of it.
 
+mod answer;
 mod decap;
 mod forward;
 mod harness;
 mod pass;
+mod quic;
 mod remember;
 mod reset;
 mod select;

@@ -217,7 +217,9 @@ async fn failures_during_the_grace_say_nothing() {
 #[tokio::test(start_paused = true)]
 async fn service_has_as_many_probes_under_way_as_it_may() {
     let mut narrow = targets(0..20);
-    narrow.values_mut().for_each(|target| target.probe.concurrency = 2);
+    for target in narrow.values_mut() {
+        target.probe.concurrency = 2;
+    }
     let mut lab = Lab::start(narrow);
     lab.world.0.lock().unwrap().silent = true;
     for _ in 0..20 {

@@ -22,12 +22,19 @@ fn certificate(error: &CertificateError) -> String {
             format!("certificate is not valid before {} from now", between(*time, *not_before))
         }
         CertificateError::UnknownIssuer => "certificate is from an unknown issuer".to_owned(),
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "certificate is not for {}, but for {}",
-            expected.to_str(),
-            if presented.is_empty() { "nobody".to_owned() } else { presented.join(", ") }
-        ),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            format!("certificate is not for {}, but for {}", expected.to_str(), names(presented))
+        }
         error => format!("certificate is refused: {error}"),
+    }
+}
+
+/// The names in a certificate, out of the `DnsName("…")` that they come in.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    match presented {
+        [] => "nobody".to_owned(),
+        names => names.iter().map(bare).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -77,7 +84,10 @@ mod tests {
                 "certificate is not valid before 1 minute from now",
             ),
             (CertificateError::UnknownIssuer, "certificate is from an unknown issuer"),
-            (named(&["b.example.org"]), "certificate is not for a.example.org, but for b.example.org"),
+            (
+                named(&["DnsName(\"b.example.org\")", "IpAddress(192.0.2.1)"]),
+                "certificate is not for a.example.org, but for b.example.org, IpAddress(192.0.2.1)",
+            ),
             (named(&[]), "certificate is not for a.example.org, but for nobody"),
         ];
         for (error, said) in table {
