@@ -59,6 +59,8 @@ enum Suite {
     Netns,
     /// The command line: what it prints and what it refuses
     Cli,
+    /// Real servers that fail in every way that a probe can see, and come back
+    Health,
     /// Clients of many kinds through every way of forwarding, over routers
     Clients,
     /// Connections that are held through whatever an operator does
@@ -109,7 +111,7 @@ fn check_root(suites: &[Suite]) -> Result<()> {
 
 /// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<Builds>> {
-    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli | Suite::Clients | Suite::Churn)) {
+    if suites.iter().any(|suite| !matches!(suite, Suite::Host | Suite::Program | Suite::Packets)) {
         let sluice = build_sluice::build(workspace, Needs::Everything)?;
         let upgrades = suites.contains(&Suite::Churn);
         let other = upgrades.then(|| build_sluice::build_other(workspace)).transpose()?;
@@ -162,6 +164,7 @@ impl Suite {
             Self::Fuzz => "fuzz",
             Self::Netns => "netns",
             Self::Cli => "cli",
+            Self::Health => "health",
             Self::Clients => "clients",
             Self::Churn => "churn",
         }
@@ -177,6 +180,7 @@ impl Suite {
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+            Self::Health => &["--package", "lb-tests", "--test", "health"],
             Self::Clients => &["--package", "lb-tests", "--test", "clients"],
             Self::Churn => &["--package", "lb-tests", "--test", "churn"],
         }

@@ -176,6 +176,9 @@ pub struct Backend {
     pub health: String,
     /// Why its health is what it is.
     pub reason: String,
+    /// What it says of itself: its state, its weight in per cent; none where it is not asked, or has not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
     /// The way to it, or why there is none.
     pub next_hop: String,
     /// Its part of the table, 0 to 1.

@@ -11,6 +11,7 @@ mod address;
 mod affinity;
 mod backend;
 mod balancer;
+mod check;
 mod coherence;
 mod diagnostics;
 mod file;
@@ -30,7 +31,7 @@ mod tests;
 mod value;
 mod whole;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -43,6 +44,9 @@ use lb_common::{
 
 use serde::{Deserialize, Serialize};
 
+pub use check::{
+    Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
+};
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
@@ -334,17 +338,27 @@ pub enum AdminState {
     Maintenance,
 }
 
-/// A TCP-connect probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How backends are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Time between the starts of two probes.
     pub interval: Duration,
+    /// The same while results speak against what the health is; at most `interval`.
+    pub fast_interval: Duration,
+    /// Each start is late by up to this, differently each time; at most `interval`.
+    pub jitter: Duration,
     /// Time after which a probe has failed; at most `interval`.
     pub timeout: Duration,
     /// Consecutive successes until a backend is up.
     pub rise: u32,
     /// Consecutive failures until a backend is down.
     pub fall: u32,
+    /// How long failures of a backend of which nothing is known say nothing, from its first probe.
+    pub grace: Duration,
+    /// Probes of the service under way at once.
+    pub concurrency: u32,
     /// Port on the backend's own address; the service's where the file has none.
     pub port: u16,
+    /// What is done.
+    pub check: Arc<Check>,
 }

@@ -72,11 +72,55 @@ pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4",
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
-pub(super) const DEFAULT_PROBE: Schema =
-    Schema { header: "[defaults.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+pub(super) const DEFAULT_PROBE: Schema = Schema {
+    header: "[defaults.probe]",
+    keys: &[
+        "type",
+        "interval",
+        "fast_interval",
+        "jitter",
+        "timeout",
+        "rise",
+        "fall",
+        "grace",
+        "concurrency",
+        "port",
+    ],
+};
 
-pub(super) const PROBE: Schema =
-    Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+pub(super) const PROBE: Schema = Schema {
+    header: "[service.probe]",
+    keys: &[
+        "type",
+        "interval",
+        "fast_interval",
+        "jitter",
+        "timeout",
+        "rise",
+        "fall",
+        "grace",
+        "concurrency",
+        "port",
+        "method",
+        "path",
+        "host",
+        "headers",
+        "status",
+        "body",
+        "http_version",
+        "verify",
+        "ca",
+        "server_name",
+        "tls",
+        "grpc_service",
+        "send",
+        "expect",
+        "query",
+        "record",
+        "rcode",
+        "command",
+    ],
+};
 
 pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["server_id_length", "config_id"] };
 

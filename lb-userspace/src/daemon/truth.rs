@@ -32,7 +32,7 @@ use crate::{
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
-    plan::{Plan, Tables, Verdict, View, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, plan},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -190,10 +190,19 @@ impl Truth {
             .all(|(service, backend)| {
                 let way = self.view.next_hops.contains_key(&backend.address)
                     || self.unreachable.contains_key(&backend.address);
-                let probed =
-                    service.probe.is_none() || self.view.health.contains_key(&key(service, &backend.name));
-                way && probed
+                way && self.has_been_probed(service, &backend.name)
             })
+    }
+
+    /// What an agent has said is in no map, so it has to say it again.
+    fn has_been_probed(&self, service: &Service, backend: &str) -> bool {
+        let Some(probe) = &service.probe else {
+            return true;
+        };
+        let key = key(service, backend);
+        self.view.health.get(&key).is_some_and(|verdict| {
+            verdict.health == Health::Down || !probe.check.is_agent() || self.view.advice.contains_key(&key)
+        })
     }
 
     /// Takes in what another task tells. Nothing is written until [`Self::converge`].
@@ -227,12 +236,20 @@ impl Truth {
     }
 
     fn note_health(&mut self, event: HealthEvent) {
-        let HealthEvent { service, backend, address, health, reason } = event;
+        let HealthEvent { service, backend, address, health, reason, advice } = event;
+        let target = TargetKey { service, backend };
+        if let Some(advice) = advice {
+            self.note_advice(&target, Advised { target: address, advice });
+        }
+        let known = self.known_health(&target, address);
+        if known == Some(health) && self.causes.contains_key(&target) {
+            return;
+        }
+        let TargetKey { service, backend } = &target;
         match health {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
         }
-        let target = TargetKey { service, backend };
         self.causes.insert(target.clone(), reason);
         self.view.health.insert(target, Verdict { target: address, health, since: now() });
     }
@@ -243,6 +260,15 @@ impl Truth {
             self.view.wishes.leaving_of(service.key()).any(|leaving| is_behind_gue(&leaving.backend))
         };
         if self.config.services.iter().any(leaving) { FEATURE_GUE } else { 0 }
+    }
+
+    fn note_advice(&mut self, target: &TargetKey, advised: Advised) {
+        if self.view.advice.get(target) == Some(&advised) {
+            return;
+        }
+        let TargetKey { service, backend } = target;
+        info!(service, backend, "backend says of itself: {}", advised.advice);
+        self.view.advice.insert(target.clone(), advised);
     }
 
     /// Loads and swaps in another program, where `features` need one.

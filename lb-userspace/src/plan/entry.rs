@@ -12,6 +12,7 @@ use lb_common::{
 
 use super::{
     Verdict, View,
+    advice::has_share,
     state::{Rules, Wanted, treatment},
 };
 use crate::{
@@ -44,7 +45,7 @@ pub(super) fn entry(
         set_way(&mut entry, service, backend, next_hop);
     }
     let reachable = entry.forwarding != Mode::Unresolved as u8;
-    entry.takes_new = u8::from(treatment.takes_new && backend.weight > 0 && reachable);
+    entry.takes_new = u8::from(treatment.takes_new && has_share(service, backend, view) && reachable);
     entry.old_flows = treatment.old_flows as u8;
     if let Some(verdict) = verdict {
         entry.health = match verdict.health {
@@ -58,7 +59,7 @@ pub(super) fn entry(
 
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
 fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
-    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
     view.health
         .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
         .copied()

@@ -10,6 +10,7 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::DataPlane as _,
+    plan::advice::advice,
     reconcile::AppliedService,
     wishes::Wish,
 };
@@ -102,6 +103,7 @@ impl Truth {
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
+            says: advice(service, backend, &self.view).map(ToString::to_string),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             tracked_flows: self.census.of(service.key(), backend.address).flows,
