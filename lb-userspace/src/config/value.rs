@@ -59,14 +59,6 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Yes or no.
-    pub(super) fn boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            _ => self.refuse_type("expected true or false, without quotes"),
-        }
-    }
-
     /// A duration within `range`.
     pub(super) fn duration(&self, range: &RangeInclusive<Duration>) -> Option<Duration> {
         let text = match self.value {
