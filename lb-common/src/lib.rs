@@ -20,6 +20,7 @@ pub mod connection;
 pub mod control;
 pub mod counter;
 pub mod flow;
+pub mod guard;
 pub mod hash;
 pub mod knobs;
 #[cfg(feature = "alloc")]
@@ -28,3 +29,4 @@ pub mod pod;
 pub mod policy;
 pub mod service;
 pub mod slot;
+pub mod strict;

@@ -10,6 +10,7 @@ use crate::{
     control::Control,
     counter::Traffic,
     flow::Flow,
+    guard::{Guard, Limit, Load, Prefix, Refusals, Source},
     policy::Policy,
     service::{Bucket, Service, ServiceKey, TableRef},
     slot::{Line, Slot},
@@ -22,6 +23,10 @@ const _: () = {
     assert!(offset_of!(Service, table).is_multiple_of(8));
     assert!(offset_of!(Service, previous_table).is_multiple_of(8));
     assert!(size_of::<Policy>().is_multiple_of(8));
+    assert!(size_of::<Guard>() == 40);
+    assert!(size_of::<Limit>() == 24 && size_of::<Load>() == 16);
+    assert!(size_of::<Prefix>() == 24 && align_of::<Prefix>() == 8);
+    assert!(size_of::<Source>() == 24 && size_of::<Refusals>() == 48);
     assert!(size_of::<Backend>() == 64);
     // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
     assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);

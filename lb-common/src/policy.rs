@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::guard::Guard;
+
 /// Pings of the VIP are answered. A VIP's own entry has it where any service of the address does.
 pub const OPTION_ECHO: u8 = 1 << 0;
 
@@ -39,4 +41,6 @@ pub struct Policy {
     pub mss: u16,
     /// Zero.
     pub _pad: [u8; 6],
+    /// Who may open flows, and how often.
+    pub guard: Guard,
 }

@@ -1,7 +1,8 @@
-//! The answer to a packet whose backend gives up its flows: a TCP reset that the client accepts.
+//! The answer to a packet whose backend gives up its flows, or to a SYN that no backend has room for: a TCP reset that the
+//! client accepts.
 //!
 //! The client's own packet says which sequence number it expects, in its acknowledgement (RFC 9293 section 3.10.7.1), so
-//! nothing needs to be known of the connection. The packet is turned around and cut to its headers; options of either
+//! nothing needs to be known of the connection. A SYN has none: it is acknowledged itself. The packet is turned around and cut to its headers; options of either
 //! header are gone.
 
 use core::mem::size_of;
@@ -13,7 +14,7 @@ use crate::{
     emit,
     encap::{self, DONT_FRAGMENT, HOP_LIMIT},
     packet::{Ethernet, Macs, Packet, Tcp},
-    parse::{self, FLAG_RST, Facts, Fault, IPV4_BE, Link, TCP},
+    parse::{self, FLAG_ACK, FLAG_RST, Facts, Fault, IPV4_BE, Link, TCP},
     verdict::Verdict,
 };
 
@@ -26,7 +27,7 @@ pub fn answer(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let internal = Verdict::drop(Reason::Internal);
     let link = parse::link(packet).ok_or(internal)?;
     let facts = parse::parse(packet, link).map_err(|_: Fault| internal)?;
-    let acknowledged = parse::acknowledgement(packet, link).ok_or(internal)?;
+    let numbers = parse::sequence_numbers(packet, link).ok_or(internal)?;
     let macs = packet.header::<Ethernet>(0).ok_or(internal)?.macs;
     let ip_len = if link.ether_type_be == IPV4_BE { Ipv4Hdr::LEN } else { Ipv6Hdr::LEN };
     let tcp_at = link.len() + ip_len;
@@ -39,7 +40,7 @@ pub fn answer(packet: &mut Packet) -> Result<Verdict, Verdict> {
     } else {
         emit::write(packet, link.len(), ipv6_header(&facts))?;
     }
-    emit::write(packet, tcp_at, tcp_header(&facts, link, acknowledged))?;
+    emit::write(packet, tcp_at, tcp_header(&facts, link, numbers))?;
     Ok(Verdict::reset())
 }
 
@@ -80,22 +81,26 @@ fn ipv6_header(facts: &Facts) -> Ipv6Hdr {
     }
 }
 
-/// RST alone, with the sequence number that the client has acknowledged up to. It carries nothing and announces no
-/// window.
+/// RST alone, with the sequence number that the client has acknowledged up to; where it has acknowledged nothing, with an
+/// acknowledgement of its SYN. It carries nothing and announces no window.
 #[inline(always)]
-fn tcp_header(facts: &Facts, link: Link, acknowledged: [u8; 4]) -> Tcp {
+fn tcp_header(facts: &Facts, link: Link, (sequence, acknowledged): ([u8; 4], [u8; 4])) -> Tcp {
+    let acknowledges = facts.flags & FLAG_ACK == 0;
+    let after_syn = u32::from_be_bytes(sequence).wrapping_add(1).to_be_bytes();
     let mut header = Tcp {
         source_port: facts.flow.destination_port,
         destination_port: facts.flow.source_port,
-        sequence: acknowledged,
+        sequence: if acknowledges { [0; 4] } else { acknowledged },
+        acknowledgement: if acknowledges { after_syn } else { [0; 4] },
         offset: (TCP_LEN as u8 / 4) << 4,
-        flags: FLAG_RST,
+        flags: if acknowledges { FLAG_RST | FLAG_ACK } else { FLAG_RST },
         ..Tcp::default()
     };
     header.check = pseudo_header(facts, link)
         .add_bytes(&header.source_port)
         .add_bytes(&header.destination_port)
         .add_bytes(&header.sequence)
+        .add_bytes(&header.acknowledgement)
         .add_bytes(&[header.offset, header.flags])
         .finish();
     header

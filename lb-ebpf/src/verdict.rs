@@ -38,10 +38,22 @@ impl Verdict {
         Self { action: xdp_action::XDP_TX, reason: Reason::Reset }
     }
 
+    /// The same, since no backend has room for the connection that the packet opens.
+    #[inline(always)]
+    pub const fn refused() -> Self {
+        Self { action: xdp_action::XDP_TX, reason: Reason::Refused }
+    }
+
     /// Whether the packet is to be made a reset.
     #[inline(always)]
     pub const fn is_reset(self) -> bool {
         matches!(self.reason, Reason::Reset)
+    }
+
+    /// Whether it is, for want of room.
+    #[inline(always)]
+    pub const fn is_refused(self) -> bool {
+        matches!(self.reason, Reason::Refused)
     }
 
     /// Out through another interface, which `bpf_redirect` has noted.
