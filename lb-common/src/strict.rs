@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn scans_are_impossible() {
         let christmas = FIN | PSH | URG;
-        for flags in [0, FIN, URG, PSH, christmas, SYN | FIN, SYN | RST, FIN | RST | ACK, SYN | FIN | ACK, 0x3f] {
+        for flags in
+            [0, FIN, URG, PSH, christmas, SYN | FIN, SYN | RST, FIN | RST | ACK, SYN | FIN | ACK, 0x3f]
+        {
             assert!(is_impossible(flags), "{flags:#x}");
         }
     }
@@ -78,7 +80,8 @@ mod tests {
         for text in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
             assert!(is_bogus(&of(text), true), "{text}");
         }
-        for text in ["1.0.0.1", "10.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255", "169.254.1.1"] {
+        for text in ["1.0.0.1", "10.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255", "169.254.1.1"]
+        {
             assert!(!is_bogus(&of(text), true), "{text}");
         }
     }

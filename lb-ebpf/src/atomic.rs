@@ -47,7 +47,9 @@ impl Word {
 #[inline(always)]
 unsafe fn add(at: *mut u64, addend: u64) {
     // SAFETY: the caller's, which the verifier checks again.
-    unsafe { core::arch::asm!("lock *(u64 *)({at} + 0) += {addend}", at = in(reg) at, addend = in(reg) addend) }
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({at} + 0) += {addend}", at = in(reg) at, addend = in(reg) addend)
+    }
 }
 
 #[cfg(target_arch = "bpf")]
@@ -77,5 +79,7 @@ unsafe fn add(at: *mut u64, addend: u64) {
 unsafe fn exchange(at: *mut u64, held: u64, next: u64) -> u64 {
     use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
     // SAFETY: the caller's.
-    unsafe { AtomicU64::from_ptr(at) }.compare_exchange(held, next, Relaxed, Relaxed).unwrap_or_else(|was| was)
+    unsafe { AtomicU64::from_ptr(at) }
+        .compare_exchange(held, next, Relaxed, Relaxed)
+        .unwrap_or_else(|was| was)
 }

@@ -204,9 +204,8 @@ pub fn rule(service: u32, source: Prefix) -> u32 {
     let Some(trie) = RULES.get(service) else { return Rule::Pass as u32 };
     // SAFETY: the kernel gives a map, and `Prefix` is laid out as its key. Not by way of the trie's own key, which is
     // packed: the verifier refuses what is stored to the stack misaligned.
-    let rule = unsafe {
-        bpf_map_lookup_elem(ptr::from_ref(trie).cast_mut().cast(), ptr::from_ref(&source).cast())
-    };
+    let rule =
+        unsafe { bpf_map_lookup_elem(ptr::from_ref(trie).cast_mut().cast(), ptr::from_ref(&source).cast()) };
     // SAFETY: a value of the trie, which is not freed before the program has ended.
     unsafe { rule.cast::<u32>().as_ref() }.copied().unwrap_or(Rule::Pass as u32)
 }

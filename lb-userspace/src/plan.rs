@@ -1,6 +1,7 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 mod entry;
+pub mod guards;
 mod policy;
 pub mod state;
 #[cfg(test)]
@@ -77,6 +78,8 @@ pub struct PlannedService {
     pub options: u8,
     /// How it has that.
     pub policy: Policy,
+    /// What its lists and its backends' limits come to.
+    pub guards: guards::ServiceGuards,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
@@ -137,6 +140,7 @@ fn plan_service(
         source_bits: service.source_bits,
         options: policy::options(service),
         policy: policy::policy(service),
+        guards: guards::of_service(service),
         table: tables.table(config, service, takes_new),
         backends,
         leaving,

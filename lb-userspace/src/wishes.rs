@@ -23,7 +23,7 @@ use lb_common::{
 };
 
 use crate::{
-    config::{AdminState, Backend, Config, Forwarding, OnDeadline, Protocol, Service},
+    config::{AdminState, Backend, BackendLimits, Config, Forwarding, OnDeadline, Protocol, Service},
     health::TargetKey,
 };
 
@@ -73,7 +73,8 @@ impl Leaving {
     /// One whose name nobody here knows, so it is called by its address.
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
-        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding };
+        let limits = BackendLimits::default();
+        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, limits };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }
@@ -134,7 +135,8 @@ impl Wishes {
                 let drain = Wish::of_file(AdminState::Drain, now);
                 let wish = Wish { over: None, ..wish.copied().unwrap_or(drain) };
                 // What it had of new flows and what the file said of it is over.
-                let backend = Backend { weight: 0, admin: AdminState::Drain, ..backend.clone() };
+                let limits = BackendLimits::default();
+                let backend = Backend { weight: 0, admin: AdminState::Drain, limits, ..backend.clone() };
                 self.leaving.push(Leaving { service: service.key(), backend, wish });
             }
         }

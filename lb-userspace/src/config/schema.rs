@@ -10,7 +10,7 @@ pub(super) struct Schema {
 }
 
 pub(super) const ROOT: Schema =
-    Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "service"] };
+    Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "list", "service"] };
 
 pub(super) const BALANCER: Schema =
     Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
@@ -19,7 +19,7 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts"],
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "sources"],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -36,7 +36,9 @@ pub(super) const DEFAULTS: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "on_full",
         "probe",
+        "guard",
     ],
 };
 
@@ -58,7 +60,9 @@ pub(super) const SERVICE: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "on_full",
         "probe",
+        "guard",
         "backend",
     ],
 };
@@ -71,12 +75,42 @@ pub(super) const DEFAULT_PROBE: Schema =
 pub(super) const PROBE: Schema =
     Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
 
-pub(super) const BACKEND: Schema =
-    Schema { header: "[[service.backend]]", keys: &["name", "address", "weight", "admin", "forwarding"] };
+pub(super) const BACKEND: Schema = Schema {
+    header: "[[service.backend]]",
+    keys: &["name", "address", "weight", "admin", "forwarding", "max_new_per_sec", "max_connections"],
+};
+
+pub(super) const LIST: Schema = Schema { header: "[[list]]", keys: &["name", "file", "prefixes"] };
+
+const GUARD_KEYS: &[&str] = &["malformed", "allow", "deny", "max_new_per_source", "max_new"];
+
+pub(super) const DEFAULT_GUARD: Schema = Schema { header: "[defaults.guard]", keys: GUARD_KEYS };
+
+pub(super) const GUARD: Schema = Schema { header: "[service.guard]", keys: GUARD_KEYS };
+
+pub(super) const RATE: Schema = Schema { header: "max_new", keys: &["rate", "burst"] };
+
+pub(super) const SOURCE_RATE: Schema =
+    Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 10] =
-    [&ROOT, &BALANCER, &FLEET, &LIMITS, &DEFAULTS, &DEFAULT_PROBE, &SERVICE, &AFFINITY, &PROBE, &BACKEND];
+pub(super) const ALL: [&Schema; 15] = [
+    &ROOT,
+    &BALANCER,
+    &FLEET,
+    &LIMITS,
+    &DEFAULTS,
+    &DEFAULT_PROBE,
+    &DEFAULT_GUARD,
+    &LIST,
+    &SERVICE,
+    &AFFINITY,
+    &PROBE,
+    &GUARD,
+    &RATE,
+    &SOURCE_RATE,
+    &BACKEND,
+];
 
 /// Headers of the tables that have `key`.
 pub(super) fn homes_of(key: &str) -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
+use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, service::Track};
 use toml::de::DeValue;
 
 use super::{
@@ -10,8 +10,8 @@ use super::{
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
-    policy::Policy,
-    schema,
+    list::Lists,
+    policy::{OF_SERVICE, Policy},
     section::{Entry, Section},
     value::in_range,
 };
@@ -34,7 +34,7 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(super) fn new(section: Section<'a>, defaults: &Policy) -> Self {
-        let policy = Policy::read(&section, &schema::PROBE).or(defaults);
+        let policy = Policy::read(&section, &OF_SERVICE).or(defaults);
         Self {
             name: section.required("name", "name = \"web\"", Entry::name),
             address: section.required("address", "address = \"203.0.113.10\"", Entry::address),
@@ -65,10 +65,13 @@ impl<'a> Reading<'a> {
     }
 
     /// The whole service; what is missing for it has been reported.
-    pub(super) fn into_service(self) -> Option<Service> {
+    pub(super) fn into_service(self, lists: &mut Lists) -> Option<Service> {
+        let guard = self.policy.guard.resolve(self.section.file, lists);
         let (address, port, protocol) = self.endpoint()?;
         let probe = self.probe(port, protocol);
         let (track, idle_timeout) = memory_of(protocol);
+        // Whoever counts a backend's flows has to know all of them.
+        let track = if self.backends.have_limits() { Track::Always } else { track };
         let mut backends: Vec<Backend> =
             self.backends.read.into_iter().map(|reading| reading.backend).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -87,6 +90,8 @@ impl<'a> Reading<'a> {
             drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
             on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
+            on_full: value_or(self.policy.on_full, OnFull::default()),
+            guard,
             probe,
             backends,
         })

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 18] = [
     "control",
     "services",
     "policies",
@@ -29,6 +29,12 @@ pub const MAPS: [&str; 12] = [
     "connections",
     "openings",
     "budgets",
+    "rules",
+    "sources",
+    "service_rates",
+    "backend_limits",
+    "backend_loads",
+    "refusals",
     "service_counters",
     "backend_counters",
     "reasons",

@@ -1,16 +1,40 @@
 //! What a service asks for beyond forwarding, as the data plane is told.
 
 use bytemuck::Zeroable as _;
-use lb_common::policy::Policy;
+use lb_common::{
+    guard::{Guard, Rate},
+    policy::{OPTION_GUARD, OPTION_LIMITS, OPTION_STRICT, Policy},
+};
 
-use crate::config::Service;
+use crate::config::{self, Service, SourceRate};
 
 /// The service's `OPTION_*`.
-pub(super) const fn options(_service: &Service) -> u8 {
-    0
+pub(super) fn options(service: &Service) -> u8 {
+    let guard = &service.guard;
+    let has_limits = service.backends.iter().any(|backend| backend.limits.is_some());
+    let asked = [
+        (guard.drops_malformed, OPTION_STRICT),
+        (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
+        (has_limits, OPTION_LIMITS),
+    ];
+    asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }
 
 /// How it has them.
-pub(super) fn policy(_service: &Service) -> Policy {
-    Policy::zeroed()
+pub(super) fn policy(service: &Service) -> Policy {
+    Policy { guard: guard(service), ..Policy::zeroed() }
+}
+
+fn guard(service: &Service) -> Guard {
+    let config::Guard { rules, max_new_per_source, max_new, .. } = &service.guard;
+    let source = max_new_per_source.unwrap_or_default();
+    let SourceRate { ipv4, ipv6, .. } = source;
+    Guard {
+        source: source.rate,
+        service: max_new.unwrap_or(Rate::default()),
+        source_bits: if service.address.is_ipv4() { 96 + ipv4 } else { ipv6 },
+        has_rules: u8::from(rules.is_some()),
+        on_full: service.on_full as u8,
+        ..Guard::zeroed()
+    }
 }

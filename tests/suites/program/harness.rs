@@ -8,7 +8,10 @@ use std::{
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
-    knobs::{FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_RESET, FEATURE_TRACKING},
+    knobs::{
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES,
+        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+    },
     service::ServiceKey,
 };
 use sluice::{
@@ -16,7 +19,7 @@ use sluice::{
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, TargetKey},
     neighbours::NextHop,
-    plan::{Plan, Tables, Verdict, View, plan},
+    plan::{Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
 };
 
@@ -33,6 +36,11 @@ services = 32
 backends = 64
 slots = 65536
 "#;
+
+/// What a balancer that guards nothing is loaded with.
+const UNGUARDED: u32 = FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET;
+/// And one that guards everything.
+const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;
@@ -64,26 +72,27 @@ pub struct Harness {
 impl Harness {
     /// Loads the program and fills its maps for the services in `toml`.
     pub fn new(toml: &str) -> Self {
-        Self::load("", toml, |_| {})
+        Self::load(GUARDED, "", toml, |_| {})
+    }
+
+    /// As [`Self::new`], the program that has no guards.
+    pub fn unguarded(toml: &str) -> Self {
+        Self::load(UNGUARDED, "", toml, |_| {})
     }
 
     /// As [`Self::new`], with more under `[limits]`.
     pub fn with_limits(limits: &str, toml: &str) -> Self {
-        Self::load(limits, toml, |_| {})
+        Self::load(GUARDED, limits, toml, |_| {})
     }
 
     /// As [`Self::new`], with next hops changed by `adjust`.
     pub fn with_next_hops(toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
-        Self::load("", toml, adjust)
+        Self::load(GUARDED, "", toml, adjust)
     }
 
-    fn load(limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
+    fn load(features: u32, limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
         let config = parse(limits, toml);
-        let knobs = Knobs {
-            limits: &config.limits,
-            seed: &config.fleet.seed,
-            features: FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET,
-        };
+        let knobs = Knobs { limits: &config.limits, seed: &config.fleet.seed, features };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
@@ -167,7 +176,7 @@ impl Harness {
     fn converge(&mut self) {
         let plan = plan(&self.config, &self.view, &mut self.tables, self.now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, self.now).expect("the plan fits");
-        self.dataplane.apply(&ops);
+        self.dataplane.follow(&ops, &Guards::of(&plan, &next)).expect("the kernel takes the guards");
         (self.applied, self.plan) = (next, plan);
     }
 }
