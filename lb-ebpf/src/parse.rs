@@ -169,10 +169,10 @@ pub fn parse_as<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts
 
 /// Sequence and acknowledgement number of a TCP packet that [`parse`] has read, network byte order.
 #[inline(always)]
-pub fn sequence_numbers(packet: &Packet, link: Link) -> Option<([u8; 4], [u8; 4])> {
+pub fn sequence_numbers(packet: &Packet, link: Link) -> Option<(u32, u32)> {
     let ip = ip(packet, link).ok()?;
-    let [a, b, c, d, numbers @ ..] = *packet.header::<[u8; 8]>(ip.payload_at + 4)?;
-    Some(([a, b, c, d], numbers))
+    let both = u64::from_ne_bytes(*packet.header::<[u8; 8]>(ip.payload_at + 4)?);
+    Some((both as u32, (both >> 32) as u32))
 }
 
 #[inline(always)]

@@ -84,14 +84,14 @@ fn ipv6_header(facts: &Facts) -> Ipv6Hdr {
 /// RST alone, with the sequence number that the client has acknowledged up to; where it has acknowledged nothing, with an
 /// acknowledgement of its SYN. It carries nothing and announces no window.
 #[inline(always)]
-fn tcp_header(facts: &Facts, link: Link, (sequence, acknowledged): ([u8; 4], [u8; 4])) -> Tcp {
+fn tcp_header(facts: &Facts, link: Link, (sequence_be, acknowledged_be): (u32, u32)) -> Tcp {
     let acknowledges = facts.flags & FLAG_ACK == 0;
-    let after_syn = u32::from_be_bytes(sequence).wrapping_add(1).to_be_bytes();
+    let after_syn_be = u32::from_be(sequence_be).wrapping_add(1).to_be();
     let mut header = Tcp {
         source_port: facts.flow.destination_port,
         destination_port: facts.flow.source_port,
-        sequence: if acknowledges { [0; 4] } else { acknowledged },
-        acknowledgement: if acknowledges { after_syn } else { [0; 4] },
+        sequence: if acknowledges { 0 } else { acknowledged_be }.to_ne_bytes(),
+        acknowledgement: if acknowledges { after_syn_be } else { 0 }.to_ne_bytes(),
         offset: (TCP_LEN as u8 / 4) << 4,
         flags: if acknowledges { FLAG_RST | FLAG_ACK } else { FLAG_RST },
         ..Tcp::default()

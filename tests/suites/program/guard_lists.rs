@@ -7,7 +7,8 @@ use std::{
     thread,
 };
 
-use aya::programs::{Xdp, XdpAttachType};
+use aya::programs::Xdp;
+use aya_obj::programs::xdp::XdpAttachType;
 use lb_common::{
     counter::{
         Fate,
