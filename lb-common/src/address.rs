@@ -45,9 +45,22 @@ impl Address {
     #[must_use]
     #[inline]
     pub fn is(&self, other: &Self) -> bool {
-        let ours: [u64; 2] = bytemuck::cast(*self);
-        let theirs: [u64; 2] = bytemuck::cast(*other);
+        let (ours, theirs) = (self.halves(), other.halves());
         ours[0] == theirs[0] && ours[1] == theirs[1]
+    }
+
+    /// The address as two words, native byte order.
+    #[must_use]
+    #[inline]
+    pub fn halves(&self) -> [u64; 2] {
+        bytemuck::cast(*self)
+    }
+
+    /// The inverse of [`Self::halves`].
+    #[must_use]
+    #[inline]
+    pub fn from_halves(halves: [u64; 2]) -> Self {
+        bytemuck::cast(halves)
     }
 
     /// The last four bytes: the IPv4 address in an IPv4-mapped one.

@@ -104,7 +104,7 @@ impl Prefix {
     #[must_use]
     #[inline]
     pub fn host(address: &Address, is_v4: bool) -> Self {
-        let words: [u64; 2] = bytemuck::cast(*address);
+        let words = address.halves();
         if is_v4 {
             Self { bits: 64, family: 4, address: [words[1] >> 32, 0] }
         } else {

@@ -39,7 +39,7 @@ pub const fn is_impossible(flags: u8) -> bool {
 #[must_use]
 #[inline]
 pub fn is_bogus(source: &Address, is_v4: bool) -> bool {
-    let [high, low]: [u64; 2] = bytemuck::cast(*source);
+    let [high, low] = source.halves();
     if is_v4 {
         let first = (low >> 32) as u8;
         return first == 0 || first == 127 || first >= 224;

@@ -25,7 +25,7 @@ use crate::{
 /// missed once in 2¹⁶ times.
 const TRIES: u32 = 16;
 
-/// What [`next`] gives where it finds none.
+/// What [`next_with_room`] gives where it finds none.
 const NOBODY: u32 = slot::NONE as u32;
 
 /// Whether a service's backends have limits.
@@ -58,7 +58,8 @@ impl Opening {
         }
         let on_full = POLICIES.get(found.id).map_or(0, |policy| policy.guard.on_full);
         if on_full == OnFull::Next as u8 {
-            let index = next(self.table.to_word(), self.position, first, u32::from(self.index), now_ns);
+            let index =
+                next_with_room(self.table.to_word(), self.position, first, u32::from(self.index), now_ns);
             if index != NOBODY {
                 return Ok(index as u16);
             }
@@ -70,9 +71,16 @@ impl Opening {
 }
 
 /// The index of a backend with room that one of the slots after `position` names, but for the one that is `full`.
-/// Scalars alone, since it is a function of its own: it is rare, and there are three places that come to it.
+/// A global function with scalars alone: see [`crate::guard`].
 #[inline(never)]
-fn next(table: u64, position: u32, first_backend: u32, full: u32, now_ns: u64) -> u32 {
+#[unsafe(no_mangle)]
+pub extern "C" fn next_with_room(
+    table: u64,
+    position: u32,
+    first_backend: u32,
+    full: u32,
+    now_ns: u64,
+) -> u32 {
     let table = TableRef::from_word(table);
     let end = table.base.wrapping_add(table.length);
     let mut position = position;

@@ -229,9 +229,10 @@ pub fn service_admits(service: u32, rate: Rate, now_ns: u64) -> bool {
     SERVICE_RATES.get_ptr_mut(service).and_then(|due_ns| take(due_ns, rate, now_ns)).unwrap_or(true)
 }
 
-/// Whether a backend may be given another flow, by its number.
-#[inline(always)]
-pub fn backend_admits(id: u32, now_ns: u64) -> bool {
+/// Whether a backend may be given another flow, by its number. A global function: see [`crate::guard`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn backend_admits(id: u32, now_ns: u64) -> bool {
     let (Some(limit), Some(load)) = (BACKEND_LIMITS.get(id), BACKEND_LOADS.get_ptr_mut(id)) else {
         return true;
     };
