@@ -206,6 +206,12 @@ pub struct Guard {
     pub max_new: Option<Rate>,
 }
 
+impl Default for Guard {
+    fn default() -> Self {
+        Self { drops_malformed: true, rules: None, max_new_per_source: None, max_new: None }
+    }
+}
+
 impl Guard {
     /// Whether flows may be opened only so often.
     #[must_use]

@@ -14,6 +14,7 @@ use lb_common::{
     backend::{Backend as Entry, OldFlows},
     counter::Reason,
     flow::Flow,
+    guard::OnFull,
     service::{ServiceKey, Track},
 };
 use proptest::prelude::*;
@@ -21,8 +22,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, OnDeadline, OnRemove, Protocol,
-        Service, XdpMode,
+        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Limits, OnDeadline,
+        OnRemove, Protocol, Service, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     plan::{Tables, plan, tests::view},
@@ -128,6 +129,7 @@ fn backend(n: u8) -> Backend {
         weight: 1,
         admin: AdminState::Ready,
         forwarding: Forwarding::Ipip,
+        limits: BackendLimits::default(),
     }
 }
 
@@ -147,6 +149,8 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         drain_deadline: None,
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
+        on_full: OnFull::default(),
+        guard: Guard::default(),
         probe: None,
         backends,
     }
@@ -163,6 +167,7 @@ fn config_of(services: Vec<Service>) -> Config {
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
+        lists: Vec::new(),
         services,
     }
 }
