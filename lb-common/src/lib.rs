@@ -27,6 +27,7 @@ pub mod knobs;
 pub mod maglev;
 pub mod pod;
 pub mod policy;
+pub mod quic;
 pub mod service;
 pub mod slot;
 pub mod strict;

@@ -12,6 +12,7 @@ use crate::{
     flow::Flow,
     guard::{Guard, Limit, Load, Prefix, Refusals, Source},
     policy::Policy,
+    quic::{Quic, Server, ServerId, ServerKey},
     service::{Bucket, Service, ServiceKey, TableRef},
     slot::{Line, Slot},
 };
@@ -27,6 +28,9 @@ const _: () = {
     assert!(size_of::<Limit>() == 24 && size_of::<Load>() == 16);
     assert!(size_of::<Prefix>() == 24 && align_of::<Prefix>() == 8);
     assert!(size_of::<Source>() == 24 && size_of::<Refusals>() == 48);
+    assert!(size_of::<Quic>() == 8);
+    assert!(size_of::<ServerId>() == 16 && size_of::<ServerKey>() == 24);
+    assert!(size_of::<Server>() == 16);
     assert!(size_of::<Backend>() == 64);
     // The next hop's MAC address stays within one aligned word, so that it is replaced whole.
     assert!(offset_of!(Backend, next_hop_mac) / 8 == (offset_of!(Backend, next_hop_mac) + 5) / 8);

@@ -9,7 +9,7 @@ use lb_common::{
     counter::Reason,
     guard::{Prefix, Refusal, Rule, Source},
     knobs::{FEATURE_LISTS, FEATURE_RATES},
-    policy::{OPTION_GUARD, OPTION_STRICT},
+    policy::{OPTION_GUARD, OPTION_QUIC, OPTION_STRICT},
     service::Track,
     strict,
 };
@@ -35,6 +35,15 @@ pub fn check(found: Found, facts: &Facts) -> Result<(), Verdict> {
         }
     }
     Ok(())
+}
+
+/// Whether a flow may go on whose packets say what they are behind their UDP header alone, which has been read now.
+#[inline(always)]
+pub fn check_told(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    if found.service.options & OPTION_GUARD == 0 || !facts.opens() {
+        return Ok(());
+    }
+    admit(found, facts)
 }
 
 /// Whether a flow that nothing is remembered of, and of which no packet says that it opens, may begin.
@@ -92,7 +101,7 @@ fn welcome(found: Found, facts: &Facts) -> Result<(), Verdict> {
 /// Whether a flow opens, and that is seen by the packet alone: it says so, or nothing is remembered of any.
 #[inline(always)]
 fn opens_visibly(found: Found, facts: &Facts) -> bool {
-    let forgets = found.service.track == Track::Never as u8;
+    let forgets = found.service.track == Track::Never as u8 && found.service.options & OPTION_QUIC == 0;
     facts.opens() || forgets && facts.flow.protocol != u32::from(TCP)
 }
 

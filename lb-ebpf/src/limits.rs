@@ -66,7 +66,7 @@ impl Opening {
         }
         let dropped = guard::refuse(found, Refusal::BackendFull, Reason::BackendFull);
         let answers = on_full == OnFull::Refuse as u8 && facts.flow.protocol == u32::from(TCP);
-        Err(if answers { Verdict::refused() } else { dropped })
+        Err(if answers { Verdict::answer(Reason::Refused, 0) } else { dropped })
     }
 }
 

@@ -7,11 +7,13 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod answer;
 mod atomic;
 mod decap;
 mod emit;
 mod encap;
 mod guard;
+mod icmp;
 mod limits;
 mod lookup;
 mod maps;
@@ -19,8 +21,8 @@ mod object;
 mod packet;
 mod parse;
 mod pipeline;
+mod quic;
 mod remember;
-mod reset;
 mod select;
 mod verdict;
 

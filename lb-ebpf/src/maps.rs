@@ -8,9 +8,12 @@ use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
-    helpers::{bpf_ktime_get_ns, generated::bpf_map_lookup_elem},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_ktime_get_coarse_ns, bpf_map_lookup_elem},
+    },
     macros::btf_map,
 };
 use lb_common::{
@@ -24,6 +27,7 @@ use lb_common::{
     guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal, Refusals, Rule, Source},
     hash::{HashKey, KeyWords, MAX_WORDS},
     policy::Policy,
+    quic::{Server, ServerKey, USED_GRAIN_NS},
     service::{Bucket, Service, TableRef},
     slot::{LINE, Line, Slot},
 };
@@ -60,7 +64,11 @@ pub static CONNECTIONS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
 #[btf_map(name = "openings")]
 pub static OPENINGS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
 
-/// How many entries may be made in either.
+/// Finds a service's backend from the server id in a connection id. Without entries it takes next to no memory.
+#[btf_map(name = "server_ids")]
+pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// How often what has a rate may be done.
 #[btf_map(name = "budgets")]
 pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
 
@@ -125,6 +133,10 @@ pub static FEATURES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static INSERT_INTERVAL_NS: Global<u64> = Global::new(0);
 
+/// Nanoseconds between two answers that a CPU may give.
+#[unsafe(no_mangle)]
+pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
+
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
 pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
@@ -133,10 +145,28 @@ pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 #[unsafe(no_mangle)]
 pub static INDEX_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 
+/// What the configuration makes use of, loaded once for several questions. The verifier removes the branches where the
+/// answer is no, but not the load.
+#[derive(Clone, Copy)]
+pub struct Features(u32);
+
+impl Features {
+    #[inline(always)]
+    pub fn load() -> Self {
+        Self(FEATURES.load())
+    }
+
+    /// Whether `feature` is in use.
+    #[inline(always)]
+    pub const fn include(self, feature: u32) -> bool {
+        self.0 & feature != 0
+    }
+}
+
 /// Whether `feature` is in use; the verifier removes the branch where it is not.
 #[inline(always)]
 pub fn uses(feature: u32) -> bool {
-    FEATURES.load() & feature != 0
+    Features::load().include(feature)
 }
 
 /// A key in `.rodata`, read word by word.
@@ -190,12 +220,27 @@ pub fn connection<const N: usize>(
     Some(unsafe { &mut *entry.as_ptr() })
 }
 
-/// Whether this CPU may make another entry of a kind.
+/// The index of the backend that has a server id, which is noted as used. The key is taken by value for the same reason.
 #[inline(always)]
-pub fn admits(kind: Kind, now_ns: u64) -> bool {
+pub fn server(key: ServerKey) -> Option<u16> {
+    let server = NonNull::new(SERVER_IDS.get_ptr_mut(key)?)?.as_ptr();
+    // SAFETY: reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    // SAFETY: values that programs see are freed after a grace period. All CPUs write the time, each as one word.
+    unsafe {
+        if now_ns.wrapping_sub((*server).used_ns) > USED_GRAIN_NS {
+            ptr::write_volatile(&raw mut (*server).used_ns, now_ns);
+        }
+        Some((*server).backend)
+    }
+}
+
+/// Whether this CPU may do another one of a kind, where one every `interval_ns` may be done.
+#[inline(always)]
+pub fn admits(kind: Kind, now_ns: u64, interval_ns: u64) -> bool {
     let Some(budget) = BUDGETS.get_ptr_mut(kind as u32) else { return false };
     // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
-    unsafe { &mut *budget }.admits(now_ns, INSERT_INTERVAL_NS.load())
+    unsafe { &mut *budget }.admits(now_ns, interval_ns)
 }
 
 /// What a service's lists say of a source: a [`Rule`]. Without any it may come.

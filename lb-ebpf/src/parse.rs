@@ -25,7 +25,10 @@ const MAX_EXTENSIONS: usize = 4;
 pub const TCP: u8 = 6;
 const UDP: u8 = 17;
 const FLAG_FIN: u8 = 0x01;
-const FLAG_SYN: u8 = 0x02;
+/// TCP's SYN (RFC 9293 section 3.1).
+pub const FLAG_SYN: u8 = 0x02;
+/// TCP's PSH (RFC 9293 section 3.1): what else than a SYN begins with, and so what QUIC's packets that open nothing have.
+pub const FLAG_PSH: u8 = 0x08;
 /// TCP's RST (RFC 9293 section 3.1).
 pub const FLAG_RST: u8 = 0x04;
 /// TCP's ACK.
@@ -87,7 +90,8 @@ pub struct Facts {
     pub ip_len: u16,
     /// IPv4 type of service or IPv6 traffic class.
     pub traffic_class: u8,
-    /// The control bits of TCP; none where it is another protocol.
+    /// The control bits of TCP, also those that say of QUIC what they would say of TCP ([`crate::quic`]); none of any other
+    /// protocol.
     pub flags: u8,
 }
 
@@ -98,10 +102,10 @@ impl Facts {
         self.flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN
     }
 
-    /// Whether the packet is of a connection that was there before: any other of TCP.
+    /// Whether the packet says that it is of a connection that was there before: it has control bits, and opens none.
     #[inline(always)]
     pub const fn goes_on(&self) -> bool {
-        self.flow.protocol == TCP as u32 && !self.opens()
+        self.flags != 0 && !self.opens()
     }
 
     /// What the packet says of the connection's end.
@@ -126,25 +130,23 @@ pub enum Fault {
 }
 
 /// An IP header's facts.
-struct Ip {
-    source: Address,
-    destination: Address,
-    length: u16,
+pub struct Ip {
+    /// Its source.
+    pub source: Address,
+    /// Its destination.
+    pub destination: Address,
+    /// Bytes of the IP packet by its own header.
+    pub length: u16,
     traffic_class: u8,
-    protocol: u8,
+    /// Transport protocol.
+    pub protocol: u8,
     /// Where the payload begins.
-    payload_at: usize,
+    pub payload_at: usize,
 }
 
-/// Reads a packet behind its link layer.
+/// Reads a packet behind its link layer; `STRICT` faults a transport header whose own lengths cannot be.
 #[inline(always)]
-pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
-    parse_as::<false>(packet, link)
-}
-
-/// The same, where `STRICT` faults a transport header whose own lengths cannot be.
-#[inline(always)]
-pub fn parse_as<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts, Fault> {
+pub fn parse<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts, Fault> {
     let ip = ip(packet, link)?;
     // The frame may hold more, but that is padding.
     let end = link.len() + usize::from(ip.length);
@@ -167,16 +169,26 @@ pub fn parse_as<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts
     Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags })
 }
 
-/// Sequence and acknowledgement number of a TCP packet that [`parse`] has read, network byte order.
-#[inline(always)]
-pub fn sequence_numbers(packet: &Packet, link: Link) -> Option<(u32, u32)> {
-    let ip = ip(packet, link).ok()?;
-    let both = u64::from_ne_bytes(*packet.header::<[u8; 8]>(ip.payload_at + 4)?);
-    Some((both as u32, (both >> 32) as u32))
+/// Where a packet's payload lies.
+#[derive(Clone, Copy)]
+pub struct Payload {
+    /// Its first byte.
+    pub at: usize,
+    /// The end of the IP packet.
+    pub end: usize,
 }
 
+/// Where the payload of a UDP packet lies that [`parse`] has read.
 #[inline(always)]
-fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
+pub fn udp_payload(packet: &Packet) -> Option<Payload> {
+    let link = link(packet)?;
+    let ip = ip(packet, link).ok()?;
+    Some(Payload { at: ip.payload_at + 8, end: link.len() + usize::from(ip.length) })
+}
+
+/// Reads an IP header, extension headers included, of a packet that is no fragment.
+#[inline(always)]
+pub fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
     match link.ether_type_be {
         IPV4_BE => ipv4(packet, link.len()),
         IPV6_BE => ipv6(packet, link.len()),
@@ -247,6 +259,10 @@ fn ipv6(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
         return Err(Fault::NotIp);
     }
     let destination = Address::from_v6(header.dst_addr);
+    if destination.is_v4() {
+        // A mapped address is on no wire (RFC 4942 section 2.2), and as a key it would be an IPv4 VIP's.
+        return Err(Fault::NotIp);
+    }
     let length = u16::from_be_bytes(header.payload_len).saturating_add(Ipv6Hdr::LEN as u16);
     if !fits(packet, offset, length) {
         return Err(Fault::Unreadable(destination, Reason::BadHeader));

@@ -1,13 +1,13 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::{counter::Reason, knobs::FEATURE_RESET};
+use lb_common::counter::Reason;
 
 use crate::{
-    emit, guard, lookup,
-    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
+    answer, emit, guard, icmp, lookup,
+    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count},
     packet::Packet,
     parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
-    reset, select,
+    select,
     verdict::Verdict,
 };
 
@@ -24,17 +24,22 @@ pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verd
         _ => stages::<GUARDED>(packet, link),
     };
     match result {
-        // Here, and from the packet anew, so that the rare way is compiled once.
-        Err(verdict) if uses(FEATURE_RESET) && verdict.is_reset() => reset::answer(packet),
-        Err(verdict) if GUARDED && verdict.is_refused() => reset::answer(packet).and(Ok(verdict)),
+        Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
         result => result,
     }
+}
+
+/// What is left to be done with few packets: here, and from the packet anew, so that it is compiled once.
+#[inline(always)]
+fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
+    let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
+    if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
 }
 
 #[inline(always)]
 fn stages<const GUARDED: bool>(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
-    let facts = match parse::parse_as::<GUARDED>(packet, link) {
+    let mut facts = match parse::parse::<GUARDED>(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
@@ -45,7 +50,7 @@ fn stages<const GUARDED: bool>(packet: &mut Packet, link: Link) -> Result<Verdic
     if GUARDED {
         guard::check(found, &facts)?;
     }
-    let selected = select::backend::<GUARDED>(found, &facts)?;
+    let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
     let verdict = emit::emit(packet, &facts, &selected)?;
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);

@@ -24,7 +24,9 @@ use crate::{
     guard,
     limits::{self, Opening},
     lookup::Found,
-    maps::{BACKENDS, CONNECTIONS, NEWS, OPENINGS, admits, connection, now_ns, table, uses},
+    maps::{
+        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, now_ns, table, uses,
+    },
     parse::{FLAG_ACK, FLAG_RST, Facts},
     select::{position_in, slot_in},
     verdict::Verdict,
@@ -117,7 +119,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         // A reset is no answer to a reset, nor to what acknowledges nothing (RFC 9293 section 3.10.7.1).
         let can_be_reset = uses(FEATURE_RESET) && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
         if can_be_reset && backend.old_flows == OldFlows::Reset as u8 {
-            return Err(Verdict::reset());
+            return Err(Verdict::answer(Reason::Reset, 0));
         }
         Ok(backend.old_flows != OldFlows::Move as u8)
     }
@@ -150,7 +152,8 @@ impl<const GUARDED: bool> Moved<GUARDED> {
     fn goes_on(&self, facts: &Facts, held: &Connection, now_ns: u64) -> bool {
         let (backend, closing) = (held.backend, held.closing);
         let connection = self.entry(backend, now_ns);
-        if !admits(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err() {
+        if !may_insert(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err()
+        {
             return false;
         }
         let _ = OPENINGS.remove(facts.flow);
@@ -218,7 +221,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
     /// Remembers a flow of which one packet was seen, within the budget.
     #[inline(always)]
     fn begin(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
-        if !admits(Kind::Openings, now_ns)
+        if !may_insert(Kind::Openings, now_ns)
             || OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_err()
         {
             return false;
@@ -252,4 +255,10 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         let closing = Closing::Open as u8;
         Connection { last_seen_ns: now_ns, service: self.found.id, backend, closing, _pad: 0 }
     }
+}
+
+/// Whether this CPU may make another entry of a kind.
+#[inline(always)]
+fn may_insert(kind: Kind, now_ns: u64) -> bool {
+    admits(kind, now_ns, INSERT_INTERVAL_NS.load())
 }

@@ -7,15 +7,18 @@ use lb_common::{
     backend::{Backend, Forwarding},
     counter::Reason,
     hash::KeyWords as _,
-    knobs::{FEATURE_AFFINITY, FEATURE_TRACKING},
+    knobs::{FEATURE_AFFINITY, FEATURE_QUIC, FEATURE_TRACKING},
     service::{TableRef, Track},
     slot::{self, Slot},
 };
 
 use crate::{
+    guard,
     lookup::Found,
-    maps::{BACKENDS, ConstantKey, FLOW_KEY, slot, table, uses},
+    maps::{BACKENDS, ConstantKey, FLOW_KEY, Features, slot, table, uses},
+    packet::Packet,
     parse::Facts,
+    quic,
     remember::{self, Moved},
     verdict::Verdict,
 };
@@ -33,9 +36,13 @@ pub struct Selected {
 
 /// The backend that `facts`' flow has or gets.
 #[inline(always)]
-pub fn backend<const GUARDED: bool>(found: Found, facts: &Facts) -> Result<Selected, Verdict> {
+pub fn backend<const GUARDED: bool>(
+    packet: &Packet,
+    found: Found,
+    facts: &mut Facts,
+) -> Result<Selected, Verdict> {
     let hash = ConstantKey(&FLOW_KEY).flow(&facts.flow);
-    let index = index::<GUARDED>(found, facts, hash)?;
+    let index = index::<GUARDED>(packet, found, facts, hash)?;
     if index == slot::NONE {
         return Err(Verdict::drop(Reason::NoBackend));
     }
@@ -65,12 +72,29 @@ pub fn position_in(table: TableRef, facts: &Facts, hash: u64, source_bits: u8) -
 }
 
 #[inline(always)]
-fn index<const GUARDED: bool>(found: Found, facts: &Facts, hash: u64) -> Result<u16, Verdict> {
+fn index<const GUARDED: bool>(
+    packet: &Packet,
+    found: Found,
+    facts: &mut Facts,
+    hash: u64,
+) -> Result<u16, Verdict> {
     let service = found.service;
+    let features = Features::load();
+    if features.include(FEATURE_QUIC)
+        && let Some(told) = quic::told(packet, found)
+    {
+        if told.backend != slot::NONE {
+            return Ok(told.backend);
+        }
+        facts.flags = told.flags;
+        if GUARDED {
+            guard::check_told(found, facts)?;
+        }
+    }
     let slot = slot_in(table(&service.table), facts, hash, service.source_bits)
         .ok_or(Verdict::drop(Reason::Internal))?;
     let track = service.track;
-    if !uses(FEATURE_TRACKING) || track == Track::Never as u8 {
+    if !features.include(FEATURE_TRACKING) || track == Track::Never as u8 {
         return Ok(slot.current());
     }
     let before = table(&service.previous_table);

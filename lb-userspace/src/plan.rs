@@ -15,9 +15,11 @@ use std::{
 };
 
 use lb_common::{
+    address::Address,
     backend::{Backend as Entry, OldFlows},
     maglev::{Base, Member, Table},
     policy::Policy,
+    quic::ServerId,
     service::{ServiceKey, Track},
 };
 
@@ -84,6 +86,8 @@ pub struct PlannedService {
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
     pub backends: Vec<Entry>,
+    /// Which backends connection ids name, by address.
+    pub server_ids: Vec<(Address, ServerId)>,
     /// Entries of backends that are gone from the configuration and keep their old flows.
     pub leaving: Vec<Entry>,
 }
@@ -143,6 +147,7 @@ fn plan_service(
         guards: guards::of_service(service),
         table: tables.table(config, service, takes_new),
         backends,
+        server_ids: policy::server_ids(service),
         leaving,
     };
     (planned, until)

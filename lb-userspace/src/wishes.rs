@@ -74,7 +74,8 @@ impl Leaving {
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
         let limits = BackendLimits::default();
-        let backend = Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, limits };
+        let (weight, admin, server_id) = (0, AdminState::Drain, None);
+        let backend = Backend { name, address, weight, admin, forwarding, limits, server_id };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }
@@ -91,11 +92,11 @@ impl Wish {
         (self.state == AdminState::Drain).then(|| self.since.saturating_add(deadline))
     }
 
-    /// How it ends. A service that has become udp since has no reset.
+    /// How it ends. A service that is not tcp any more has no reset.
     #[must_use]
     pub fn on_deadline(&self, service: &Service) -> OnDeadline {
         match self.on_deadline {
-            Some(OnDeadline::Reset) if service.protocol == Protocol::Udp => OnDeadline::Move,
+            Some(OnDeadline::Reset) if service.protocol != Protocol::Tcp => OnDeadline::Move,
             own => own.unwrap_or(service.on_deadline),
         }
     }

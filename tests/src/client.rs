@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     net::{IpAddr, SocketAddr},
     process::Command,
     sync::{
@@ -13,7 +12,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{netns::Netns, temporary};
 
@@ -61,10 +61,19 @@ impl Answers {
 /// curl cannot be run, or prints what it should not. A request that fails is no error but one of the
 /// [`Answers::failures`].
 pub fn fetch(client: &Netns, target: SocketAddr, count: usize) -> Result<Answers> {
+    fetch_url(client, &format!("http://{target}/"), count, &[])
+}
+
+/// Sends `count` requests for `url`, with further options for curl.
+///
+/// # Errors
+///
+/// See [`fetch`].
+pub fn fetch_url(client: &Netns, url: &str, count: usize, options: &[&str]) -> Result<Answers> {
     let urls = temporary::file("urls")?;
-    std::fs::write(urls.path(), format!("url = \"http://{target}/\"\n").repeat(count))?;
+    std::fs::write(urls.path(), format!("url = \"{url}\"\n").repeat(count))?;
     let mut curl = Command::new("curl");
-    curl.args(["--disable", "--silent", "--noproxy", "*", "--header", "Connection: close"]);
+    curl.args(["--disable", "--silent", "--noproxy", "*", "--header", "Connection: close"]).args(options);
     curl.args(["--connect-timeout", "3", "--max-time", "5", "--write-out", WRITE_OUT, "--config"]);
     // The exit status is that of the last transfer; the lines tell of each.
     let output = client.run(|| curl.arg(urls.path()).output())?.context("cannot run curl")?;
@@ -165,26 +174,40 @@ pub struct Throughput {
 ///
 /// iperf3 cannot be run, or ends with an error.
 pub fn iperf(client: &Netns, address: IpAddr, port: u16, seconds: u64) -> Result<Throughput> {
-    let mut line = String::from("--json --connect-timeout 3000 --fq-rate 200M");
-    write!(line, " --client {address} --port {port} --time {seconds}")?;
-    let output =
-        client.run(|| Command::new("iperf3").args(line.split(' ')).output())?.context("cannot run iperf3")?;
-    let report: Report = serde_json::from_slice(&output.stdout).context("iperf3 printed no report")?;
-    if let Some(error) = report.error {
-        bail!("iperf3 to {address} port {port}: {error}");
+    let target = format!("--client {address} --port {port} --time {seconds}");
+    run_iperf(client, &format!("--fq-rate 200M {target}"), "sum_sent")
+}
+
+/// What an iperf3 run saw of its datagrams.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Datagrams {
+    /// How many the client sent.
+    pub packets: u64,
+    /// How many of them did not get to the server.
+    pub lost_packets: u64,
+}
+
+/// Sends `count` datagrams from `client` to the iperf3 server behind `address`, which has both a TCP and a UDP service
+/// with the same one backend there. The rate is one that loses none to full queues.
+///
+/// # Errors
+///
+/// See [`iperf`].
+pub fn iperf_datagrams(client: &Netns, address: IpAddr, port: u16, count: u64) -> Result<Datagrams> {
+    let target = format!("--client {address} --port {port} --blockcount {count}");
+    run_iperf(client, &format!("--udp --length 1200 --bitrate 20M {target}"), "sum")
+}
+
+/// Runs iperf3 with the options `line`, and reads the part `sum` of the end of its report.
+fn run_iperf<Sum: DeserializeOwned>(client: &Netns, line: &str, sum: &str) -> Result<Sum> {
+    let mut command = Command::new("iperf3");
+    command.args(["--json", "--connect-timeout", "3000"]).args(line.split(' '));
+    let output = client.run(|| command.output())?.context("cannot run iperf3")?;
+    let mut report: Value = serde_json::from_slice(&output.stdout).context("iperf3 printed no report")?;
+    if let Some(error) = report.get("error") {
+        bail!("iperf3 {line}: {error}");
     }
-    report.end.and_then(|end| end.sum_sent).context("iperf3 reported no sum")
-}
-
-#[derive(Deserialize)]
-struct Report {
-    error: Option<String>,
-    end: Option<End>,
-}
-
-#[derive(Deserialize)]
-struct End {
-    sum_sent: Option<Throughput>,
+    serde_json::from_value(report["end"][sum].take()).with_context(|| format!("iperf3 {line} gave no {sum}"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
-/// A TCP service with a probe of the backends' web server, whatever port the service has: iperf3, for one, serves a
+/// A service with a probe of the backends' web server, whatever port the service has: iperf3, for one, serves a
 /// single client, and takes a probe for it.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -31,6 +31,10 @@ pub struct Service {
     pub name: String,
     /// VIP and port.
     pub address: SocketAddr,
+    /// `tcp`, `udp` or `quic`.
+    pub protocol: &'static str,
+    /// Further lines of TOML for its table.
+    pub settings: String,
     /// The backends.
     pub backends: Vec<Backend>,
 }
@@ -42,17 +46,20 @@ pub struct Backend {
     pub name: String,
     /// The host's address.
     pub address: IpAddr,
-    /// `l2` or `ipip`.
+    /// How packets get to it.
     pub forwarding: &'static str,
     /// Its weight.
     pub weight: u32,
+    /// Further lines of TOML for its table.
+    pub settings: String,
 }
 
 impl Service {
-    /// A service without backends.
+    /// A TCP service without backends.
     #[must_use]
     pub fn new(name: &str, address: SocketAddr) -> Self {
-        Self { name: name.to_owned(), address, backends: Vec::new() }
+        let (name, settings) = (name.to_owned(), String::new());
+        Self { name, address, protocol: "tcp", settings, backends: Vec::new() }
     }
 
     /// Adds hosts as backends of weight 1, each by its address of the VIP's family.
@@ -64,6 +71,7 @@ impl Service {
             address: if v4 { host.v4 } else { host.v6 },
             forwarding,
             weight: 1,
+            settings: String::new(),
         }));
         self
     }
@@ -82,7 +90,7 @@ impl Display for Config {
         writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
         let peers: Vec<_> = self.peers.iter().map(ToString::to_string).collect();
         writeln!(out, "peers = {peers:?}\n")?;
-        writeln!(out, "[limits]\nservices = 16\nbackends = 64\nslots = 200000\nconnections = 65536")?;
+        writeln!(out, "[limits]\nservices = 64\nbackends = 64\nslots = 200000\nconnections = 65536")?;
         self.services.iter().try_for_each(|service| write!(out, "\n{service}"))
     }
 }
@@ -91,7 +99,8 @@ impl Display for Service {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "[[service]]\nname = {:?}", self.name)?;
         writeln!(out, "address = \"{}\"\nport = {}", self.address.ip(), self.address.port())?;
-        writeln!(out, "protocol = \"tcp\"\nforwarding = \"l2\"\nslots = 4099\n")?;
+        writeln!(out, "protocol = {:?}\nforwarding = \"l2\"\nslots = 4099", self.protocol)?;
+        writeln!(out, "{}\n", self.settings)?;
         writeln!(
             out,
             "[service.probe]\ntype = \"tcp\"\nport = 80\ninterval = \"200ms\"\ntimeout = \"150ms\"\nrise = 2\nfall = 2"
@@ -103,6 +112,7 @@ impl Display for Service {
 impl Display for Backend {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "[[service.backend]]\nname = {:?}\naddress = \"{}\"", self.name, self.address)?;
-        writeln!(out, "weight = {}\nforwarding = \"{}\"", self.weight, self.forwarding)
+        writeln!(out, "weight = {}\nforwarding = \"{}\"", self.weight, self.forwarding)?;
+        writeln!(out, "{}", self.settings)
     }
 }

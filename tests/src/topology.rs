@@ -5,6 +5,8 @@
 //! sender behind a veth leaves checksums to "hardware" that does not exist, which a receiver accepts only on a path
 //! without XDP, so checksum offload is off everywhere.
 
+mod routed;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
@@ -18,6 +20,8 @@ use crate::{
     interrupt,
     netns::Netns,
 };
+
+pub use self::routed::{Depth, Routed};
 
 /// The VIPs of the services under test.
 pub const VIP4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));

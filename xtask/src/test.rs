@@ -51,10 +51,14 @@ enum Suite {
     Host,
     /// The XDP programs, packet by packet, by `BPF_PROG_TEST_RUN`
     Program,
+    /// The table of packets: bytes in, reason and bytes out; and properties that hold for any packet
+    Packets,
     /// Real clients, balancer and servers in network namespaces
     Netns,
     /// The command line: what it prints and what it refuses
     Cli,
+    /// Clients of many kinds through every way of forwarding, over routers
+    Clients,
     /// Connections that are held through whatever an operator does
     Churn,
 }
@@ -103,7 +107,7 @@ fn check_root(suites: &[Suite]) -> Result<()> {
 
 /// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<Builds>> {
-    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli | Suite::Churn)) {
+    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli | Suite::Clients | Suite::Churn)) {
         let sluice = build_sluice::build(workspace, Needs::Everything)?;
         let upgrades = suites.contains(&Suite::Churn);
         let other = upgrades.then(|| build_sluice::build_other(workspace)).transpose()?;
@@ -152,8 +156,10 @@ impl Suite {
         match self {
             Self::Host => "host",
             Self::Program => "program",
+            Self::Packets => "packets",
             Self::Netns => "netns",
             Self::Cli => "cli",
+            Self::Clients => "clients",
             Self::Churn => "churn",
         }
     }
@@ -163,9 +169,11 @@ impl Suite {
         match self {
             Self::Host => &["--workspace", "--exclude", "lb-tests", "--all-features"],
             Self::Program => &["--package", "lb-tests", "--test", "program"],
+            Self::Packets => &["--package", "lb-tests", "--test", "packets"],
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+            Self::Clients => &["--package", "lb-tests", "--test", "clients"],
             Self::Churn => &["--package", "lb-tests", "--test", "churn"],
         }
     }

@@ -6,6 +6,7 @@ use super::{
     AdminState, Backend, BackendLimits, MAX_WEIGHT,
     file::{File, Located, Place},
     policy::{Policy, forwarding},
+    quic::server_id,
     schema,
     section::{Entry, Section},
 };
@@ -35,6 +36,8 @@ pub(super) struct Reading {
     pub(super) backend: Backend,
     pub(super) address: Place,
     pub(super) weight: Place,
+    pub(super) server_id: Place,
+    pub(super) mentions_server_id: bool,
 }
 
 /// Reads the backends of `service`.
@@ -67,6 +70,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
     let forwarding = section.optional("forwarding", forwarding).or_else(|| policy.forwarding.clone());
+    let server_id = section.optional("server_id", server_id);
     seen.refuse_repeated(section.file, name.as_ref(), address.as_ref());
     let address = address?;
     Some(Reading {
@@ -77,9 +81,12 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
             limits: limits(section),
+            server_id: server_id.map(|id| id.value),
         },
         address: address.place,
         weight: section.place_of("weight"),
+        server_id: section.place_of("server_id"),
+        mentions_server_id: section.mentions("server_id"),
     })
 }
 

@@ -25,6 +25,7 @@ impl Reading<'_> {
         self.check_shares();
         self.check_resets();
         self.check_guard();
+        self.check_quic();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {
             self.check_tunnel_source(*prefix);
         }
@@ -87,9 +88,9 @@ impl Reading<'_> {
         }
     }
 
-    /// There is nothing in UDP that ends a flow.
+    /// There is nothing in UDP that ends a flow, and what does in QUIC only its ends can make.
     fn check_resets(&self) {
-        if self.protocol != Some(Protocol::Udp) {
+        if matches!(self.protocol, None | Some(Protocol::Tcp)) {
             return;
         }
         let Policy { on_down, on_deadline, .. } = &self.policy;
@@ -102,7 +103,8 @@ impl Reading<'_> {
     }
 
     fn refuse_reset(&self, key: &str, place: &Place) {
-        let message = format!("{} is udp, whose flows cannot be reset", self.label());
+        let protocol = self.protocol.map_or("udp", Protocol::name);
+        let message = format!("{} is {protocol}, whose flows cannot be reset", self.label());
         let error = self.section.file.error(place, message).expected("expected \"move\"");
         let help = format!("only TCP has a reset: say `{key} = \"move\"` in this service");
         self.section.file.report(error.help(help));

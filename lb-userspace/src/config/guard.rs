@@ -63,6 +63,14 @@ impl GuardPolicy {
 impl Reading<'_> {
     /// Whether what is to be counted can be.
     pub(super) fn check_guard(&self) {
+        if self.protocol == Some(Protocol::Quic) && self.backends.have_limits() {
+            let file = self.section.file;
+            let error =
+                file.error(&self.section.place_of("backend"), "backends of a quic service have no limits");
+            let help =
+                "connections that are found by their connection ids are not remembered, and so not counted";
+            file.report(error.expected("expected no max_new_per_sec, no max_connections").help(help));
+        }
         let Some(track) = &self.policy.track else { return };
         if self.backends.have_limits() && track.value != Track::Always {
             let message = format!("{} has backends with limits", self.label());

@@ -21,6 +21,7 @@ pub(super) struct LocatedLimits {
     openings: Located<u32>,
     inserts: Located<u32>,
     sources: Located<u32>,
+    answers: Located<u32>,
 }
 
 impl LocatedLimits {
@@ -43,6 +44,7 @@ impl LocatedLimits {
             openings: limit("openings", 131_072, 1 << 26),
             inserts: limit("inserts", 100_000, 100_000_000),
             sources: limit("sources", 65_536, 1 << 26),
+            answers: limit("answers", 1000, 10_000_000),
         }
     }
 
@@ -56,6 +58,7 @@ impl LocatedLimits {
             openings: self.openings.value,
             inserts: self.inserts.value,
             sources: self.sources.value,
+            answers: self.answers.value,
         }
     }
 

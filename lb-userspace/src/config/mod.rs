@@ -21,6 +21,7 @@ mod list;
 mod load;
 mod policy;
 mod probe;
+mod quic;
 mod schema;
 mod section;
 mod service;
@@ -38,6 +39,7 @@ use lb_common::{
     backend::OldFlows,
     guard::{OnFull, Rate},
     hash::Seed,
+    quic::ServerId,
     service::{ServiceKey, Track},
 };
 
@@ -129,6 +131,8 @@ pub struct Limits {
     pub inserts: u32,
     /// Sources whose rate is remembered at a time.
     pub sources: u32,
+    /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
+    pub answers: u32,
 }
 
 /// What clients connect to.
@@ -140,7 +144,7 @@ pub struct Service {
     pub address: IpAddr,
     /// Port; 0 is every port.
     pub port: u16,
-    /// TCP or UDP.
+    /// What travels over it.
     pub protocol: Protocol,
     /// Length of the lookup table: a prime.
     pub slots: u32,
@@ -166,8 +170,12 @@ pub struct Service {
     pub on_full: OnFull,
     /// Who may open flows, and how often.
     pub guard: Guard,
+    /// Whether pings of the VIP are answered.
+    pub echo: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
+    /// What connection ids look like; none: they are not read.
+    pub quic: Option<Quic>,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
@@ -275,6 +283,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// QUIC, over UDP.
+    Quic,
 }
 
 impl Protocol {
@@ -283,7 +293,7 @@ impl Protocol {
     pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
-            Self::Udp => 17,
+            Self::Udp | Self::Quic => 17,
         }
     }
 
@@ -293,6 +303,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Quic => "quic",
         }
     }
 }
@@ -310,8 +321,19 @@ pub struct Backend {
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
     pub forwarding: Forwarding,
+    /// What QUIC's connection ids call it, where the service's do.
+    pub server_id: Option<ServerId>,
     /// How many flows it may be given.
     pub limits: BackendLimits,
+}
+
+/// What connection ids of a QUIC service look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quic {
+    /// The config in their first octet, below [`lb_common::quic::UNROUTABLE`].
+    pub config_id: u8,
+    /// Bytes of the server ids.
+    pub server_id_length: u8,
 }
 
 /// How many flows a backend may be given, by this balancer.

@@ -60,6 +60,7 @@ pub(super) struct Policy {
     pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
     pub(super) on_full: Option<Located<OnFull>>,
+    pub(super) echo: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
 }
@@ -82,6 +83,7 @@ impl Policy {
             on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
             on_full: section.optional("on_full", |entry| entry.choice(ON_FULL)),
+            echo: section.optional("echo", Entry::boolean),
             probe: section.section("probe", of.probe).map(|section| ProbePolicy::read(&section)),
             guard: section
                 .section("guard", of.guard)
@@ -107,6 +109,7 @@ impl Policy {
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
             on_full: self.on_full.or(defaults.on_full),
             guard: self.guard.or(defaults.guard),
+            echo: self.echo.or(defaults.echo),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),
                 (own, default) => own.or(default),

@@ -100,6 +100,7 @@ impl ProbePolicy {
             (1.., Protocol::Tcp) => return Some(service_port),
             (0, _) => "a service on every port",
             (_, Protocol::Udp) => "a udp service",
+            (_, Protocol::Quic) => "a quic service",
         };
         let message = format!("the probe of {kind} has no port to connect to");
         let error = service.file.error(&service.place_of("probe"), message);

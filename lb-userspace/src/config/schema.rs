@@ -19,7 +19,7 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "sources"],
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers", "sources"],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -37,6 +37,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_deadline",
         "tunnel_source",
         "on_full",
+        "echo",
         "probe",
         "guard",
     ],
@@ -61,8 +62,10 @@ pub(super) const SERVICE: Schema = Schema {
         "on_deadline",
         "tunnel_source",
         "on_full",
+        "echo",
         "probe",
         "guard",
+        "quic",
         "backend",
     ],
 };
@@ -75,9 +78,20 @@ pub(super) const DEFAULT_PROBE: Schema =
 pub(super) const PROBE: Schema =
     Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
 
+pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["server_id_length", "config_id"] };
+
 pub(super) const BACKEND: Schema = Schema {
     header: "[[service.backend]]",
-    keys: &["name", "address", "weight", "admin", "forwarding", "max_new_per_sec", "max_connections"],
+    keys: &[
+        "name",
+        "address",
+        "weight",
+        "admin",
+        "forwarding",
+        "max_new_per_sec",
+        "max_connections",
+        "server_id",
+    ],
 };
 
 pub(super) const LIST: Schema = Schema { header: "[[list]]", keys: &["name", "file", "prefixes"] };
@@ -94,7 +108,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 15] = [
+pub(super) const ALL: [&Schema; 16] = [
     &ROOT,
     &BALANCER,
     &FLEET,
@@ -106,6 +120,7 @@ pub(super) const ALL: [&Schema; 15] = [
     &SERVICE,
     &AFFINITY,
     &PROBE,
+    &QUIC,
     &GUARD,
     &RATE,
     &SOURCE_RATE,

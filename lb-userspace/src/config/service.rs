@@ -12,11 +12,13 @@ use super::{
     file::Located,
     list::Lists,
     policy::{OF_SERVICE, Policy},
+    quic::QuicReading,
     section::{Entry, Section},
     value::in_range,
 };
 
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const PROTOCOLS: &[(&str, Protocol)] =
+    &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("quic", Protocol::Quic)];
 const DEFAULT_DOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// One `[[service]]`, with `[defaults]` where it says nothing.
@@ -29,6 +31,7 @@ pub(super) struct Reading<'a> {
     pub(super) protocol: Option<Protocol>,
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
+    pub(super) quic: Option<QuicReading>,
     pub(super) backends: Backends,
 }
 
@@ -46,6 +49,7 @@ impl<'a> Reading<'a> {
                 .slots
                 .clone()
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
+            quic: QuicReading::read(&section),
             backends: backends(&section, &policy),
             policy,
             section,
@@ -92,7 +96,9 @@ impl<'a> Reading<'a> {
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
             on_full: value_or(self.policy.on_full, OnFull::default()),
             guard,
+            echo: value_or(self.policy.echo, true),
             probe,
+            quic: self.quic.and_then(QuicReading::resolve),
             backends,
         })
     }
@@ -116,11 +122,13 @@ fn value_or<T>(located: Option<Located<T>>, default: T) -> T {
     located.map_or(default, |located| located.value)
 }
 
-/// TCP says by itself which packets open a flow, so only flows of moved slots need to be remembered. UDP does not.
+/// TCP and QUIC say by themselves which packets open a flow, so only flows of moved slots need to be remembered. Plain UDP
+/// does not.
 const fn memory_of(protocol: Protocol) -> (Track, Duration) {
     match protocol {
         Protocol::Tcp => (Track::Moved, Duration::from_mins(5)),
         Protocol::Udp => (Track::Always, Duration::from_mins(1)),
+        Protocol::Quic => (Track::Moved, Duration::from_mins(1)),
     }
 }
 

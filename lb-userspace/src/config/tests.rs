@@ -5,6 +5,7 @@ mod documents;
 mod fuzz;
 mod guards;
 mod questionable;
+mod quic;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

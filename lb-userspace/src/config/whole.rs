@@ -64,11 +64,11 @@ fn refuse_repeated_names(file: &File<'_>, readings: &[Reading<'_>]) {
 fn refuse_overlap(file: &File<'_>, readings: &[Reading<'_>]) {
     let mut seen = HashMap::new();
     for reading in readings {
-        let (Some(endpoint), Some(address)) = (reading.endpoint(), &reading.address) else {
+        let (Some((vip, port, protocol)), Some(address)) = (reading.endpoint(), &reading.address) else {
             continue;
         };
+        let endpoint = (vip, port, protocol.number());
         if let Some((first, first_place)) = seen.insert(endpoint, (reading, &address.place)) {
-            let (vip, port, protocol) = endpoint;
             let port = if port == 0 { "every port".to_owned() } else { format!("port {port}") };
             let message = format!(
                 "services {} and {} both serve {vip}, {port}, {}",

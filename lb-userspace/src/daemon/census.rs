@@ -25,7 +25,7 @@ pub(super) struct Held {
     pub(super) flows: u32,
     /// When the last packet of one of them came, also of one that has been forgotten since.
     pub(super) last_packet: Option<Duration>,
-    /// Whether a slot names it.
+    /// Whether a slot names it, or connection ids do.
     named: bool,
 }
 
@@ -63,11 +63,14 @@ impl Census {
             let named = named.get(&service.id);
             for (index, member) in (0..).zip(&service.members) {
                 let Some(member) = member else { continue };
-                let at = (key, member.entry.address);
+                let host = (key, member.entry.address);
                 let mut held = flows.remove(&(service.id, index)).unwrap_or_default();
-                held.last_packet = held.last_packet.max(before.remove(&at).and_then(|held| held.last_packet));
-                held.named = named.is_none_or(|named| named.contains(&index));
-                self.held.insert(at, held);
+                held.last_packet =
+                    held.last_packet.max(before.remove(&host).and_then(|held| held.last_packet));
+                held.last_packet = held.last_packet.max(service.last_named(index));
+                held.named = named.is_none_or(|named| named.contains(&index))
+                    || service.named_lately(at).any(|named| named == index);
+                self.held.insert(host, held);
             }
         }
         self.at = at;

@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES,
-        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS,
+        FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -86,6 +86,8 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
+        (any(|service| service.echo), FEATURE_ECHO),
+        (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }

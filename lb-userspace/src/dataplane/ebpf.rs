@@ -26,6 +26,7 @@ use lb_common::{
     guard::Refusal,
     hash::{HashKey, KeyWords as _, Seed},
     policy::Policy,
+    quic::{Server, ServerKey},
     service::{BUCKET_ENTRIES, Service, TableRef, bucket_count},
     slot::{LINE, Slot},
 };
@@ -42,6 +43,7 @@ use super::{
     mapped::Mapped,
     news::News,
     refused,
+    server_ids::ServerIds,
 };
 use crate::{
     causes::with_causes,
@@ -72,6 +74,7 @@ pub struct EbpfDataPlane {
     arena: Mapped,
     connections: Flows,
     openings: Flows,
+    server_ids: ServerIds,
     budgets: Counters,
     guards: GuardMaps,
     tracking: Tracking,
@@ -118,6 +121,7 @@ impl EbpfDataPlane {
             )?,
             connections: flows(&mut ebpf, "connections")?,
             openings: flows(&mut ebpf, "openings")?,
+            server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
             budgets: counters(&mut ebpf, "budgets")?,
             guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
@@ -137,7 +141,8 @@ impl EbpfDataPlane {
     /// What the maps hold, but for the arena.
     #[must_use]
     pub fn image(&self) -> Image {
-        image(&self.services, Some(&self.policies), &self.index, &self.backends)
+        let server_ids = self.server_ids.read_or_log();
+        Image { server_ids, ..image(&self.services, Some(&self.policies), &self.index, &self.backends) }
     }
 
     /// Signs the maps, so that another daemon may go on with them.
@@ -274,6 +279,8 @@ impl EbpfDataPlane {
                 self.services.write(*id, entry, Some(std::mem::offset_of!(Service, table) / 8));
             }
             Op::WritePolicy { id, policy } => self.policies.write(*id, policy, None),
+            Op::WriteServerId { service, id, named } => self.server_ids.write(*service, *id, *named),
+            Op::ClearServerId { service, id } => self.server_ids.clear(*service, *id),
             Op::WriteIndex(cell) => {
                 let word = cell.bucket as usize * BUCKET_ENTRIES + cell.entry;
                 self.index.words()[word].store(cell.word, Ordering::Release);
@@ -396,7 +403,7 @@ fn delete_flows(
 }
 
 /// Whether an entry is not there, which an eviction may have seen to.
-fn is_absent(error: &MapError) -> bool {
+pub(super) fn is_absent(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,
         MapError::SyscallError(call) => call.io_error.kind() == io::ErrorKind::NotFound,
@@ -451,6 +458,10 @@ impl DataPlane for EbpfDataPlane {
             last_seen: Duration::from_nanos(entry.last_seen_ns),
         });
         Ok(hashed.collect())
+    }
+
+    fn server_ids(&self) -> Result<Vec<(ServerKey, Server)>, DataPlaneError> {
+        self.server_ids.read()
     }
 
     fn tracking(&self) -> Tracking {

@@ -14,7 +14,7 @@ use lb_common::{
     slot::{LINE, Slot},
 };
 
-use super::{DataPlaneError, ebpf::Flows, image, mapped::Mapped, refused};
+use super::{DataPlaneError, ebpf::Flows, image, mapped::Mapped, refused, server_ids::ServerIds};
 use crate::reconcile::{Image, ReadSlots};
 
 /// The maps.
@@ -25,6 +25,8 @@ pub struct Inherited {
     index: Mapped,
     backends: Mapped,
     arena: Mapped,
+    /// A layout before had none.
+    server_ids: Option<ServerIds>,
     /// Those of flows; a layout before had one.
     flows: Vec<Flows>,
 }
@@ -42,6 +44,7 @@ impl Inherited {
             index: mapped(pin_path, "service_index", BUCKET_ENTRIES * 8)?,
             backends: mapped(pin_path, "backends", size_of::<Backend>())?,
             arena: mapped(pin_path, "arena", LINE * size_of::<Slot>())?,
+            server_ids: server_ids(pin_path),
             flows: ["openings", "connections"].iter().filter_map(|name| flows(pin_path, name)).collect(),
         })
     }
@@ -49,7 +52,8 @@ impl Inherited {
     /// What they hold, but for the arena and the flows.
     #[must_use]
     pub fn image(&self) -> Image {
-        image(&self.services, self.policies.as_ref(), &self.index, &self.backends)
+        let server_ids = self.server_ids.as_ref().map(ServerIds::read_or_log).unwrap_or_default();
+        Image { server_ids, ..image(&self.services, self.policies.as_ref(), &self.index, &self.backends) }
     }
 
     /// The flows that they remember. What cannot be read is left out.
@@ -77,4 +81,8 @@ fn mapped(pin_path: &Path, map: &'static str, value_bytes: usize) -> Result<Mapp
 
 fn flows(pin_path: &Path, map: &'static str) -> Option<Flows> {
     HashMap::try_from(Map::LruHashMap(open(pin_path, map).ok()?)).ok()
+}
+
+fn server_ids(pin_path: &Path) -> Option<ServerIds> {
+    ServerIds::of(Map::HashMap(open(pin_path, "server_ids").ok()?)).ok()
 }

@@ -143,7 +143,7 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 15] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 16] {
     [
         ("services", limits.services),
         ("policies", limits.services),
@@ -158,6 +158,7 @@ fn sizes(limits: &Limits) -> [(&'static str, u32); 15] {
         ("backend_limits", limits.backends),
         ("backend_loads", limits.backends),
         ("refusals", limits.services),
+        ("server_ids", limits.backends),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
     ]
@@ -195,6 +196,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
     let insert_interval_ns = interval_ns(limits.inserts, cpus);
+    let answer_interval_ns = interval_ns(limits.answers, cpus);
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
@@ -206,6 +208,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
         .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
+        .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
     if let Some(pin_path) = pin_path {

@@ -6,11 +6,13 @@ use std::{collections::HashMap, time::Duration};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::{Backend, Forwarding, OldFlows},
+    budget::Kind,
     connection::Connection,
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords as _},
-    policy::Policy,
+    policy::{OPTION_QUIC, Policy},
+    quic::{Server, ServerKey},
     service::{BUCKET_ENTRIES, Bucket, Candidates, Service, ServiceKey, TableRef, Track, bucket_count},
     slot::{self, Slot},
 };
@@ -48,6 +50,8 @@ pub struct Memory {
     index: Vec<Bucket>,
     backends: Vec<Backend>,
     arena: Vec<Slot>,
+    /// Whom connection ids name.
+    pub server_ids: HashMap<ServerKey, Server>,
     /// Backends of flows of moved slots that went on.
     pub connections: HashMap<Flow, Connection>,
     /// Backends of those of which one packet was seen.
@@ -70,6 +74,7 @@ impl Memory {
             index: vec![Bucket::default(); bucket_count(limits.services) as usize],
             backends: vec![Backend::zeroed(); limits.backends as usize],
             arena: vec![Slot::EMPTY; limits.slots as usize],
+            server_ids: HashMap::new(),
             connections: HashMap::new(),
             openings: HashMap::new(),
             refuses: false,
@@ -85,6 +90,7 @@ impl Memory {
             policies: self.policies.clone(),
             index: self.index.clone(),
             backends: self.backends.clone(),
+            server_ids: self.server_ids.iter().map(|(key, server)| (*key, *server)).collect(),
         }
     }
 
@@ -162,7 +168,8 @@ impl Memory {
             Some(old) if old.is_settled() => old.current(),
             Some(old) => old.previous(),
         };
-        let is_older = !opens && (service.track == Track::Moved as u8 || flow.protocol == 6);
+        let tells = flow.protocol == 6 || service.options & OPTION_QUIC != 0;
+        let is_older = !opens && (service.track == Track::Moved as u8 || tells);
         let stays = is_older && previous != slot::NONE && self.stays(packet, previous)?;
         let backend = if stays { previous } else { slot.current() };
         if backend == slot::NONE {
@@ -186,6 +193,13 @@ impl Memory {
             }
             Op::WriteService { id, entry } => self.services[*id as usize] = *entry,
             Op::WritePolicy { id, policy } => self.policies[*id as usize] = *policy,
+            Op::WriteServerId { service, id, named } => {
+                let key = ServerKey { id: *id, service: *service, _pad: 0 };
+                self.server_ids.insert(key, Server::from(*named));
+            }
+            Op::ClearServerId { service, id } => {
+                self.server_ids.remove(&ServerKey { id: *id, service: *service, _pad: 0 });
+            }
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
@@ -242,9 +256,13 @@ impl DataPlane for Memory {
         Ok(live.collect())
     }
 
+    fn server_ids(&self) -> Result<Vec<(ServerKey, Server)>, DataPlaneError> {
+        Ok(self.image().server_ids)
+    }
+
     fn tracking(&self) -> Tracking {
         let (connections, openings) = (self.connections.len() as u32, self.openings.len() as u32);
-        Tracking { connections, openings, refused: [0; 2] }
+        Tracking { connections, openings, refused: [0; Kind::COUNT] }
     }
 
     fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {

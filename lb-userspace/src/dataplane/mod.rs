@@ -9,6 +9,7 @@ pub mod mapped;
 pub mod memory;
 mod news;
 pub mod pins;
+mod server_ids;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use lb_common::{
     connection::{Closing, Connection},
     counter::{Reason, Traffic},
     flow::Flow,
+    quic::{Server, ServerKey},
 };
 
 use self::mapped::Mapped;
@@ -47,6 +49,13 @@ pub trait DataPlane: ReadSlots {
         now: Duration,
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError>;
+
+    /// Whom the server ids in connection ids name.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    fn server_ids(&self) -> Result<Vec<(ServerKey, Server)>, DataPlaneError>;
 
     /// How full the tables of flows were when they were walked last, and what their budgets have refused.
     fn tracking(&self) -> Tracking;
@@ -104,12 +113,14 @@ fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Durat
     silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
 }
 
+/// What the arrays hold. The server ids are no array.
 fn image(services: &Mapped, policies: Option<&Mapped>, index: &Mapped, backends: &Mapped) -> Image {
     Image {
         services: services.values(),
         policies: policies.map(Mapped::values).unwrap_or_default(),
         index: index.values(),
         backends: backends.values(),
+        server_ids: Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 19] = [
     "control",
     "services",
     "policies",
@@ -28,6 +28,7 @@ pub const MAPS: [&str; 18] = [
     "arena",
     "connections",
     "openings",
+    "server_ids",
     "budgets",
     "rules",
     "sources",

@@ -2,17 +2,21 @@
 
 use bytemuck::Zeroable as _;
 use lb_common::{
-    guard::{Guard, Rate},
-    policy::{OPTION_GUARD, OPTION_LIMITS, OPTION_STRICT, Policy},
+    address::Address,
+    guard::Guard,
+    policy::{OPTION_ECHO, OPTION_GUARD, OPTION_LIMITS, OPTION_QUIC, OPTION_STRICT, Policy},
+    quic::{Quic, ServerId},
 };
 
-use crate::config::{self, Service, SourceRate};
+use crate::config::{self, Protocol, Service, SourceRate};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
     let guard = &service.guard;
     let has_limits = service.backends.iter().any(|backend| backend.limits.is_some());
     let asked = [
+        (service.echo, OPTION_ECHO),
+        (service.protocol == Protocol::Quic, OPTION_QUIC),
         (guard.drops_malformed, OPTION_STRICT),
         (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
         (has_limits, OPTION_LIMITS),
@@ -22,7 +26,12 @@ pub(super) fn options(service: &Service) -> u8 {
 
 /// How it has them.
 pub(super) fn policy(service: &Service) -> Policy {
-    Policy { guard: guard(service), ..Policy::zeroed() }
+    let quic = service.quic.map(|quic| Quic {
+        config_id: quic.config_id,
+        server_id_length: quic.server_id_length,
+        ..Quic::zeroed()
+    });
+    Policy { quic: quic.unwrap_or_default(), guard: guard(service), ..Policy::zeroed() }
 }
 
 fn guard(service: &Service) -> Guard {
@@ -31,10 +40,16 @@ fn guard(service: &Service) -> Guard {
     let SourceRate { ipv4, ipv6, .. } = source;
     Guard {
         source: source.rate,
-        service: max_new.unwrap_or(Rate::default()),
+        service: max_new.unwrap_or_default(),
         source_bits: if service.address.is_ipv4() { 96 + ipv4 } else { ipv6 },
         has_rules: u8::from(rules.is_some()),
         on_full: service.on_full as u8,
         ..Guard::zeroed()
     }
+}
+
+/// The backends that connection ids name.
+pub(super) fn server_ids(service: &Service) -> Vec<(Address, ServerId)> {
+    let backends = service.backends.iter();
+    backends.filter_map(|backend| Some((backend.address.into(), backend.server_id?))).collect()
 }

@@ -3,7 +3,7 @@
 //! The maps say everything that reconciliation needs: what the index names is there, anything else is free. What a
 //! daemon that was killed had begun and not published is cleared.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytemuck::Zeroable as _;
 use lb_common::{
@@ -11,6 +11,7 @@ use lb_common::{
     backend::Backend as Entry,
     hash::HashKey,
     policy::Policy,
+    quic::{Server, ServerKey},
     service::{Bucket, Service, TableRef},
 };
 
@@ -18,6 +19,7 @@ use super::{
     Applied, AppliedService, Member, Op, ReadSlots,
     applied::Vip,
     index::{Cell, ServiceIndex},
+    server_ids,
 };
 use crate::config::Limits;
 
@@ -32,6 +34,8 @@ pub struct Image {
     pub index: Vec<Bucket>,
     /// `backends`.
     pub backends: Vec<Entry>,
+    /// `server_ids`; a layout before had none.
+    pub server_ids: Vec<(ServerKey, Server)>,
 }
 
 /// Why maps cannot be gone on with: they contradict themselves.
@@ -104,12 +108,15 @@ impl Applied {
             entry,
             policy: image.policies.get(id as usize).copied().unwrap_or_else(Policy::zeroed),
             members: members(entry, image),
+            server_ids: BTreeMap::new(),
             merged: None,
             idle_timeout: Duration::ZERO,
             moved_slots: 0,
             moved_at: Arc::default(),
             rehashed_at: now,
         };
+        service.server_ids = server_ids::of_service(id, &image.server_ids);
+        service.drop_strange_server_ids();
         service.note_moves(&held, now);
         match self.services.insert(entry.key, service) {
             None => Ok(()),
@@ -126,7 +133,14 @@ impl Applied {
             .zip(&image.backends)
             .filter(|&(id, entry)| *entry != Entry::zeroed() && self.backends.is_free(id));
         let services = services.map(|(id, _)| Op::ClearService { id });
-        services.chain(backends.map(|(first, _)| Op::ClearBackends { first, count: 1 })).collect()
+        let held = |key: &ServerKey| {
+            self.services.values().any(|s| s.id == key.service && s.server_ids.contains_key(&key.id))
+        };
+        let stray = image.server_ids.iter().filter(|(key, _)| !held(key));
+        services
+            .chain(backends.map(|(first, _)| Op::ClearBackends { first, count: 1 }))
+            .chain(stray.map(|(key, _)| Op::ClearServerId { service: key.service, id: key.id }))
+            .collect()
     }
 }
 

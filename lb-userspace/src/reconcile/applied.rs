@@ -14,11 +14,12 @@ use lb_common::{
     hash::HashKey,
     maglev::Table,
     policy::Policy,
+    quic::ServerId,
     service::{Service, ServiceKey},
     slot::{LINE, Slot},
 };
 
-use super::{Op, index::ServiceIndex, stretch::Stretches};
+use super::{Named, Op, index::ServiceIndex, stretch::Stretches};
 use crate::config::Limits;
 
 /// What the data plane holds, as far as the daemon has written it.
@@ -55,6 +56,8 @@ pub struct AppliedService {
     pub(super) policy: Policy,
     /// Backends by index; `None` is a free index.
     pub members: Vec<Option<Member>>,
+    /// Whom connection ids name.
+    pub(super) server_ids: BTreeMap<ServerId, Named>,
     /// The table that the slots were merged with, while nothing else that they follow from has changed. Most events
     /// concern few services, and reading all slots of the others would be most of the work.
     pub(super) merged: Option<Arc<Table>>,

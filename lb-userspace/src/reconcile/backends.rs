@@ -1,6 +1,6 @@
 //! Placing a service's backends: each keeps its index, and their entries lie side by side.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytemuck::Zeroable as _;
 use lb_common::{backend::Backend as Entry, policy::Policy, service::Service, slot};
@@ -28,6 +28,7 @@ impl<S: ReadSlots> Work<'_, S> {
         }
         self.place_retired(&mut service, &planned.leaving)?;
         self.grow(&mut service)?;
+        self.place_server_ids(&mut service, planned);
         self.next.services.insert(planned.key, service);
         Ok(())
     }
@@ -72,6 +73,7 @@ impl<S: ReadSlots> Work<'_, S> {
             entry: Service { key: planned.key, ..Service::zeroed() },
             policy: Policy::zeroed(),
             members: Vec::new(),
+            server_ids: BTreeMap::new(),
             merged: None,
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,

@@ -19,7 +19,7 @@ use lb_common::{
     slot::{self, Slot},
 };
 
-use super::{Applied, AppliedService, Op, ReadSlots, tables::TCP};
+use super::{Applied, AppliedService, Op, ReadSlots, tables::tells_openings};
 use crate::config::Forwarding;
 
 /// What two balancers compare of a service: equal on both, and their tables are the same.
@@ -106,10 +106,11 @@ fn published_of(entry: &Service) -> Published {
     }
 }
 
-/// Whether slots of a service can have a past: UDP, which does not tell what opens a flow, has none where all is
+/// Whether slots of a service can have a past: plain UDP, which does not tell what opens a flow, has none where all is
 /// remembered.
 fn has_past(entry: &Service) -> bool {
-    entry.track == Track::Moved as u8 || entry.track == Track::Always as u8 && entry.key.protocol == TCP
+    entry.track == Track::Moved as u8
+        || entry.track == Track::Always as u8 && tells_openings(entry.key, entry.options)
 }
 
 /// What a balancer that has published `theirs` does not know of where old flows are.

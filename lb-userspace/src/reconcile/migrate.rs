@@ -17,6 +17,7 @@ impl Image {
             policies: resized(&self.policies, limits.services as usize)?,
             index: self.reindexed(limits, index_key)?,
             backends: resized(&self.backends, limits.backends as usize)?,
+            server_ids: self.server_ids.clone(),
         })
     }
 
@@ -61,6 +62,7 @@ impl AppliedService {
         let members = self.members().map(|(index, member)| (first + u32::from(index), member.entry));
         let mut ops: Vec<Op> = members.map(|(id, entry)| Op::WriteBackend { id, entry }).collect();
         ops.push(Op::WritePolicy { id: self.id, policy: self.policy });
+        ops.extend(self.write_server_ids());
         let tables = [self.entry.table, self.entry.previous_table];
         let tables = tables.into_iter().filter(|table| table.length > 0);
         ops.extend(tables.map(|table| Op::WriteSlots { base: table.base, slots: slots.slots(table) }));

@@ -14,6 +14,7 @@ mod capacity;
 pub mod fleet;
 mod index;
 mod migrate;
+mod server_ids;
 mod settle;
 mod stretch;
 mod tables;
@@ -31,6 +32,7 @@ use lb_common::{
     connection::Connection,
     flow::Flow,
     policy::{Policy, VIP_OPTIONS},
+    quic::ServerId,
     service::{Service, ServiceKey, TableRef},
     slot::Slot,
 };
@@ -42,6 +44,7 @@ use applied::Vip;
 pub use applied::{Applied, AppliedService, Member};
 pub use capacity::CapacityError;
 pub use index::Cell;
+pub use server_ids::Named;
 pub use settle::{LiveFlow, settle, settle_is_due};
 
 /// One step for the data plane.
@@ -74,6 +77,22 @@ pub enum Op {
         id: u32,
         /// Its policy.
         policy: Policy,
+    },
+    /// Let connection ids with a server id name a backend of a service.
+    WriteServerId {
+        /// Number of the service.
+        service: u32,
+        /// The server id.
+        id: ServerId,
+        /// Who has it.
+        named: Named,
+    },
+    /// Let them name nobody.
+    ClearServerId {
+        /// Number of the service.
+        service: u32,
+        /// The server id.
+        id: ServerId,
     },
     /// Replace one entry of the service index.
     WriteIndex(Cell),
@@ -194,6 +213,7 @@ impl<S: ReadSlots> Work<'_, S> {
 
     fn release(&mut self, service: &AppliedService) {
         self.release_id(service.id);
+        self.ops.extend(service.clear_server_ids(|_| true));
         self.ops
             .push(Op::ClearBackends { first: service.entry.first_backend, count: service.entry.capacity });
         self.next.backends.rest(service.entry.first_backend, service.entry.capacity);

@@ -9,10 +9,10 @@ use std::{
 use lb_common::{
     flow::Flow,
     service::{ServiceKey, TableRef},
-    slot::{self, Slot},
+    slot::Slot,
 };
 
-use super::{Applied, AppliedService, Op, ReadSlots};
+use super::{Applied, AppliedService, Member, Op, ReadSlots};
 
 /// A flow that is remembered and that was not silent for longer than its service's idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, 
         let Some(service) = applied.services.get_mut(&key) else { continue };
         let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
         let waited = service.has_waited(applied.forgot_at, now);
-        settle_slots(service, live, slots, waited, &mut ops);
+        settle_slots(service, live, slots, now, waited, &mut ops);
         if let Some(table) = drop_previous_table(service, &mut ops) {
             applied.arena.rest(table.base, table.length);
         }
@@ -78,6 +78,7 @@ fn settle_slots(
     service: &mut AppliedService,
     live: &[LiveFlow],
     slots: &impl ReadSlots,
+    now: Duration,
     waited: impl Fn(Duration) -> bool,
     ops: &mut Vec<Op>,
 ) {
@@ -97,6 +98,7 @@ fn settle_slots(
     let mut named: HashSet<u16> = live.iter().map(|flow| flow.backend).collect();
     // What a slot named until now a packet in flight may still be about to remember.
     named.extend(old.iter().chain(&held).flat_map(|slot| [slot.current(), slot.previous()]));
+    named.extend(service.named_lately(now));
     service.note_moves(&held, service.rehashed_at);
     if held != old {
         // In place: each slot is whole in itself, and those that stay are written as they were.
@@ -133,11 +135,18 @@ fn drop_previous_table(service: &mut AppliedService, ops: &mut Vec<Op>) -> Optio
 
 /// Frees the indexes of retired backends that neither a slot nor a flow names.
 fn free_retired(service: &mut AppliedService, named: &HashSet<u16>, ops: &mut Vec<Op>) {
-    for (index, member) in (0..slot::NONE).zip(&mut service.members) {
-        if member.as_ref().is_some_and(|member| member.retired) && !named.contains(&index) {
-            *member = None;
-            let first = service.entry.first_backend + u32::from(index);
-            ops.push(Op::ClearBackends { first, count: 1 });
-        }
+    let is_free = |(index, member): &(u16, &Member)| member.retired && !named.contains(index);
+    let free: Vec<u16> = service.members().filter(is_free).map(|(index, _)| index).collect();
+    let before = ops.len();
+    ops.extend(service.clear_server_ids(|index| free.contains(&index)));
+    if ops.len() > before {
+        // Whoever gets the index must not get packets that named the one before.
+        ops.push(Op::Grace);
+        service.server_ids.retain(|_, named| !free.contains(&named.backend));
+    }
+    for index in free {
+        service.members[usize::from(index)] = None;
+        let first = service.entry.first_backend + u32::from(index);
+        ops.push(Op::ClearBackends { first, count: 1 });
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lb_common::{
     backend::Backend as Entry,
-    service::{Service, TableRef, Track},
+    policy::OPTION_QUIC,
+    service::{Service, ServiceKey, TableRef, Track},
     slot::{self, Slot},
 };
 
@@ -107,7 +108,7 @@ impl<S: ReadSlots> Work<'_, S> {
 }
 
 /// IANA's number of TCP.
-pub(super) const TCP: u8 = 6;
+const TCP: u8 = 6;
 
 /// The planned table in the service's own indexes.
 fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {
@@ -122,9 +123,15 @@ fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Ite
 }
 
 /// Whether the flows of moved slots are to be remembered. What opens no connection cannot be told from what is older,
-/// so UDP's are only where all are.
+/// so those of plain UDP are only where all are.
 fn remembers(planned: &PlannedService) -> bool {
-    planned.track == Track::Moved || planned.track == Track::Always && planned.key.protocol == TCP
+    planned.track == Track::Moved
+        || planned.track == Track::Always && tells_openings(planned.key, planned.options)
+}
+
+/// Whether the packets of a service say of themselves whether they open a connection.
+pub(super) const fn tells_openings(key: ServiceKey, options: u8) -> bool {
+    key.protocol == TCP || options & OPTION_QUIC != 0
 }
 
 /// The new table merged into the old one of the same length.

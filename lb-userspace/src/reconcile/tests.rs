@@ -1,6 +1,7 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
 mod fleet;
+mod server_ids;
 
 use std::{
     collections::HashMap,
@@ -39,6 +40,7 @@ const LIMITS: Limits = Limits {
     openings: 64,
     inserts: 1000,
     sources: 64,
+    answers: 1000,
 };
 
 /// A daemon without a kernel.
@@ -130,6 +132,7 @@ fn backend(n: u8) -> Backend {
         admin: AdminState::Ready,
         forwarding: Forwarding::Ipip,
         limits: BackendLimits::default(),
+        server_id: None,
     }
 }
 
@@ -152,6 +155,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_full: OnFull::default(),
         guard: Guard::default(),
         probe: None,
+        quic: None,
         backends,
     }
 }

@@ -127,7 +127,7 @@ fn check(service: &Service, order: Order) -> Result<(), OrderError> {
     match order.state {
         AdminState::Ready if has_end => Err(OrderError::Deadline("being ready")),
         AdminState::Maintenance if has_end => Err(OrderError::Deadline("maintenance")),
-        _ if order.on_deadline == Some(OnDeadline::Reset) && service.protocol == Protocol::Udp => {
+        _ if order.on_deadline == Some(OnDeadline::Reset) && service.protocol != Protocol::Tcp => {
             Err(OrderError::Reset(service.name.clone()))
         }
         _ => Ok(()),

@@ -44,7 +44,8 @@ fn tunnels_cross_the_families() {
     // (VIP, address of the backend): IPv4 in IPv6, and IPv6 in IPv4.
     let services = [(VIP4, host.v6), (VIP6, host.v4)].map(|(vip, address)| {
         let name = host.name.clone();
-        let backends = vec![Backend { name, address, forwarding: "ipip", weight: 1 }];
+        let settings = String::new();
+        let backends = vec![Backend { name, address, forwarding: "ipip", weight: 1, settings }];
         Service { backends, ..Service::new(&format!("cross-{vip}"), (vip, 80).into()) }
     });
     let _scene = Scene::start(&lan.balancer, &lan.backends[..1], services.into());

@@ -9,8 +9,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES,
-        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS,
+        FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -37,8 +37,14 @@ backends = 64
 slots = 65536
 "#;
 
-/// What a balancer that guards nothing is loaded with.
-const UNGUARDED: u32 = FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET;
+/// What a balancer that guards nothing is loaded for, whatever a test configures.
+const UNGUARDED: u32 = FEATURE_ANY_PORT
+    | FEATURE_TRACKING
+    | FEATURE_AFFINITY
+    | FEATURE_PEERS
+    | FEATURE_RESET
+    | FEATURE_QUIC
+    | FEATURE_ECHO;
 /// And one that guards everything.
 const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
 
@@ -148,9 +154,15 @@ impl Harness {
 
     /// Runs the balancer on `frame`.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
+        self.run_behind(0, frame)
+    }
+
+    /// Runs the balancer on `frame` where the driver has taken `metadata` bytes of the headroom (a multiple of four,
+    /// at most 216).
+    pub fn run_behind(&mut self, metadata: usize, frame: &[u8]) -> Outcome {
         let before = self.dataplane.reasons();
         let program = self.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
-        let (action, frame) = run(program, frame);
+        let (action, frame) = run_behind(program, metadata, frame);
         let after = self.dataplane.reasons();
         let mut counted = Reason::ALL.into_iter().zip(before.iter().zip(after));
         let grown = |(_, (before, after)): &(Reason, (&_, _))| before != &after;
@@ -183,11 +195,25 @@ impl Harness {
 
 /// Runs a program on one frame; gives the XDP action and the frame afterwards.
 pub fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
-    let mut out = vec![0; frame.len() + 256];
-    let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+    run_behind(program, 0, frame)
+}
+
+/// As [`run`], with metadata in the headroom: the context says where the frame begins behind it (`struct xdp_md`).
+fn run_behind(program: &Xdp, metadata: usize, frame: &[u8]) -> (u32, Vec<u8>) {
+    let input = [&vec![0; metadata], frame].concat();
+    // data, data_end, data_meta, and the interface and queue, which stay the kernel's choice.
+    let context = [metadata as u32, input.len() as u32, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
+    let mut out = vec![0; input.len() + 256];
+    let options = TestRunOptions {
+        data_in: Some(&input),
+        data_out: Some(&mut out),
+        ctx_in: (metadata > 0).then_some(&context),
+        ..TestRunOptions::new()
+    };
     let result = program.test_run(options).expect("the kernel runs the program");
     out.truncate(result.data_size_out as usize);
-    (result.return_value, out)
+    // The metadata moves with the frame.
+    (result.return_value, out.split_off(metadata))
 }
 
 /// The XDP action of a packet that meets `reason` (linux/bpf.h, `enum xdp_action`).

@@ -1,6 +1,7 @@
 //! The XDP programs, run by the kernel on one packet at a time (`BPF_PROG_TEST_RUN`): bytes in, verdict, reason and
 //! bytes out. No interface carries any of it.
 
+mod answer;
 mod decap;
 mod forward;
 mod guard_limits;
@@ -9,6 +10,7 @@ mod guard_rates;
 mod guard_strict;
 mod harness;
 mod pass;
+mod quic;
 mod remember;
 mod reset;
 mod select;

@@ -23,6 +23,7 @@ pub(super) const PACKAGES: &[Package] = &[
         ..package("nginx-light", "nginx", "is the HTTP server of each backend")
     },
     package("iperf3", "iperf3", "keeps a long TCP flow going and counts its retransmissions"),
+    package("traceroute", "traceroute", "shows the hops that a client sees"),
 ];
 
 const fn package(name: &'static str, program: &'static str, reason: &'static str) -> Package {

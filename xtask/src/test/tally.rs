@@ -39,7 +39,7 @@ impl Tally {
         } else if let Some(test) =
             line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED"))
         {
-            self.failures.push(test.to_owned());
+            self.failures.push(test.trim_end().to_owned());
         }
     }
 }

@@ -1,0 +1,37 @@
+//! The table, a file for each subject.
+
+mod extensions;
+mod fragments;
+mod icmp;
+mod lengths;
+mod memory;
+mod modes;
+mod pass;
+mod resets;
+mod services;
+mod size;
+pub mod truncated;
+mod vlan;
+
+use crate::case::Case;
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    let subjects = [
+        ("pass", pass::cases()),
+        ("services", services::cases()),
+        ("modes", modes::cases()),
+        ("size", size::cases()),
+        ("vlan", vlan::cases()),
+        ("extensions", extensions::cases()),
+        ("icmp", icmp::cases()),
+        ("fragments", fragments::cases()),
+        ("lengths", lengths::cases()),
+        ("resets", resets::cases()),
+        ("memory", memory::cases()),
+    ];
+    subjects
+        .into_iter()
+        .flat_map(|(subject, cases)| cases.into_iter().map(|case| case.about(subject)))
+        .collect()
+}

@@ -1,0 +1,164 @@
+//! The configurations that cases share, each loaded once.
+
+use std::{net::IpAddr, time::Duration};
+
+use sluice::{health::Health, neighbours::NextHop};
+
+use crate::{
+    case::Scene,
+    harness::{Harness, INGRESS, service},
+};
+
+/// Backends of either family.
+pub const V4: &str = "198.51.100.11";
+/// See [`V4`].
+pub const V6: &str = "2001:db8:51::11";
+
+/// The VIPs of the default packets.
+pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8:113::10"];
+
+/// Tables of flows that take little room.
+const LIMITS: &str = "connections = 4096\nopenings = 4096\n";
+
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// Services of both protocols for the default packets of both families.
+pub fn everywhere(rest: &str, backends: &[&str]) -> String {
+    let protocols = ["tcp", "udp"];
+    let services = VIPS.iter().flat_map(|vip| protocols.iter().map(move |protocol| (vip, protocol)));
+    services
+        .map(|(vip, protocol)| {
+            let name = format!("{protocol}-{}", if vip.contains(':') { 6 } else { 4 });
+            service(&name, vip, "80", &format!("protocol = \"{protocol}\"\n{rest}"), backends)
+        })
+        .collect()
+}
+
+/// A balancer for `toml`.
+pub fn balancer(toml: &str) -> Harness {
+    Harness::with_limits(LIMITS, toml)
+}
+
+fn forwarding(mode: &str, backend: &str) -> Harness {
+    balancer(&everywhere(&format!("forwarding = \"{mode}\""), &[backend]))
+}
+
+/// A way of forwarding to a backend of a family, what it is called, and the room that its outer header takes.
+pub struct Way {
+    pub name: &'static str,
+    pub scene: &'static Scene,
+    pub backend: &'static str,
+    pub expected: fn(&lb_tests::packet::Packet, IpAddr) -> crate::expected::Expected,
+    pub overhead: usize,
+}
+
+pub static L2_V4: Scene = Scene::new(|| forwarding("l2", V4));
+pub static L2_V6: Scene = Scene::new(|| forwarding("l2", V6));
+pub static IPIP_V4: Scene = Scene::new(|| forwarding("ipip", V4));
+pub static IPIP_V6: Scene = Scene::new(|| forwarding("ipip", V6));
+
+/// Every way.
+pub const WAYS: [Way; 4] = [
+    Way { name: "l2, IPv4 backend", scene: &L2_V4, backend: V4, expected: crate::expected::l2, overhead: 0 },
+    Way { name: "l2, IPv6 backend", scene: &L2_V6, backend: V6, expected: crate::expected::l2, overhead: 0 },
+    Way {
+        name: "ipip, IPv4 backend",
+        scene: &IPIP_V4,
+        backend: V4,
+        expected: crate::expected::ipip,
+        overhead: 20,
+    },
+    Way {
+        name: "ipip, IPv6 backend",
+        scene: &IPIP_V6,
+        backend: V6,
+        expected: crate::expected::ipip,
+        overhead: 40,
+    },
+];
+
+/// Services of every port, of one port, and of ports that overlap, beside each other.
+pub static PORTS: Scene = Scene::new(|| {
+    let rest = |protocol: &str| format!("protocol = \"{protocol}\"\nforwarding = \"l2\"");
+    balancer(
+        &[
+            service("one", VIPS[0], "80", &rest("tcp"), &["198.51.100.11"]),
+            service("any", VIPS[0], "\"any\"", &rest("tcp"), &["198.51.100.12"]),
+            service("dns", VIPS[0], "53", &rest("udp"), &["198.51.100.13"]),
+            service("one-6", VIPS[1], "80", &rest("tcp"), &["198.51.100.14"]),
+            service("any-6", VIPS[1], "\"any\"", &rest("udp"), &["198.51.100.15"]),
+        ]
+        .concat(),
+    )
+});
+
+/// Services without a backend.
+pub static EMPTY: Scene = Scene::new(|| balancer(&everywhere("forwarding = \"l2\"", &[])));
+
+/// Backends whose next hop is known no more.
+pub static UNRESOLVED: Scene = Scene::new(|| {
+    let mut balancer = forwarding("ipip", V4);
+    balancer.view.next_hops.clear();
+    balancer.advance(Duration::ZERO);
+    balancer
+});
+
+fn with_next_hop(mode: &str, adjust: fn(&mut NextHop)) -> Harness {
+    Harness::with_next_hops(&everywhere(&format!("forwarding = \"{mode}\""), &[V4]), adjust)
+}
+
+pub static L2_ELSEWHERE: Scene = Scene::new(|| with_next_hop("l2", |hop| hop.ifindex = INGRESS + 1));
+pub static IPIP_ELSEWHERE: Scene = Scene::new(|| with_next_hop("ipip", |hop| hop.ifindex = INGRESS + 1));
+pub static L2_VLAN: Scene = Scene::new(|| with_next_hop("l2", |hop| hop.vlan = 7));
+pub static IPIP_VLAN: Scene = Scene::new(|| with_next_hop("ipip", |hop| hop.vlan = 7));
+pub static L2_GATEWAY: Scene =
+    Scene::new(|| with_next_hop("l2", |hop| hop.gateway = Some(ip("198.51.100.254"))));
+pub static IPIP_GATEWAY: Scene =
+    Scene::new(|| with_next_hop("ipip", |hop| hop.gateway = Some(ip("198.51.100.254"))));
+
+/// Services whose one backend has been down for longer than its grace, and which reset what it leaves behind.
+pub static RESETS: Scene = Scene::new(|| {
+    let rest = "forwarding = \"l2\"\ndown_grace = \"30s\"\non_down = \"reset\"\n\
+                probe = { type = \"tcp\", interval = \"1s\", timeout = \"500ms\" }";
+    let toml: String = ["tcp-4", "tcp-6"]
+        .iter()
+        .zip(VIPS)
+        .map(|(name, vip)| service(name, vip, "80", &format!("protocol = \"tcp\"\n{rest}"), &[V4]))
+        .collect();
+    let mut balancer = balancer(&toml);
+    for name in ["tcp-4", "tcp-6"] {
+        balancer.set_health(name, "b11", Health::Down);
+    }
+    balancer.advance(Duration::from_secs(31));
+    balancer
+});
+
+/// Services that remember every flow.
+pub static ALWAYS: Scene =
+    Scene::new(|| balancer(&everywhere("forwarding = \"l2\"\ntrack = \"always\"", &[V4])));
+
+/// Services whose backend has been replaced by another, while next to no flow can be remembered.
+pub static DRAINED: Scene = Scene::new(|| {
+    let services = |backend| everywhere("forwarding = \"l2\"\ntrack = \"moved\"", &[backend]);
+    let mut balancer = Harness::with_limits("inserts = 1\n", &services(V4));
+    balancer.reload(&services("198.51.100.12"));
+    balancer
+});
+
+/// The same four backends by name, in every mode and family, for what must not depend on it.
+pub static SPREAD: [Scene; 4] = [
+    Scene::new(|| spread("l2", "198.51.100.")),
+    Scene::new(|| spread("l2", "2001:db8:51::")),
+    Scene::new(|| spread("ipip", "198.51.100.")),
+    Scene::new(|| spread("ipip", "2001:db8:51::")),
+];
+
+/// Backends whose addresses end so that their MAC addresses, by which a test knows them, are the same in both families.
+fn spread(mode: &str, prefix: &str) -> Harness {
+    let backends: Vec<_> = (1..=4).map(|last| format!("{prefix}{last}")).collect();
+    let backends: Vec<_> = backends.iter().map(String::as_str).collect();
+    balancer(&everywhere(&format!("forwarding = \"{mode}\""), &backends))
+}
