@@ -41,6 +41,28 @@ impl Address {
         Self { octets: (u128::from_le_bytes(self.octets) & mask).to_le_bytes() }
     }
 
+    /// Whether both are the same address: `==` in two comparisons, where that one compares byte by byte.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.halves(), other.halves());
+        ours[0] == theirs[0] && ours[1] == theirs[1]
+    }
+
+    /// The address as two words, native byte order.
+    #[must_use]
+    #[inline]
+    pub fn halves(&self) -> [u64; 2] {
+        bytemuck::cast(*self)
+    }
+
+    /// The inverse of [`Self::halves`].
+    #[must_use]
+    #[inline]
+    pub fn from_halves(halves: [u64; 2]) -> Self {
+        bytemuck::cast(halves)
+    }
+
     /// The last four bytes: the IPv4 address in an IPv4-mapped one.
     #[must_use]
     #[inline]

@@ -42,14 +42,21 @@ impl Budget {
     /// Whether another one may be done at `now_ns`, where one every `interval_ns` may.
     #[inline]
     pub fn admits(&mut self, now_ns: u64, interval_ns: u64) -> bool {
-        let due_ns = if self.due_ns > now_ns { self.due_ns } else { now_ns };
-        if due_ns - now_ns > BURST_NS {
+        let Some(due_ns) = next_due(self.due_ns, now_ns, interval_ns, BURST_NS) else {
             self.refused += 1;
             return false;
-        }
-        self.due_ns = due_ns + interval_ns;
+        };
+        self.due_ns = due_ns;
         true
     }
+}
+
+/// When the one after this is due, if this may be done at `now_ns`: it is due, or not further ahead than `burst_ns`.
+#[must_use]
+#[inline]
+pub const fn next_due(due_ns: u64, now_ns: u64, interval_ns: u64, burst_ns: u64) -> Option<u64> {
+    let due_ns = if due_ns > now_ns { due_ns } else { now_ns };
+    if due_ns - now_ns > burst_ns { None } else { Some(due_ns + interval_ns) }
 }
 
 /// Nanoseconds between two, on one of `cpus` CPUs that share `per_second` evenly.

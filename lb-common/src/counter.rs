@@ -65,7 +65,7 @@ pub enum Reason {
     Fragment,
     /// For a VIP, but cut short before the ports.
     Truncated,
-    /// For a VIP, with an IP header that contradicts itself or the frame.
+    /// For a VIP, with a header whose lengths contradict each other or the frame.
     BadHeader,
     /// For a VIP, with more IPv6 extension headers than are read.
     TooManyHeaders,
@@ -118,11 +118,13 @@ pub enum Reason {
     Cookie,
     /// Acknowledges a cookie that was never given.
     BadCookie,
+    /// Opens a flow whose backend has as many as it may have; answered with a TCP reset.
+    Refused,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -159,6 +161,7 @@ impl Reason {
         Self::NoSession,
         Self::Cookie,
         Self::BadCookie,
+        Self::Refused,
     ];
 
     /// How many reasons there are.
@@ -204,6 +207,7 @@ impl Reason {
             Self::NoSession => "no_session",
             Self::Cookie => "cookie",
             Self::BadCookie => "bad_cookie",
+            Self::Refused => "refused",
         }
     }
 
@@ -215,7 +219,9 @@ impl Reason {
                 Fate::Pass
             }
             Self::Transmitted | Self::Redirected | Self::Returned => Fate::Forward,
-            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Cookie => Fate::Answer,
+            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Cookie | Self::Refused => {
+                Fate::Answer
+            }
             _ => Fate::Drop,
         }
     }

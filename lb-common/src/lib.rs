@@ -21,6 +21,7 @@ pub mod control;
 pub mod counter;
 pub mod ecn;
 pub mod flow;
+pub mod guard;
 pub mod hash;
 pub mod knobs;
 #[cfg(feature = "alloc")]
@@ -30,3 +31,4 @@ pub mod policy;
 pub mod quic;
 pub mod service;
 pub mod slot;
+pub mod strict;

@@ -10,6 +10,7 @@ use crate::{
     control::Control,
     counter::Traffic,
     flow::Flow,
+    guard::{Guard, Limit, Load, Prefix, Refusals, Source},
     policy::Policy,
     quic::{Quic, Server, ServerId, ServerKey},
     service::{Bucket, Service, ServiceKey, TableRef},
@@ -23,6 +24,10 @@ const _: () = {
     assert!(offset_of!(Service, table).is_multiple_of(8));
     assert!(offset_of!(Service, previous_table).is_multiple_of(8));
     assert!(size_of::<Policy>().is_multiple_of(8));
+    assert!(size_of::<Guard>() == 40);
+    assert!(size_of::<Limit>() == 24 && size_of::<Load>() == 16);
+    assert!(size_of::<Prefix>() == 24 && align_of::<Prefix>() == 8);
+    assert!(size_of::<Source>() == 24 && size_of::<Refusals>() == 48);
     assert!(size_of::<Quic>() == 8);
     assert!(size_of::<ServerId>() == 16 && size_of::<ServerKey>() == 24);
     assert!(size_of::<Server>() == 16);

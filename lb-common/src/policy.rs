@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::quic::Quic;
+use crate::{guard::Guard, quic::Quic};
 
 /// Pings of the VIP are answered. A VIP's own entry has it where any service of the address does.
 pub const OPTION_ECHO: u8 = 1 << 0;
@@ -41,6 +41,8 @@ pub struct Policy {
     pub mss: u16,
     /// Zero.
     pub _pad: [u8; 6],
+    /// Who may open flows, and how often.
+    pub guard: Guard,
     /// What its connection ids look like; read where [`OPTION_QUIC`] is set.
     pub quic: Quic,
 }

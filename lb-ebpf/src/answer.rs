@@ -28,7 +28,7 @@ const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
 pub fn answer(packet: &Packet, asked: Verdict) -> Verdict {
     let packet = packet.handle();
     let failure = match asked.reason() {
-        Reason::Reset => reset::make(packet),
+        Reason::Reset | Reason::Refused => reset::make(packet),
         _ if !within_budget() => Some(Reason::AnswerLimited),
         Reason::Echo => echo::make(packet),
         error => error::make(packet, error, asked.detail()),

@@ -5,13 +5,17 @@
 
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod answer;
+mod atomic;
 mod decap;
 mod emit;
 mod encap;
 mod gue;
+mod guard;
 mod icmp;
+mod limits;
 mod lookup;
 mod maps;
 mod object;
@@ -32,7 +36,16 @@ use crate::packet::Packet;
 #[inline(always)]
 pub fn sluice(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<false>(&mut packet))
+}
+
+/// The same with guards. A program of its own, since reading a constant costs instructions even where the verifier knows
+/// the answer: a balancer without guards does not have as much as the question.
+#[xdp]
+#[inline(always)]
+pub fn sluice_guarded(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet))
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.

@@ -9,24 +9,30 @@ use core::ptr::{self, NonNull};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
-    helpers::generated::bpf_ktime_get_coarse_ns,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_ktime_get_coarse_ns, bpf_map_lookup_elem},
+    },
     macros::btf_map,
 };
 use lb_common::{
     address::Address,
     backend::Backend,
-    budget::{Budget, Kind},
+    budget::{Budget, Kind, next_due},
     connection::Connection,
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
+    guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal, Refusals, Rule, Source},
     hash::{HashKey, KeyWords, MAX_WORDS},
     policy::Policy,
     quic::{Server, ServerKey, USED_GRAIN_NS},
     service::{Bucket, Service, TableRef},
     slot::{LINE, Line, Slot},
 };
+
+use crate::atomic::Word;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -70,6 +76,30 @@ pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
 /// size zero, which libbpf insists on for a ring buffer.
 #[btf_map(name = "news")]
 pub static NEWS: RingBuf<(), 4096> = RingBuf::new();
+
+/// What the lists of a service say of sources, by the service's number: `Rule` of the longest prefix.
+#[btf_map(name = "rules")]
+pub static RULES: ArrayOfMaps<LpmTrie<[u8; PREFIX_DATA], u32, 1>, 1> = ArrayOfMaps::new();
+
+/// When each source may open its next flow.
+#[btf_map(name = "sources")]
+pub static SOURCES: LruHashMap<Source, u64, 1> = LruHashMap::new();
+
+/// When each service may be asked for the next flow.
+#[btf_map(name = "service_rates")]
+pub static SERVICE_RATES: Array<u64, 1> = Array::new();
+
+/// What backends may be given.
+#[btf_map(name = "backend_limits")]
+pub static BACKEND_LIMITS: Array<Limit, 1, MMAPABLE> = Array::new();
+
+/// What those with a limit have.
+#[btf_map(name = "backend_loads")]
+pub static BACKEND_LOADS: Array<Load, 1, MMAPABLE> = Array::new();
+
+/// Packets that were refused, per service.
+#[btf_map(name = "refusals")]
+pub static REFUSALS: PerCpuArray<Refusals, 1> = PerCpuArray::new();
 
 /// Forwarded packets per service.
 #[btf_map(name = "service_counters")]
@@ -215,6 +245,98 @@ pub fn admits(kind: Kind, now_ns: u64, interval_ns: u64) -> bool {
     let Some(budget) = BUDGETS.get_ptr_mut(kind as u32) else { return false };
     // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
     unsafe { &mut *budget }.admits(now_ns, interval_ns)
+}
+
+/// What a service's lists say of a source: a [`Rule`]. Without any it may come.
+#[inline(always)]
+pub fn rule(service: u32, source: Prefix) -> u32 {
+    let Some(trie) = RULES.get(service) else { return Rule::Pass as u32 };
+    // SAFETY: the kernel gives a map, and `Prefix` is laid out as its key. Not by way of the trie's own key, which is
+    // packed: the verifier refuses what is stored to the stack misaligned.
+    let rule =
+        unsafe { bpf_map_lookup_elem(ptr::from_ref(trie).cast_mut().cast(), ptr::from_ref(&source).cast()) };
+    // SAFETY: a value of the trie, which is not freed before the program has ended.
+    unsafe { rule.cast::<u32>().as_ref() }.copied().unwrap_or(Rule::Pass as u32)
+}
+
+/// Whether a source may open another flow. One that is not known yet begins anew on each CPU that meets it at once.
+#[inline(always)]
+pub fn source_admits(source: Source, rate: Rate, now_ns: u64) -> bool {
+    match SOURCES.get_ptr_mut(source).and_then(|due_ns| take(due_ns, rate, now_ns)) {
+        Some(admits) => admits,
+        None => {
+            // One that finds no room is not bounded.
+            let _ = SOURCES.insert(source, now_ns.wrapping_add(rate.interval_ns), 0);
+            true
+        }
+    }
+}
+
+/// Whether a service may be asked for another flow.
+#[inline(always)]
+pub fn service_admits(service: u32, rate: Rate, now_ns: u64) -> bool {
+    SERVICE_RATES.get_ptr_mut(service).and_then(|due_ns| take(due_ns, rate, now_ns)).unwrap_or(true)
+}
+
+/// Whether a backend may be given another flow, by its number. A global function: see [`crate::guard`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn backend_admits(id: u32, now_ns: u64) -> bool {
+    let (Some(limit), Some(load)) = (BACKEND_LIMITS.get(id), BACKEND_LOADS.get_ptr_mut(id)) else {
+        return true;
+    };
+    // SAFETY: a lookup gives a valid pointer; volatile, since other CPUs change it.
+    let flows = unsafe { ptr::read_volatile(&raw const (*load).flows) };
+    if limit.connections != 0 && flows >= i64::from(limit.connections) {
+        return false;
+    }
+    // SAFETY: as above.
+    !limit.new.is_bounded() || take(unsafe { &raw mut (*load).due_ns }, limit.new, now_ns).unwrap_or(true)
+}
+
+/// Adds to the flows that a backend has.
+#[inline(always)]
+pub fn count_flows(id: u32, flows: i64) {
+    let Some(load) = BACKEND_LOADS.get_ptr_mut(id) else { return };
+    // SAFETY: a lookup gives a valid pointer, its fields are aligned, and everybody adds to this one.
+    unsafe { Word::new((&raw mut (*load).flows).cast()) }.add(flows as u64);
+}
+
+/// How often a rate is tried to be taken from while other CPUs take from it. Each attempt that fails is a flow that
+/// another CPU has admitted, so whoever gives up is as good as too late.
+const ATTEMPTS: u32 = 4;
+
+/// Takes one from the rate whose state is at `due_ns`; none where that is no address.
+#[inline(always)]
+fn take(due_ns: *mut u64, rate: Rate, now_ns: u64) -> Option<bool> {
+    let due_ns = NonNull::new(due_ns)?;
+    // SAFETY: a word of a map's value, aligned, and changed by everybody in this way. One that is evicted meanwhile may be
+    // another source's, which loses one flow of its burst by that.
+    let state = unsafe { Word::new(due_ns.as_ptr()) };
+    let mut seen = state.load();
+    for _ in 0..ATTEMPTS {
+        let Some(next) = next_due(seen, now_ns, rate.interval_ns, rate.burst_ns) else { return Some(false) };
+        match state.replace(seen, next) {
+            Ok(()) => return Some(true),
+            Err(other) => seen = other,
+        }
+    }
+    Some(false)
+}
+
+/// Counts a packet that is turned away.
+#[inline(always)]
+pub fn count_refusal(service: u32, refusal: Refusal) {
+    let Some(refusals) = REFUSALS.get_ptr_mut(service) else { return };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe { (*refusals).packets[refusal as usize] += 1 };
+}
+
+/// The time, `CLOCK_MONOTONIC` nanoseconds.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: reads the clock.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Adds one packet of `bytes` to this CPU's counter. Counting never decides: a counter that is not there is left out.

@@ -146,9 +146,9 @@ pub struct Ip {
     pub payload_at: usize,
 }
 
-/// Reads a packet behind its link layer.
+/// Reads a packet behind its link layer; `STRICT` faults a transport header whose own lengths cannot be.
 #[inline(always)]
-pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
+pub fn parse<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts, Fault> {
     let ip = ip(packet, link)?;
     // The frame may hold more, but that is padding.
     let end = link.len() + usize::from(ip.length);
@@ -158,6 +158,9 @@ pub fn parse(packet: &Packet, link: Link) -> Result<Facts, Fault> {
         _ => return Err(Fault::Unreadable(ip.destination, Reason::OtherProtocol)),
     };
     let (ports, flags) = ports_and_flags.ok_or(Fault::Unreadable(ip.destination, Reason::Truncated))?;
+    if STRICT && !lengths_hold(packet, &ip, end) {
+        return Err(Fault::Unreadable(ip.destination, Reason::BadHeader));
+    }
     let flow = Flow {
         source: ip.source,
         destination: ip.destination,
@@ -321,4 +324,17 @@ fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
 fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
     let header = packet.header::<[u8; 8]>(offset).filter(|_| offset + 8 <= end)?;
     Some((u32::from_le_bytes(*header.first_chunk()?), 0))
+}
+
+/// Whether a TCP header is as long as one has to be and no longer than the packet (RFC 9293 section 3.1), or a UDP length
+/// likewise (RFC 768).
+#[inline(always)]
+fn lengths_hold(packet: &Packet, ip: &Ip, end: usize) -> bool {
+    let bounds = match ip.protocol {
+        TCP => packet.header::<[u8; 20]>(ip.payload_at).map(|header| (20, usize::from(header[12] >> 4) * 4)),
+        _ => packet
+            .header::<[u8; 8]>(ip.payload_at)
+            .map(|header| (8, usize::from(u16::from_be_bytes([header[4], header[5]])))),
+    };
+    bounds.is_some_and(|(least, length)| length >= least && ip.payload_at + length <= end)
 }

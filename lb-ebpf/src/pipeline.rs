@@ -3,7 +3,7 @@
 use lb_common::counter::Reason;
 
 use crate::{
-    answer, emit, icmp, lookup,
+    answer, emit, guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count},
     packet::Packet,
     parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
@@ -11,17 +11,17 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Gives a packet to its service's backend. A packet that passes is left as it came.
+/// Gives a packet to its service's backend, where it is guarded and may come. A packet that passes is left as it came.
 ///
 /// The stages are compiled three times, since the facts of a packet whose family and frame are known fit into the
 /// registers: where the ways of all kinds of packets meet again, they lie on the stack.
 #[inline(always)]
-pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
+pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) => stages(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) => stages(packet, Link::untagged(IPV6_BE)),
-        _ => stages(packet, link),
+        (0, IPV4_BE) => stages::<GUARDED>(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) => stages::<GUARDED>(packet, Link::untagged(IPV6_BE)),
+        _ => stages::<GUARDED>(packet, link),
     };
     match result {
         Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
@@ -37,9 +37,9 @@ fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
 }
 
 #[inline(always)]
-fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
+fn stages<const GUARDED: bool>(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
-    let mut facts = match parse::parse(packet, link) {
+    let mut facts = match parse::parse::<GUARDED>(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
@@ -47,7 +47,10 @@ fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
         }
     };
     let found = lookup::service(&facts)?;
-    let selected = select::backend(packet, found, &mut facts)?;
+    if GUARDED {
+        guard::check(found, &facts)?;
+    }
+    let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
     let verdict = emit::emit(packet, &facts, &selected)?;
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);

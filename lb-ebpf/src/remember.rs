@@ -8,7 +8,7 @@
 //! the flow's second packet; each table has a budget of its own. An entry that cannot be made must not split a
 //! connection: what opens goes where its next packet would be sent without any entry, to the previous backend.
 
-use aya_ebpf::{btf_maps::LruHashMap, helpers::bpf_ktime_get_ns};
+use aya_ebpf::btf_maps::LruHashMap;
 use lb_common::{
     backend::{Backend, OldFlows},
     budget::Kind,
@@ -21,10 +21,14 @@ use lb_common::{
 };
 
 use crate::{
+    guard,
+    limits::{self, Opening},
     lookup::Found,
-    maps::{BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, uses},
+    maps::{
+        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, now_ns, table, uses,
+    },
     parse::{FLAG_ACK, FLAG_RST, Facts},
-    select::slot_in,
+    select::{position_in, slot_in},
     verdict::Verdict,
 };
 
@@ -35,7 +39,7 @@ const EXIST: u64 = 2;
 
 /// A slot that does not decide alone.
 #[derive(Clone, Copy)]
-pub struct Moved {
+pub struct Moved<const GUARDED: bool> {
     /// Its service.
     pub found: Found,
     /// What it names.
@@ -48,25 +52,25 @@ pub struct Moved {
 
 /// The index of the backend that a flow has or gets; [`slot::NONE`] where there is none.
 #[inline(always)]
-pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
+pub fn backend<const GUARDED: bool>(moved: Moved<GUARDED>, facts: &Facts) -> Result<u16, Verdict> {
     let now_ns = now_ns();
     if let Some(entry) = known(&CONNECTIONS, moved, facts) {
         if moved.stays(facts, entry.backend)? {
-            see(entry, facts, now_ns);
+            moved.see(entry, facts, now_ns);
             return Ok(entry.backend);
         }
-        return Ok(moved.again(&CONNECTIONS, facts, now_ns));
+        return Ok(moved.again(&CONNECTIONS, facts, entry, now_ns));
     }
     if let Some(entry) = known(&OPENINGS, moved, facts) {
         if !moved.stays(facts, entry.backend)? {
-            return Ok(moved.again(&OPENINGS, facts, now_ns));
+            return Ok(moved.again(&OPENINGS, facts, entry, now_ns));
         }
         let backend = entry.backend;
         if facts.opens()
             || facts.closing() as u8 != Closing::Open as u8
-            || !moved.goes_on(facts, backend, now_ns)
+            || !moved.goes_on(facts, entry, now_ns)
         {
-            see(entry, facts, now_ns);
+            moved.see(entry, facts, now_ns);
         }
         return Ok(backend);
     }
@@ -75,25 +79,35 @@ pub fn backend(moved: Moved, facts: &Facts) -> Result<u16, Verdict> {
 
 /// The entry of a flow in a table, if it is the service's own.
 #[inline(always)]
-fn known<const N: usize>(
+fn known<const GUARDED: bool, const N: usize>(
     table: &LruHashMap<Flow, Connection, N>,
-    moved: Moved,
+    moved: Moved<GUARDED>,
     facts: &Facts,
 ) -> Option<&'static mut Connection> {
     connection(table, facts.flow).filter(|entry| entry.service == moved.found.id)
 }
 
-/// Takes in another packet of a flow.
-#[inline(always)]
-fn see(entry: &mut Connection, facts: &Facts, now_ns: u64) {
-    if facts.opens() {
-        entry.reopen(now_ns);
-    } else {
-        entry.touch(facts.closing(), now_ns);
+impl<const GUARDED: bool> Moved<GUARDED> {
+    /// Takes in another packet of a flow.
+    #[inline(always)]
+    fn see(&self, entry: &mut Connection, facts: &Facts, now_ns: u64) {
+        let before = entry.closing;
+        if facts.opens() {
+            entry.reopen(now_ns);
+        } else {
+            entry.touch(facts.closing(), now_ns);
+        }
+        if self.is_limited() {
+            limits::note(self.found, entry.backend, before, entry.closing);
+        }
     }
-}
 
-impl Moved {
+    /// Whether the flows of backends are counted.
+    #[inline(always)]
+    fn is_limited(&self) -> bool {
+        GUARDED && limits::apply(self.found)
+    }
+
     /// Whether a packet may go to a backend that its flow has: it takes new flows, where the packet opens one, or does
     /// not give up those that it has. The verdict is a reset, where it resets them.
     #[inline(always)]
@@ -116,12 +130,18 @@ impl Moved {
         &self,
         table: &LruHashMap<Flow, Connection, N>,
         facts: &Facts,
+        held: &Connection,
         now_ns: u64,
     ) -> u16 {
         let current = self.slot.current();
-        if current != slot::NONE {
-            // Not in place: an entry that is evicted meanwhile is another flow's.
-            let _ = table.insert(facts.flow, self.entry(current, now_ns), EXIST);
+        if current == slot::NONE {
+            return current;
+        }
+        let (from, closing) = (held.backend, held.closing);
+        // Not in place: an entry that is evicted meanwhile is another flow's.
+        if table.insert(facts.flow, self.entry(current, now_ns), EXIST).is_ok() && self.is_limited() {
+            limits::note(self.found, from, closing, Closing::Fin as u8);
+            limits::count(self.found, current, 1);
         }
         current
     }
@@ -129,13 +149,17 @@ impl Moved {
     /// Remembers a flow as one that went on. `false`: it stays among those of which one packet was seen, and its next
     /// packet tries again.
     #[inline(always)]
-    fn goes_on(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
+    fn goes_on(&self, facts: &Facts, held: &Connection, now_ns: u64) -> bool {
+        let (backend, closing) = (held.backend, held.closing);
         let connection = self.entry(backend, now_ns);
         if !may_insert(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err()
         {
             return false;
         }
         let _ = OPENINGS.remove(facts.flow);
+        if self.is_limited() {
+            limits::note(self.found, backend, closing, Closing::Open as u8);
+        }
         if uses(FEATURE_PEERS) && (!self.slot.is_settled() || self.before.length > 0) {
             // Without a reader, or with one that is slow, it is left out: the daemon tells all flows now and then.
             let _ = NEWS.output_untyped::<Tracked>(&Tracked { flow: facts.flow, connection }, 0);
@@ -164,6 +188,12 @@ impl Moved {
     #[inline(always)]
     fn beginning(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
         let current = self.slot.current();
+        if GUARDED {
+            guard::check_unseen(self.found, facts)?;
+        }
+        if self.is_limited() && current != slot::NONE {
+            return self.beginning_where_there_is_room(facts, now_ns);
+        }
         if current == slot::NONE || self.begin(facts, current, now_ns) || !facts.opens() {
             return Ok(current);
         }
@@ -177,11 +207,29 @@ impl Moved {
         }
     }
 
+    /// The same among backends that have limits: the one that it gets is where it is remembered to be.
+    #[inline(always)]
+    fn beginning_where_there_is_room(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
+        let service = self.found.service;
+        let table = table(&service.table);
+        let position = position_in(table, facts, self.hash, service.source_bits);
+        let opening = Opening { found: self.found, index: self.slot.current(), table, position };
+        let index = opening.place(facts, now_ns)?;
+        if self.begin(facts, index, now_ns) { Ok(index) } else { Err(Verdict::drop(Reason::NotRemembered)) }
+    }
+
     /// Remembers a flow of which one packet was seen, within the budget.
     #[inline(always)]
     fn begin(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
-        may_insert(Kind::Openings, now_ns)
-            && OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_ok()
+        if !may_insert(Kind::Openings, now_ns)
+            || OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_err()
+        {
+            return false;
+        }
+        if self.is_limited() {
+            limits::count(self.found, backend, 1);
+        }
+        true
     }
 
     /// Where a flow is that was there before the slot moved, or before the table became another one.
@@ -213,10 +261,4 @@ impl Moved {
 #[inline(always)]
 fn may_insert(kind: Kind, now_ns: u64) -> bool {
     admits(kind, now_ns, INSERT_INTERVAL_NS.load())
-}
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: reads the clock.
-    unsafe { bpf_ktime_get_ns() }
 }

@@ -13,6 +13,7 @@ use lb_common::{
 };
 
 use crate::{
+    guard,
     lookup::Found,
     maps::{BACKENDS, ConstantKey, FLOW_KEY, Features, slot, table, uses},
     packet::Packet,
@@ -35,9 +36,13 @@ pub struct Selected {
 
 /// The backend that `facts`' flow has or gets.
 #[inline(always)]
-pub fn backend(packet: &Packet, found: Found, facts: &mut Facts) -> Result<Selected, Verdict> {
+pub fn backend<const GUARDED: bool>(
+    packet: &Packet,
+    found: Found,
+    facts: &mut Facts,
+) -> Result<Selected, Verdict> {
     let hash = ConstantKey(&FLOW_KEY).flow(&facts.flow);
-    let index = index(packet, found, facts, hash)?;
+    let index = index::<GUARDED>(packet, found, facts, hash)?;
     if index == slot::NONE {
         return Err(Verdict::drop(Reason::NoBackend));
     }
@@ -52,16 +57,27 @@ pub fn backend(packet: &Packet, found: Found, facts: &mut Facts) -> Result<Selec
 /// The slot of a flow in a table: its own hash chooses it, or that of its source's first `source_bits`.
 #[inline(always)]
 pub fn slot_in(table: TableRef, facts: &Facts, hash: u64, source_bits: u8) -> Option<Slot> {
+    slot(position_in(table, facts, hash, source_bits))
+}
+
+/// Where that slot lies in the arena.
+#[inline(always)]
+pub fn position_in(table: TableRef, facts: &Facts, hash: u64, source_bits: u8) -> u32 {
     let chosen = if uses(FEATURE_AFFINITY) && source_bits != 0 {
         ConstantKey(&FLOW_KEY).flow(&facts.flow.chooser(source_bits))
     } else {
         hash
     };
-    slot(table.slot_of((chosen >> 32) as u32))
+    table.slot_of((chosen >> 32) as u32)
 }
 
 #[inline(always)]
-fn index(packet: &Packet, found: Found, facts: &mut Facts, hash: u64) -> Result<u16, Verdict> {
+fn index<const GUARDED: bool>(
+    packet: &Packet,
+    found: Found,
+    facts: &mut Facts,
+    hash: u64,
+) -> Result<u16, Verdict> {
     let service = found.service;
     let features = Features::load();
     if features.include(FEATURE_QUIC)
@@ -71,6 +87,9 @@ fn index(packet: &Packet, found: Found, facts: &mut Facts, hash: u64) -> Result<
             return Ok(told.backend);
         }
         facts.flags = told.flags;
+        if GUARDED {
+            guard::check_told(found, facts)?;
+        }
     }
     let slot = slot_in(table(&service.table), facts, hash, service.source_bits)
         .ok_or(Verdict::drop(Reason::Internal))?;
@@ -82,5 +101,5 @@ fn index(packet: &Packet, found: Found, facts: &mut Facts, hash: u64) -> Result<
     if track == Track::Moved as u8 && slot.is_settled() && before.length == 0 {
         return Ok(slot.current());
     }
-    remember::backend(Moved { found, slot, before, hash }, facts)
+    remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts)
 }

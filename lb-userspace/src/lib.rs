@@ -17,4 +17,5 @@ pub mod interface;
 pub mod neighbours;
 pub mod plan;
 pub mod reconcile;
+pub mod rules;
 pub mod wishes;

@@ -2,6 +2,7 @@
 
 pub(crate) mod advice;
 mod entry;
+pub mod guards;
 mod policy;
 pub mod state;
 #[cfg(test)]
@@ -92,6 +93,8 @@ pub struct PlannedService {
     pub options: u8,
     /// How it has that.
     pub policy: Policy,
+    /// What its lists and its backends' limits come to.
+    pub guards: guards::ServiceGuards,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
@@ -159,6 +162,7 @@ fn plan_service(
         source_bits: service.source_bits,
         options: policy::options(service),
         policy: policy::policy(service),
+        guards: guards::of_service(service),
         table: tables.table(config, service, view, takes_new),
         backends,
         server_ids: policy::server_ids(service),

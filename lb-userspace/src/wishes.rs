@@ -20,7 +20,7 @@ use std::{
 use lb_common::{backend::Backend as Entry, service::ServiceKey};
 
 use crate::{
-    config::{AdminState, Backend, Config, Forwarding, OnDeadline, Protocol, Service},
+    config::{AdminState, Backend, BackendLimits, Config, Forwarding, OnDeadline, Protocol, Service},
     health::TargetKey,
 };
 
@@ -70,8 +70,9 @@ impl Leaving {
     /// One whose name nobody here knows, so it is called by its address.
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
-        let backend =
-            Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, server_id: None };
+        let limits = BackendLimits::default();
+        let (weight, admin, server_id) = (0, AdminState::Drain, None);
+        let backend = Backend { name, address, weight, admin, forwarding, limits, server_id };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }
@@ -132,7 +133,8 @@ impl Wishes {
                 let drain = Wish::of_file(AdminState::Drain, now);
                 let wish = Wish { over: None, ..wish.copied().unwrap_or(drain) };
                 // What it had of new flows and what the file said of it is over.
-                let backend = Backend { weight: 0, admin: AdminState::Drain, ..backend.clone() };
+                let limits = BackendLimits::default();
+                let backend = Backend { weight: 0, admin: AdminState::Drain, limits, ..backend.clone() };
                 self.leaving.push(Leaving { service: service.key(), backend, wish });
             }
         }

@@ -2,7 +2,9 @@
 
 use lb_common::counter::Reason::{self, NotOurs, Transmitted};
 
-use super::scene::Name::{self, Always, Many, Moved, Settled};
+use super::scene::Name::{
+    self, Always, FewAllowed, Limited, Many, ManyAllowed, Moved, ServiceRate, Settled, SourceRate, Strict,
+};
 
 /// A kind of packet and what it is given to.
 #[derive(Clone, Copy)]
@@ -87,6 +89,7 @@ impl Flows {
 
 const ALL: &[Flows] = &[Flows::One, Flows::Thousand, Flows::SixtyFourThousand, Flows::Million, Flows::Unseen];
 const ENDS: &[Flows] = &[Flows::One, Flows::Million];
+const OPENINGS: &[Flows] = &[Flows::One, Flows::Thousand, Flows::Unseen];
 const REMEMBERED: &[Flows] = &[Flows::One, Flows::SixtyFourThousand, Flows::Million];
 
 /// A packet of an established connection for the service at `vip`.
@@ -116,7 +119,7 @@ const fn floor(name: &'static str, family: Family, subject: Subject) -> Case {
 }
 
 /// All cases. Addresses are those of the scenes' services; the ones that are not ours are nobody's.
-pub(crate) const CASES: [Case; 19] = [
+pub(crate) const CASES: [Case; 27] = [
     floor("floor: nothing", Family::V4, Subject::Nothing),
     floor("floor: MAC swap", Family::V4, Subject::MacSwap),
     floor("floor: MAC swap, IPv6", Family::V6, Subject::MacSwap),
@@ -136,4 +139,12 @@ pub(crate) const CASES: [Case; 19] = [
     v4("ipip, IPv4, track = always", Always, "203.0.113.1", REMEMBERED),
     opening(v4("ipip, IPv4, track = always, SYN", Always, "203.0.113.1", &[Flows::Unseen])),
     not_ours(v4("not ours, IPv4, 1,000 services", Many, "192.0.2.99", ENDS)),
+    v4("ipip, IPv4, malformed = drop", Strict, "203.0.113.1", ALL),
+    v4("ipip, IPv4, 1,024 prefixes allowed", FewAllowed, "203.0.113.1", REMEMBERED),
+    v4("ipip, IPv4, 262,144 prefixes allowed", ManyAllowed, "203.0.113.1", REMEMBERED),
+    v4("ipip, IPv4, max_new_per_source", SourceRate, "203.0.113.1", ENDS),
+    opening(v4("ipip, IPv4, max_new_per_source, SYN", SourceRate, "203.0.113.1", OPENINGS)),
+    opening(v4("ipip, IPv4, max_new, SYN", ServiceRate, "203.0.113.1", OPENINGS)),
+    v4("ipip, IPv4, backends with limits", Limited, "203.0.113.1", REMEMBERED),
+    opening(v4("ipip, IPv4, backends with limits, SYN", Limited, "203.0.113.1", &[Flows::Unseen])),
 ];

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::programs::Xdp;
-use lb_common::{counter::Reason, knobs::FEATURE_TRACKING};
+use lb_common::{
+    counter::Reason,
+    knobs::{FEATURE_LIMITS, FEATURE_LISTS, FEATURE_RATES, FEATURE_STRICT, FEATURE_TRACKING},
+};
 use sluice::{
     config::Config,
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     neighbours::NextHop,
-    plan::{Tables, View, plan},
+    plan::{Tables, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
 };
 
@@ -36,6 +39,18 @@ pub(crate) enum Name {
     Moved,
     /// A service that remembers every flow.
     Always,
+    /// One that drops malformed packets.
+    Strict,
+    /// One that allows a thousand networks.
+    FewAllowed,
+    /// One that allows a quarter of a million.
+    ManyAllowed,
+    /// One whose sources may open only so many flows.
+    SourceRate,
+    /// One of which only so many may be opened.
+    ServiceRate,
+    /// One whose backends have limits.
+    Limited,
 }
 
 /// All of them.
@@ -44,6 +59,12 @@ pub(crate) struct Scenes {
     many: Scene,
     moved: Scene,
     always: Scene,
+    strict: Scene,
+    few_allowed: Scene,
+    many_allowed: Scene,
+    source_rate: Scene,
+    service_rate: Scene,
+    limited: Scene,
 }
 
 impl Scenes {
@@ -57,6 +78,12 @@ impl Scenes {
             many: load(&many_services())?,
             moved,
             always: load(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
+            strict: guarded(FEATURE_STRICT, "", "", egress)?,
+            few_allowed: allowing(10, egress)?,
+            many_allowed: allowing(18, egress)?,
+            source_rate: guarded(FEATURE_RATES, "max_new_per_source = 100_000_000", "", egress)?,
+            service_rate: guarded(FEATURE_RATES, "max_new = 100_000_000", "", egress)?,
+            limited: limited(egress)?,
         })
     }
 
@@ -66,6 +93,12 @@ impl Scenes {
             Name::Many => &mut self.many,
             Name::Moved => &mut self.moved,
             Name::Always => &mut self.always,
+            Name::Strict => &mut self.strict,
+            Name::FewAllowed => &mut self.few_allowed,
+            Name::ManyAllowed => &mut self.many_allowed,
+            Name::SourceRate => &mut self.source_rate,
+            Name::ServiceRate => &mut self.service_rate,
+            Name::Limited => &mut self.limited,
         }
     }
 }
@@ -80,9 +113,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     fn new(toml: &str, egress: u32) -> anyhow::Result<Self> {
+        Self::with_features(FEATURE_TRACKING, toml, egress)
+    }
+
+    fn with_features(features: u32, toml: &str, egress: u32) -> anyhow::Result<Self> {
         let config = parse(toml)?;
         let limits = &config.limits;
-        let knobs = Knobs { limits, seed: &config.fleet.seed, features: FEATURE_TRACKING };
+        let knobs = Knobs { limits, seed: &config.fleet.seed, features };
         let dataplane = EbpfDataPlane::load(knobs, None)?;
         let applied = Applied::new(limits, config.fleet.seed.index_key());
         let mut scene = Self { dataplane, applied, tables: Tables::default(), egress };
@@ -102,7 +139,7 @@ impl Scene {
         }
         let plan = plan(config, &view, &mut self.tables, now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now)?;
-        self.dataplane.apply(&ops);
+        self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
         self.applied = next;
         Ok(())
     }
@@ -170,6 +207,33 @@ fn moved_services(first: u8) -> String {
 
 fn always_services() -> String {
     service("203.0.113.1", "forwarding = \"ipip\"\ntrack = \"always\"", backends_v4(1, 100))
+}
+
+/// A service with one guard, and nothing else that costs more than without.
+fn guarded(feature: u32, guard: &str, lists: &str, egress: u32) -> anyhow::Result<Scene> {
+    let malformed = if feature == FEATURE_STRICT { "drop" } else { "forward" };
+    let settings = format!("forwarding = \"ipip\"\n[service.guard]\nmalformed = \"{malformed}\"\n{guard}");
+    let service = service("203.0.113.1", &settings, backends_v4(1, 100));
+    Scene::with_features(FEATURE_TRACKING | feature, &[lists, &service].concat(), egress)
+}
+
+/// A service that allows `2^bits` networks: all of 10.0.0.0/8, which the feeder's clients are in.
+fn allowing(bits: u32, egress: u32) -> anyhow::Result<Scene> {
+    let network = |number: u32| Ipv4Addr::from_bits(10 << 24 | number << (24 - bits));
+    let list = (0..1 << bits)
+        .fold("[[list]]\nname = \"clients\"\nprefixes = [\n".to_owned(), |list, number| {
+            list + &format!("\"{}/{}\",\n", network(number), 8 + bits)
+        });
+    guarded(FEATURE_LISTS, "allow = [\"clients\"]", &(list + "]\n"), egress)
+}
+
+/// As the one that remembers every flow, with room for all of them at every backend.
+fn limited(egress: u32) -> anyhow::Result<Scene> {
+    let limits = "max_connections = 50_000_000\nmax_new_per_sec = 100_000_000\naddress = \"198";
+    let unguarded = "track = \"always\"\n[service.guard]\nmalformed = \"forward\"\n";
+    let services =
+        always_services().replace("track = \"always\"", unguarded).replace("address = \"198", limits);
+    Scene::with_features(FEATURE_TRACKING | FEATURE_LIMITS, &[ROOM_FOR_FLOWS, &services].concat(), egress)
 }
 
 /// A service in TOML, named by its VIP.

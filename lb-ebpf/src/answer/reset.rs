@@ -1,7 +1,8 @@
-//! The answer to a packet whose backend gives up its flows: a TCP reset that the client accepts.
+//! The answer to a packet whose backend gives up its flows, or to a SYN that no backend has room for: a TCP reset that the
+//! client accepts.
 //!
 //! The client's own packet says which sequence number it expects, in its acknowledgement (RFC 9293 section 3.10.7.1), so
-//! nothing needs to be known of the connection. The packet is turned around and cut to its headers; options of either
+//! nothing needs to be known of the connection. A SYN has none, and is acknowledged itself. The packet is turned around and cut to its headers; options of either
 //! header are gone.
 
 use core::mem::size_of;
@@ -13,7 +14,7 @@ use super::{INTERNAL, ipv4_header, ipv6_header, turn_frame};
 use crate::{
     emit,
     packet::{Packet, Tcp},
-    parse::{self, FLAG_RST, Fault, IPV4_BE, TCP},
+    parse::{self, FLAG_ACK, FLAG_RST, Fault, IPV4_BE, TCP},
     verdict::Verdict,
 };
 
@@ -41,18 +42,21 @@ fn turn(packet: &mut Packet) -> Result<(), Verdict> {
     emit::write(packet, ip_at + ip_len, checked(tcp, addresses))
 }
 
-/// RST alone, with the sequence number that the client has acknowledged up to. It carries nothing and announces no
-/// window.
+/// RST alone, with the sequence number that the client has acknowledged up to; where it has acknowledged nothing, with an
+/// acknowledgement of its SYN. It carries nothing and announces no window.
 #[inline(always)]
 fn answering(client: &Tcp) -> Tcp {
-    Tcp {
+    let reset = Tcp {
         source_port: client.destination_port,
         destination_port: client.source_port,
-        sequence: client.acknowledgement,
         offset: (TCP_LEN as u8 / 4) << 4,
-        flags: FLAG_RST,
         ..Tcp::default()
+    };
+    if client.flags & FLAG_ACK != 0 {
+        return Tcp { sequence: client.acknowledgement, flags: FLAG_RST, ..reset };
     }
+    let after_syn = u32::from_be_bytes(client.sequence).wrapping_add(1).to_be_bytes();
+    Tcp { acknowledgement: after_syn, flags: FLAG_RST | FLAG_ACK, ..reset }
 }
 
 /// Writes the header back; gives the sum of its addresses.
@@ -82,6 +86,7 @@ fn checked(mut header: Tcp, addresses: Sum) -> Tcp {
         .add_bytes(&header.source_port)
         .add_bytes(&header.destination_port)
         .add_bytes(&header.sequence)
+        .add_bytes(&header.acknowledgement)
         .add_bytes(&[header.offset, header.flags])
         .finish();
     header

@@ -150,6 +150,12 @@ pub struct Service {
     pub moved_slots: u32,
     /// Live flows that are remembered.
     pub tracked_flows: u32,
+    /// Prefixes that its lists come to; none where it has no lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<u32>,
+    /// Its packets that were turned away, by cause.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// What was forwarded.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -193,9 +199,23 @@ pub struct Backend {
     pub last_packet_ago: Option<f64>,
     /// Seconds until it gives up the flows that are left; none where it may keep them.
     pub deadline_left: Option<f64>,
+    /// How many flows it may be given, where that is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// What was forwarded to it.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// How many flows a backend may be given, by this balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// In a second.
+    pub max_new_per_sec: Option<u32>,
+    /// At a time.
+    pub max_connections: Option<u32>,
+    /// Those that it has.
+    pub connections: u64,
 }
 
 /// The admin state of a backend that is gone from the file.

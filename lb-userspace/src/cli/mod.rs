@@ -7,6 +7,7 @@ mod daemon;
 mod detach;
 mod drained;
 mod fleet;
+mod guards;
 mod names;
 mod run;
 mod state;

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::{
     daemon::{DaemonArgs, Output, print, print_json},
     fleet::fleet,
+    guards::guards,
     state::{cell, sentence},
 };
 use crate::admin::{
@@ -47,9 +48,13 @@ fn render(status: &Status) -> String {
     parts.join("\n\n")
 }
 
-/// A line about the service, its backends, and one about each of them that is to be empty.
+/// A line about the service, its backends, and lines about its guards and each of them that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
+    for line in guards(service) {
+        text.push_str("\n  ");
+        text.push_str(&line);
+    }
     for backend in service.backends.iter().filter(|backend| backend.draining_since.is_some()) {
         text.push_str("\n  ");
         text.push_str(&sentence(&service.name, backend));

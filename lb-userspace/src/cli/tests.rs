@@ -23,6 +23,7 @@ pub(super) fn backend(name: &str) -> Backend {
         draining_since: None,
         last_packet_ago: None,
         deadline_left: None,
+        limits: None,
         traffic: Traffic::default(),
     }
 }
@@ -38,6 +39,8 @@ pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
         slots: 4099,
         moved_slots: 0,
         tracked_flows: 0,
+        prefixes: None,
+        refused: BTreeMap::new(),
         traffic: Traffic::default(),
         backends,
     }

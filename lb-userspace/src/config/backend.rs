@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    AdminState, Backend, MAX_WEIGHT,
+    AdminState, Backend, BackendLimits, MAX_WEIGHT,
     file::{File, Located, Place},
     policy::{Policy, forwarding},
     quic::server_id,
@@ -21,6 +21,13 @@ pub(super) struct Backends {
     pub(super) read: Vec<Reading>,
     /// How many the file has.
     pub(super) written: usize,
+}
+
+impl Backends {
+    /// Whether any may be given only so many flows.
+    pub(super) fn have_limits(&self) -> bool {
+        self.read.iter().any(|reading| reading.backend.limits.is_some())
+    }
 }
 
 /// A backend, and the places that later complaints may be about.
@@ -73,6 +80,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             weight: weight.map_or(1, |weight| weight.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
+            limits: limits(section),
             server_id: server_id.map(|id| id.value),
         },
         address: address.place,
@@ -80,6 +88,16 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),
     })
+}
+
+/// What it may be given. The bounds are what one balancer may come to at most.
+fn limits(section: &Section<'_>) -> BackendLimits {
+    let limit =
+        |key, most| section.optional(key, |entry| entry.integer(&(1..=most))).map(|limit| limit.value);
+    BackendLimits {
+        max_new_per_sec: limit("max_new_per_sec", 100_000_000),
+        max_connections: limit("max_connections", 1 << 26),
+    }
 }
 
 impl Seen {

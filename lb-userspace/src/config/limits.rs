@@ -20,6 +20,7 @@ pub(super) struct LocatedLimits {
     connections: Located<u32>,
     openings: Located<u32>,
     inserts: Located<u32>,
+    sources: Located<u32>,
     answers: Located<u32>,
 }
 
@@ -42,6 +43,7 @@ impl LocatedLimits {
             connections: limit("connections", 262_144, 1 << 26),
             openings: limit("openings", 131_072, 1 << 26),
             inserts: limit("inserts", 100_000, 100_000_000),
+            sources: limit("sources", 65_536, 1 << 26),
             answers: limit("answers", 1000, 10_000_000),
         }
     }
@@ -55,6 +57,7 @@ impl LocatedLimits {
             connections: self.connections.value,
             openings: self.openings.value,
             inserts: self.inserts.value,
+            sources: self.sources.value,
             answers: self.answers.value,
         }
     }

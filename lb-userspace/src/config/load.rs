@@ -14,6 +14,7 @@ use super::{
     Config,
     diagnostics::{Diagnostic, Diagnostics, Severity, Warning},
     file::{File, Place},
+    list::ReadList,
     section::Section,
     whole,
 };
@@ -30,22 +31,32 @@ impl Config {
         let shown = path.display().to_string();
         let (bytes, mode) = read(path).map_err(|error| unreadable(&shown, &error))?;
         let text = str::from_utf8(&bytes).map_err(|error| not_text(&shown, &bytes, error.valid_up_to()))?;
-        let (config, mut warnings) = Self::parse(&shown, text)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let read_list = |list: &Path| read(&directory.join(list)).map(|(bytes, _)| bytes);
+        let (config, mut warnings) = Self::parse_with(&shown, text, &read_list)?;
         if !config.fleet.seed_is_default && mode & 0o004 != 0 {
             warnings.push(seed_is_public(&shown));
         }
         Ok((config, warnings))
     }
 
-    /// Checks `text`, which diagnostics call `path_for_messages`.
+    /// Checks `text` alone, which diagnostics call `path_for_messages`: files of lists that it names count as empty.
     ///
     /// # Errors
     /// Everything that is wrong with it; where it is not TOML, only how.
     pub fn parse(path_for_messages: &str, text: &str) -> Result<(Self, Vec<Warning>), Diagnostics> {
+        Self::parse_with(path_for_messages, text, &|_| Ok(Vec::new()))
+    }
+
+    fn parse_with(
+        path_for_messages: &str,
+        text: &str,
+        read_list: ReadList<'_>,
+    ) -> Result<(Self, Vec<Warning>), Diagnostics> {
         let file = File::new(path_for_messages, text);
         let (document, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            let config = whole::config(&Section::root(&file, document.get_ref()));
+            let config = whole::config(&Section::root(&file, document.get_ref()), read_list);
             return file.conclude(config);
         }
         for error in errors {

@@ -16,8 +16,10 @@ mod coherence;
 mod diagnostics;
 mod file;
 mod fleet;
+mod guard;
 mod gue;
 mod limits;
+mod list;
 mod load;
 mod policy;
 mod probe;
@@ -37,6 +39,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
     backend::{Forwarding as Mode, OldFlows},
+    guard::{OnFull, Rate},
     hash::Seed,
     quic::ServerId,
     service::{ServiceKey, Track},
@@ -44,10 +47,13 @@ use lb_common::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::rules::Rules;
+
 pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub(crate) use list::fingerprint;
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
@@ -67,6 +73,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// Sizes of the maps, fixed while the daemon runs.
     pub limits: Limits,
+    /// The lists, sorted by name.
+    pub lists: Vec<List>,
     /// The services, sorted by name.
     pub services: Vec<Service>,
 }
@@ -126,6 +134,8 @@ pub struct Limits {
     pub openings: u32,
     /// Entries that are made in either table in a second, over all CPUs.
     pub inserts: u32,
+    /// Sources whose rate is remembered at a time.
+    pub sources: u32,
     /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
     pub answers: u32,
 }
@@ -163,6 +173,10 @@ pub struct Service {
     pub tunnel_source: Vec<IpNet>,
     /// How packets are packed for backends behind GUE.
     pub gue: Gue,
+    /// What becomes of a flow that opens while its backend has as many as it may have.
+    pub on_full: OnFull,
+    /// Who may open flows, and how often.
+    pub guard: Guard,
     /// Whether pings of the VIP are answered.
     pub echo: bool,
     /// How backends are probed; none: they are up.
@@ -178,6 +192,63 @@ impl Service {
     #[must_use]
     pub fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address.into(), self.port, self.protocol.number())
+    }
+}
+
+/// Prefixes that services allow or deny.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Unique name.
+    pub name: String,
+    /// The file that has them, or more of them, as it is written.
+    pub file: Option<PathBuf>,
+    /// Tells contents of that file apart.
+    pub fingerprint: u64,
+    /// All of them.
+    pub prefixes: Arc<[IpNet]>,
+}
+
+/// Who may open flows with a service, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether packets that nobody sends in good faith are dropped.
+    pub drops_malformed: bool,
+    /// What the lists that it names come to.
+    pub rules: Option<Arc<Rules>>,
+    /// Flows that one source may open.
+    pub max_new_per_source: Option<SourceRate>,
+    /// Flows that all may open.
+    pub max_new: Option<Rate>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { drops_malformed: true, rules: None, max_new_per_source: None, max_new: None }
+    }
+}
+
+impl Guard {
+    /// Whether flows may be opened only so often.
+    #[must_use]
+    pub const fn has_rates(&self) -> bool {
+        self.max_new_per_source.is_some() || self.max_new.is_some()
+    }
+}
+
+/// How often a source may open flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRate {
+    /// How often.
+    pub rate: Rate,
+    /// Leading bits of an IPv4 address that are one source.
+    pub ipv4: u8,
+    /// The same for IPv6: a network that a site or a household has.
+    pub ipv6: u8,
+}
+
+impl Default for SourceRate {
+    fn default() -> Self {
+        Self { rate: Rate::default(), ipv4: 32, ipv6: 64 }
     }
 }
 
@@ -259,6 +330,8 @@ pub struct Backend {
     pub forwarding: Forwarding,
     /// What QUIC's connection ids call it, where the service's do.
     pub server_id: Option<ServerId>,
+    /// How many flows it may be given.
+    pub limits: BackendLimits,
 }
 
 /// What connection ids of a QUIC service look like.
@@ -268,6 +341,23 @@ pub struct Quic {
     pub config_id: u8,
     /// Bytes of the server ids.
     pub server_id_length: u8,
+}
+
+/// How many flows a backend may be given, by this balancer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendLimits {
+    /// In a second.
+    pub max_new_per_sec: Option<u32>,
+    /// At a time.
+    pub max_connections: Option<u32>,
+}
+
+impl BackendLimits {
+    /// Whether there is any.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.max_new_per_sec.is_some() || self.max_connections.is_some()
+    }
 }
 
 /// How packets reach a backend.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use lb_common::{
     backend::OldFlows,
+    guard::OnFull,
     maglev::{MAX_LENGTH, is_prime, next_prime},
     service::Track,
 };
@@ -13,9 +14,10 @@ use super::{
     DRAIN_DEADLINES, Forwarding, Gue, OnDeadline, OnRemove,
     affinity::{Affinity, affinity},
     file::Located,
+    guard::GuardPolicy,
     gue::gue,
     probe::ProbePolicy,
-    schema::Schema,
+    schema::{self, Schema},
     section::{Entry, Section},
 };
 
@@ -25,11 +27,25 @@ const ON_DOWN: &[(&str, OldFlows)] =
     &[("keep", OldFlows::Keep), ("move", OldFlows::Move), ("reset", OldFlows::Reset)];
 const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset", OnDeadline::Reset)];
 const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
+const ON_FULL: &[(&str, OnFull)] = &[("next", OnFull::Next), ("refuse", OnFull::Refuse)];
 const FORWARDINGS: &[(&str, Forwarding)] =
     &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip), ("gue", Forwarding::Gue)];
 
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 const MAX_DOWN_GRACE: Duration = Duration::from_hours(24);
+
+/// The sub-tables of whoever has a policy.
+pub(super) struct SubTables {
+    probe: &'static Schema,
+    guard: &'static Schema,
+}
+
+/// Those of `[[service]]`.
+pub(super) const OF_SERVICE: SubTables = SubTables { probe: &schema::PROBE, guard: &schema::GUARD };
+
+/// Those of `[defaults]`.
+pub(super) const OF_DEFAULTS: SubTables =
+    SubTables { probe: &schema::DEFAULT_PROBE, guard: &schema::DEFAULT_GUARD };
 
 /// Everything here may be absent.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +62,15 @@ pub(super) struct Policy {
     pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
     pub(super) gue: Option<Located<Gue>>,
+    pub(super) on_full: Option<Located<OnFull>>,
     pub(super) echo: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
+    pub(super) guard: GuardPolicy,
 }
 
 impl Policy {
     /// Reads the keys that `[defaults]` and `[[service]]` share.
-    pub(super) fn read(section: &Section<'_>, probe: &'static Schema) -> Self {
+    pub(super) fn read(section: &Section<'_>, of: &SubTables) -> Self {
         let idle_range = Duration::from_secs(1)..=MAX_IDLE_TIMEOUT;
         Self {
             forwarding: section.optional("forwarding", forwarding),
@@ -68,8 +86,13 @@ impl Policy {
             on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
             gue: section.optional("gue", gue),
+            on_full: section.optional("on_full", |entry| entry.choice(ON_FULL)),
             echo: section.optional("echo", Entry::boolean),
-            probe: section.section("probe", probe).map(|section| ProbePolicy::read(&section)),
+            probe: section.section("probe", of.probe).map(|section| ProbePolicy::read(&section)),
+            guard: section
+                .section("guard", of.guard)
+                .map(|section| GuardPolicy::read(&section))
+                .unwrap_or_default(),
         }
     }
 
@@ -89,6 +112,8 @@ impl Policy {
             on_deadline: self.on_deadline.or(defaults.on_deadline),
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
             gue: self.gue.or(defaults.gue),
+            on_full: self.on_full.or(defaults.on_full),
+            guard: self.guard.or(defaults.guard),
             echo: self.echo.or(defaults.echo),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),

@@ -10,7 +10,7 @@ pub(super) struct Schema {
 }
 
 pub(super) const ROOT: Schema =
-    Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "service"] };
+    Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "list", "service"] };
 
 pub(super) const BALANCER: Schema =
     Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
@@ -19,7 +19,7 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers"],
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers", "sources"],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -37,8 +37,10 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_deadline",
         "tunnel_source",
         "gue",
+        "on_full",
         "echo",
         "probe",
+        "guard",
     ],
 };
 
@@ -61,8 +63,10 @@ pub(super) const SERVICE: Schema = Schema {
         "on_deadline",
         "tunnel_source",
         "gue",
+        "on_full",
         "echo",
         "probe",
+        "guard",
         "quic",
         "backend",
     ],
@@ -126,22 +130,49 @@ pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["serv
 
 pub(super) const BACKEND: Schema = Schema {
     header: "[[service.backend]]",
-    keys: &["name", "address", "weight", "admin", "forwarding", "server_id"],
+    keys: &[
+        "name",
+        "address",
+        "weight",
+        "admin",
+        "forwarding",
+        "max_new_per_sec",
+        "max_connections",
+        "server_id",
+    ],
 };
 
+pub(super) const LIST: Schema = Schema { header: "[[list]]", keys: &["name", "file", "prefixes"] };
+
+const GUARD_KEYS: &[&str] = &["malformed", "allow", "deny", "max_new_per_source", "max_new"];
+
+pub(super) const DEFAULT_GUARD: Schema = Schema { header: "[defaults.guard]", keys: GUARD_KEYS };
+
+pub(super) const GUARD: Schema = Schema { header: "[service.guard]", keys: GUARD_KEYS };
+
+pub(super) const RATE: Schema = Schema { header: "max_new", keys: &["rate", "burst"] };
+
+pub(super) const SOURCE_RATE: Schema =
+    Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
+
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 12] = [
+pub(super) const ALL: [&Schema; 17] = [
     &ROOT,
     &BALANCER,
     &FLEET,
     &LIMITS,
     &DEFAULTS,
     &DEFAULT_PROBE,
+    &DEFAULT_GUARD,
+    &LIST,
     &SERVICE,
     &AFFINITY,
     &GUE,
     &PROBE,
     &QUIC,
+    &GUARD,
+    &RATE,
+    &SOURCE_RATE,
     &BACKEND,
 ];
 

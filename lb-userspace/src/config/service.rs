@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
+use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, service::Track};
 use toml::de::DeValue;
 
 use super::{
@@ -10,9 +10,9 @@ use super::{
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
-    policy::Policy,
+    list::Lists,
+    policy::{OF_SERVICE, Policy},
     quic::QuicReading,
-    schema,
     section::{Entry, Section},
     value::in_range,
 };
@@ -37,7 +37,7 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(super) fn new(section: Section<'a>, defaults: &Policy) -> Self {
-        let policy = Policy::read(&section, &schema::PROBE).or(defaults);
+        let policy = Policy::read(&section, &OF_SERVICE).or(defaults);
         Self {
             name: section.required("name", "name = \"web\"", Entry::name),
             address: section.required("address", "address = \"203.0.113.10\"", Entry::address),
@@ -69,10 +69,13 @@ impl<'a> Reading<'a> {
     }
 
     /// The whole service; what is missing for it has been reported.
-    pub(super) fn into_service(self) -> Option<Service> {
+    pub(super) fn into_service(self, lists: &mut Lists) -> Option<Service> {
+        let guard = self.policy.guard.resolve(self.section.file, lists);
         let (address, port, protocol) = self.endpoint()?;
         let probe = self.probe(port, protocol);
         let (track, idle_timeout) = memory_of(protocol);
+        // Whoever counts a backend's flows has to know all of them.
+        let track = if self.backends.have_limits() { Track::Always } else { track };
         let mut backends: Vec<Backend> =
             self.backends.read.into_iter().map(|reading| reading.backend).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -92,6 +95,8 @@ impl<'a> Reading<'a> {
             on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
             gue: value_or(self.policy.gue, super::Gue::default()),
+            on_full: value_or(self.policy.on_full, OnFull::default()),
+            guard,
             echo: value_or(self.policy.echo, true),
             probe,
             quic: self.quic.and_then(QuicReading::resolve),

@@ -3,6 +3,7 @@
 mod broken;
 mod documents;
 mod fuzz;
+mod guards;
 mod questionable;
 mod quic;
 mod valid;

@@ -8,30 +8,34 @@ use super::{
     file::{File, Located, Place},
     fleet::fleet,
     limits::LocatedLimits,
-    policy::Policy,
+    list::{Lists, ReadList},
+    policy::{OF_DEFAULTS, Policy},
     schema,
     section::Section,
     service::Reading,
 };
 
 /// Reads and checks the document; `None` if it was refused.
-pub(super) fn config(root: &Section<'_>) -> Option<Config> {
+pub(super) fn config(root: &Section<'_>, read_list: ReadList<'_>) -> Option<Config> {
     let balancer = balancer(root);
     let fleet = fleet(root);
     let limits = LocatedLimits::read(root);
-    let services = services(root, &limits);
-    Some(Config { balancer: balancer?, fleet, limits: limits.values(), services })
+    let mut lists = Lists::read(root, read_list);
+    let services = services(root, &limits, &mut lists);
+    let lists = lists.into_sorted();
+    Some(Config { balancer: balancer?, fleet, limits: limits.values(), lists, services })
 }
 
-fn services(root: &Section<'_>, limits: &LocatedLimits) -> Vec<Service> {
+fn services(root: &Section<'_>, limits: &LocatedLimits, lists: &mut Lists) -> Vec<Service> {
     let defaults = root.section("defaults", &schema::DEFAULTS);
-    let defaults = defaults.map(|section| Policy::read(&section, &schema::DEFAULT_PROBE)).unwrap_or_default();
+    let defaults = defaults.map(|section| Policy::read(&section, &OF_DEFAULTS)).unwrap_or_default();
     let sections = root.sections("service", &schema::SERVICE);
     let readings: Vec<_> = sections.into_iter().map(|section| Reading::new(section, &defaults)).collect();
     readings.iter().for_each(Reading::check);
     check_together(root, &readings);
     limits.check(root.file, &readings);
-    let mut services: Vec<_> = readings.into_iter().filter_map(Reading::into_service).collect();
+    let mut services: Vec<_> =
+        readings.into_iter().filter_map(|reading| reading.into_service(lists)).collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
 }

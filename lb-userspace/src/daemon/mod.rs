@@ -26,7 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task, time,
 };
 use tracing::{error, info, warn};
@@ -45,7 +45,7 @@ use crate::{
 use inputs::Inputs;
 use interfaces::Attachments;
 use maps::Opened;
-use reload::Reload;
+use reload::{ListFiles, Reload};
 use truth::Truth;
 
 /// How long the first table waits for next hops and first probes. What comes later is a change like any other.
@@ -145,13 +145,14 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
+    let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), pins.path())?;
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, netlink, pins };
-    let watching = reload::watch(&options.config, text, events.clone());
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, lists, netlink, pins };
+    let watching = reload::watch(&options.config, text, listed, events.clone());
     task::spawn(admin::serve(listener, events));
     let result = match watching {
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
@@ -226,6 +227,8 @@ struct Owner<'a> {
     inputs: Inputs,
     /// Where the fleet's events go.
     peers: mpsc::Sender<fleet::Event>,
+    /// Where the files of lists are told, for whoever watches them.
+    lists: watch::Sender<ListFiles>,
     netlink: Netlink,
     pins: &'a Pins,
 }
@@ -347,6 +350,7 @@ impl Owner<'_> {
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
         let config = load(self.truth.path())?;
+        self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         self.truth.specialise(truth::features(&config), self.pins.path())?;

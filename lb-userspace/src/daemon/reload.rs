@@ -1,9 +1,10 @@
-//! What makes the daemon read its file again: SIGHUP, and the file's own changes.
+//! What makes the daemon read its file again: SIGHUP, and the file's own changes or those of its lists.
 //!
-//! The file's directory is watched, not the file: editors and configuration management replace it by a rename, and
+//! The files' directories are watched, not the files: editors and configuration management replace them by a rename, and
 //! a mounted secret or config map changes through a symbolic link beside it.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     future::ready,
     mem,
@@ -16,11 +17,13 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
     fs,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task, time,
 };
+use tracing::warn;
 
 use super::Event;
+use crate::config::{Config, fingerprint};
 
 /// How long a file has to be quiet before it is read: a writer may write it in parts.
 const QUIET: Duration = Duration::from_millis(100);
@@ -43,7 +46,17 @@ impl fmt::Display for Reload {
     }
 }
 
-/// Starts to watch for texts other than `text`. Stops when what is returned is dropped.
+/// The files of a configuration's lists, each with the fingerprint of what was read of it.
+pub(super) type ListFiles = Vec<(PathBuf, u64)>;
+
+/// Those of the configuration at `path`.
+pub(super) fn list_files(config: &Config, path: &Path) -> ListFiles {
+    let of = |list: &crate::config::List| Some((directory(path).join(list.file.as_ref()?), list.fingerprint));
+    config.lists.iter().filter_map(of).collect()
+}
+
+/// Starts to watch for texts other than `text`, and for lists other than those that were read. Stops when what is
+/// returned is dropped.
 ///
 /// # Errors
 ///
@@ -51,23 +64,33 @@ impl fmt::Display for Reload {
 pub(super) fn watch(
     file: &Path,
     text: Option<Vec<u8>>,
+    lists: watch::Receiver<ListFiles>,
     events: mpsc::Sender<Event>,
-) -> Result<(AbortOnDrop, RecommendedWatcher)> {
+) -> Result<AbortOnDrop> {
     let (touch, touches) = mpsc::unbounded_channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading the file is itself an access; only what may have changed it counts.
         if !matches!(event.map(|event| event.kind), Ok(EventKind::Access(_))) {
             let _ = touch.send(());
         }
     })
     .context("cannot watch files")?;
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    watcher
-        .watch(directory, RecursiveMode::NonRecursive)
-        .with_context(|| format!("cannot watch {}", directory.display()))?;
+    let mut watched = Watched {
+        file: file.to_owned(),
+        text,
+        lists,
+        seen: HashMap::new(),
+        watcher,
+        directories: HashSet::new(),
+    };
+    watched.watch_directory(directory(file))?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let task = task::spawn(tell(file.to_owned(), text, hangups, touches, events));
-    Ok((AbortOnDrop(task), watcher))
+    Ok(AbortOnDrop(task::spawn(watched.tell(hangups, touches, events))))
+}
+
+/// The directory that a file is in.
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Ends the watching task with its owner.
@@ -80,31 +103,76 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn tell(
+/// What is watched, and what was seen of it.
+struct Watched {
     file: PathBuf,
-    mut text: Option<Vec<u8>>,
-    mut hangups: Signal,
-    mut touches: mpsc::UnboundedReceiver<()>,
-    events: mpsc::Sender<Event>,
-) {
-    // The file may have changed before it was watched.
-    let mut first = true;
-    loop {
-        let reload = tokio::select! {
-            () = ready(()), if mem::take(&mut first) => Reload::FileChanged,
-            Some(()) = hangups.recv() => Reload::Signal,
-            Some(()) = touches.recv() => Reload::FileChanged,
-            else => return,
-        };
-        if reload == Reload::FileChanged {
-            time::sleep(QUIET).await;
-            while touches.try_recv().is_ok() {}
+    text: Option<Vec<u8>>,
+    lists: watch::Receiver<ListFiles>,
+    /// Fingerprints of lists that have changed since they were read.
+    seen: HashMap<PathBuf, u64>,
+    watcher: RecommendedWatcher,
+    directories: HashSet<PathBuf>,
+}
+
+impl Watched {
+    async fn tell(
+        mut self,
+        mut hangups: Signal,
+        mut touches: mpsc::UnboundedReceiver<()>,
+        events: mpsc::Sender<Event>,
+    ) {
+        // The files may have changed before they were watched.
+        let mut first = true;
+        loop {
+            let reload = tokio::select! {
+                () = ready(()), if mem::take(&mut first) => Reload::FileChanged,
+                Some(()) = hangups.recv() => Reload::Signal,
+                Some(()) = touches.recv() => Reload::FileChanged,
+                Ok(()) = self.lists.changed() => Reload::FileChanged,
+                else => return,
+            };
+            if reload == Reload::FileChanged {
+                self.watch_lists();
+                time::sleep(QUIET).await;
+                while touches.try_recv().is_ok() {}
+            }
+            let changed = self.look().await;
+            if (reload == Reload::Signal || changed) && events.send(Event::Reload(reload)).await.is_err() {
+                return;
+            }
         }
-        let read = fs::read(&file).await.ok();
-        let same = read == text;
-        text = read;
-        if (reload == Reload::Signal || !same) && events.send(Event::Reload(reload)).await.is_err() {
-            return;
+    }
+
+    /// Whether any file is another than when it was looked at last, or read.
+    async fn look(&mut self) -> bool {
+        let read = fs::read(&self.file).await.ok();
+        let mut changed = read != self.text;
+        self.text = read;
+        let lists = self.lists.borrow().clone();
+        for (path, read) in lists {
+            // One that is not there for a moment is about to be replaced.
+            let Ok(bytes) = fs::read(&path).await else { continue };
+            let now = fingerprint(&bytes);
+            changed |= self.seen.insert(path, now).unwrap_or(read) != now;
         }
+        changed
+    }
+
+    fn watch_lists(&mut self) {
+        let lists = self.lists.borrow_and_update().clone();
+        for (path, _) in lists {
+            if let Err(error) = self.watch_directory(directory(&path)) {
+                warn!("{error:#}; `systemctl reload` or SIGHUP still reads it again");
+            }
+        }
+    }
+
+    fn watch_directory(&mut self, directory: &Path) -> Result<()> {
+        if self.directories.insert(directory.to_owned()) {
+            self.watcher
+                .watch(directory, RecursiveMode::NonRecursive)
+                .with_context(|| format!("cannot watch {}", directory.display()))?;
+        }
+        Ok(())
     }
 }

@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_PEERS, FEATURE_QUIC,
-        FEATURE_RESET, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS,
+        FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -29,10 +29,10 @@ use crate::{
     admin::status,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
-    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
+    dataplane::{ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
-    plan::{Advised, Plan, Tables, Verdict, View, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -82,6 +82,10 @@ pub(super) fn features(config: &Config) -> u32 {
         // Not only where the file says so: a command may ask for it at any time.
         (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
+        (any(|service| service.guard.drops_malformed), FEATURE_STRICT),
+        (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
+        (any(|service| service.guard.has_rates()), FEATURE_RATES),
+        (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
@@ -336,7 +340,7 @@ impl Truth {
         block_in_place(|| {
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
-            self.dataplane.apply(&ops);
+            self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
             log_changes(&self.applied, &next);
             self.applied = next;
             self.plan = plan;

@@ -19,10 +19,11 @@ use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
     budget::Kind,
-    connection::{Connection, Tracked},
+    connection::{Closing, Connection, Tracked},
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
+    guard::Refusal,
     hash::{HashKey, KeyWords as _, Seed},
     policy::Policy,
     quic::{Server, ServerKey},
@@ -33,10 +34,12 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::{debug, warn};
 
 use super::{
-    DataPlane, DataPlaneError, Tracking, image,
+    DataPlane, DataPlaneError, Tracking,
+    guards::GuardMaps,
+    image,
     inherited::Inherited,
     is_live,
-    load::{BALANCER, Knobs, LoadError, load_object, program, signature},
+    load::{Knobs, LoadError, balancer, load_object, program, signature},
     mapped::Mapped,
     news::News,
     refused,
@@ -44,11 +47,15 @@ use super::{
 };
 use crate::{
     causes::with_causes,
+    plan::guards::Guards,
     reconcile::{Image, LiveFlow, Op, ReadSlots},
 };
 
 /// How long a grace period is taken to last where the kernel cannot be asked to wait for one.
 const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
+
+/// How long a flow of which one packet was seen counts as one that its backend has.
+const HALF_OPEN: Duration = Duration::from_secs(10);
 
 /// A table of flows.
 pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
@@ -57,6 +64,8 @@ type Counters = PerCpuArray<MapData, [u64; 2]>;
 /// The loaded programs and the maps that they read.
 pub struct EbpfDataPlane {
     ebpf: Ebpf,
+    /// Name of the program that balances.
+    balancer: &'static str,
     flow_key: HashKey,
     services: Mapped,
     policies: Mapped,
@@ -67,6 +76,7 @@ pub struct EbpfDataPlane {
     openings: Flows,
     server_ids: ServerIds,
     budgets: Counters,
+    guards: GuardMaps,
     tracking: Tracking,
     news: News,
     service_counters: Counters,
@@ -113,11 +123,13 @@ impl EbpfDataPlane {
             openings: flows(&mut ebpf, "openings")?,
             server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
             budgets: counters(&mut ebpf, "budgets")?,
+            guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
+            balancer: balancer(knobs.features),
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             limit: limits.connections.max(limits.openings),
@@ -159,6 +171,7 @@ impl EbpfDataPlane {
     /// As for [`Self::load`]; the program that is loaded stays.
     pub fn specialise(&mut self, knobs: Knobs<'_>, pin_path: &Path) -> Result<(), LoadError> {
         self.ebpf = load_object(knobs, Some(pin_path))?;
+        self.balancer = balancer(knobs.features);
         self.news = News::of(&mut self.ebpf);
         Ok(())
     }
@@ -175,11 +188,35 @@ impl EbpfDataPlane {
     ///
     /// [`LoadError`] where the object lacks it.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf, BALANCER)
+        program(&mut self.ebpf, self.balancer)
+    }
+
+    /// Carries out operations in order, with the guards of what they lead to: rules and limits before anything asks for
+    /// them, and those that nothing asks for any more taken away after it.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel takes no rules, mostly for want of memory; no operation is carried out then.
+    pub fn follow(&mut self, ops: &[Op], guards: &Guards) -> Result<(), DataPlaneError> {
+        self.guards.prepare(guards)?;
+        self.apply(ops);
+        self.guards.tidy(guards)
+    }
+
+    /// What was refused of a service's packets, in the order of [`Refusal::ALL`].
+    #[must_use]
+    pub fn refusals(&self, service: u32) -> [u64; Refusal::COUNT] {
+        self.guards.refusals(service)
+    }
+
+    /// Flows that a backend with a limit has, as far as is known.
+    #[must_use]
+    pub fn backend_flows(&self, id: u32) -> u64 {
+        self.guards.flows(id)
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlaneError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlaneError> {
     ebpf.take_map(name).ok_or(DataPlaneError::NoMap(name))
 }
 
@@ -191,7 +228,7 @@ fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
     HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
 }
 
-fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
+pub(super) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
 }
@@ -208,9 +245,15 @@ fn refusals(budgets: &Counters, kind: Kind) -> u64 {
 }
 
 /// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
-fn clear(counters: &mut Counters, map: &'static str, index: u32) {
+pub(super) fn clear<const N: usize>(
+    counters: &mut PerCpuArray<MapData, [u64; N]>,
+    map: &'static str,
+    index: u32,
+) where
+    [u64; N]: aya::Pod,
+{
     let zeroed = counters.get(&index, 0).and_then(|values| {
-        let zeros = PerCpuValues::try_from(vec![[0; 2]; values.len()]).map_err(MapError::IoError)?;
+        let zeros = PerCpuValues::try_from(vec![[0; N]; values.len()]).map_err(MapError::IoError)?;
         counters.set(index, zeros, 0)
     });
     if let Err(error) = zeroed {
@@ -249,6 +292,7 @@ impl EbpfDataPlane {
                 self.services.write(*id, &Service::zeroed(), None);
                 self.policies.write(*id, &Policy::zeroed(), None);
                 clear(&mut self.service_counters, "service_counters", *id);
+                self.guards.clear_service(*id);
             }
             Op::ClearBackends { first, count } => self.clear_backends(*first, *count),
         }
@@ -262,6 +306,7 @@ impl EbpfDataPlane {
     }
 
     fn move_counters(&mut self, from: u32, to: u32, count: u32) {
+        self.guards.move_loads(from, to, count);
         for offset in 0..count {
             let mut sum = self.backend_traffic(from + offset);
             if let Some(carried) = self.carried.remove(&(to + offset)) {
@@ -275,6 +320,7 @@ impl EbpfDataPlane {
         for id in first..first + count {
             self.backends.write(id, &Backend::zeroed(), None);
             clear(&mut self.backend_counters, "backend_counters", id);
+            self.guards.clear_backend(id);
             self.carried.remove(&id);
         }
     }
@@ -290,6 +336,27 @@ impl EbpfDataPlane {
         if let Err(error) = self.connections.insert(key, entry, 0) {
             debug!("a flow that a peer has told of is not remembered: {}", with_causes(&error));
         }
+    }
+
+    /// Corrects what backends with limits are taken to have. A flow counts until its client says that it ends; one of
+    /// which a single packet was seen, not for longer than a connection takes to be established: whoever makes up
+    /// sources shall not fill a backend.
+    fn correct_loads(
+        &self,
+        before: &StdHashMap<u32, i64>,
+        openings: &StdHashMap<Flow, Connection>,
+        connections: &StdHashMap<Flow, Connection>,
+        now: Duration,
+    ) {
+        let is_fresh =
+            |entry: &Connection| now.saturating_sub(Duration::from_nanos(entry.last_seen_ns)) <= HALF_OPEN;
+        let counted = openings.values().filter(|entry| is_fresh(entry)).chain(connections.values());
+        let mut found = StdHashMap::new();
+        for entry in counted.filter(|entry| entry.closing == Closing::Open as u8) {
+            let service = self.services.value::<Service>(entry.service);
+            *found.entry(service.first_backend + u32::from(entry.backend)).or_insert(0) += 1;
+        }
+        self.guards.correct(before, &found);
     }
 
     /// Deletes the flows of services that are gone, in one walk for all of them.
@@ -372,12 +439,14 @@ impl DataPlane for EbpfDataPlane {
         idle: &dyn Fn(u32) -> Option<Duration>,
     ) -> Result<Vec<LiveFlow>, DataPlaneError> {
         let doomed = |entry: &Connection| !is_live(entry, now, idle);
+        let before = self.guards.counts();
         // In the order in which entries pass from one to the other, so that none is missed on its way.
         let mut live = delete_flows(&mut self.openings, "openings", self.limit, doomed)?;
         let openings = live.len() as u32;
         let connections = delete_flows(&mut self.connections, "connections", self.limit, doomed)?;
         let refused = Kind::ALL.map(|kind| refusals(&self.budgets, kind));
         self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
+        self.correct_loads(&before, &live, &connections, now);
         live.extend(connections);
         let key = self.flow_key;
         let bits = |service| self.services.value::<Service>(service).source_bits;

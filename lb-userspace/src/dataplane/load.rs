@@ -11,7 +11,7 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
-    knobs::FEATURE_PEERS,
+    knobs::{FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT},
     service::bucket_count,
     slot::LINE,
 };
@@ -19,8 +19,11 @@ use lb_common::{
 use super::{DataPlaneError, OBJECT, pins};
 use crate::config::Limits;
 
-/// Name of the balancing program in the object.
-pub(super) const BALANCER: &str = "sluice";
+/// Name of the balancing program in the object: another one where anything is guarded.
+pub(super) const fn balancer(features: u32) -> &'static str {
+    const GUARDS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+    if features & GUARDS == 0 { "sluice" } else { "sluice_guarded" }
+}
 
 /// Bytes of the ring by which flows are told of, where they are: room for some 16,000 of them.
 const RING_BYTES: u32 = 1 << 20;
@@ -140,7 +143,7 @@ pub(super) fn signature(seed: &Seed) -> Control {
 }
 
 /// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 10] {
+fn sizes(limits: &Limits) -> [(&'static str, u32); 16] {
     [
         ("services", limits.services),
         ("policies", limits.services),
@@ -149,6 +152,12 @@ fn sizes(limits: &Limits) -> [(&'static str, u32); 10] {
         ("arena", limits.slots.div_ceil(LINE as u32)),
         ("connections", limits.connections),
         ("openings", limits.openings),
+        ("rules", limits.services),
+        ("sources", limits.sources),
+        ("service_rates", limits.services),
+        ("backend_limits", limits.backends),
+        ("backend_loads", limits.backends),
+        ("refusals", limits.services),
         ("server_ids", limits.backends),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
@@ -211,7 +220,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
         .load(OBJECT)
         .map_err(|source| LoadError::Object { hint: hint(&source), source: Box::new(source) })?;
     // Now, since a program names its maps by file descriptors, and those of mapped arrays are closed soon.
-    program(&mut ebpf, BALANCER)?;
+    program(&mut ebpf, balancer(knobs.features))?;
     Ok(ebpf)
 }
 

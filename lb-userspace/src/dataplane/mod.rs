@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod ebpf;
+mod guards;
 pub mod inherited;
 pub mod load;
 pub mod mapped;

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 19] = [
     "control",
     "services",
     "policies",
@@ -30,6 +30,12 @@ pub const MAPS: [&str; 13] = [
     "openings",
     "server_ids",
     "budgets",
+    "rules",
+    "sources",
+    "service_rates",
+    "backend_limits",
+    "backend_loads",
+    "refusals",
     "service_counters",
     "backend_counters",
     "reasons",

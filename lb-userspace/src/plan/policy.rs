@@ -3,15 +3,24 @@
 use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
-    policy::{OPTION_ECHO, OPTION_QUIC, Policy},
+    guard::Guard,
+    policy::{OPTION_ECHO, OPTION_GUARD, OPTION_LIMITS, OPTION_QUIC, OPTION_STRICT, Policy},
     quic::{Quic, ServerId},
 };
 
-use crate::config::{Protocol, Service};
+use crate::config::{self, Protocol, Service, SourceRate};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
-    let asked = [(service.echo, OPTION_ECHO), (service.protocol == Protocol::Quic, OPTION_QUIC)];
+    let guard = &service.guard;
+    let has_limits = service.backends.iter().any(|backend| backend.limits.is_some());
+    let asked = [
+        (service.echo, OPTION_ECHO),
+        (service.protocol == Protocol::Quic, OPTION_QUIC),
+        (guard.drops_malformed, OPTION_STRICT),
+        (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
+        (has_limits, OPTION_LIMITS),
+    ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }
 
@@ -22,7 +31,21 @@ pub(super) fn policy(service: &Service) -> Policy {
         server_id_length: quic.server_id_length,
         ..Quic::zeroed()
     });
-    Policy { quic: quic.unwrap_or_default(), ..Policy::zeroed() }
+    Policy { quic: quic.unwrap_or_default(), guard: guard(service), ..Policy::zeroed() }
+}
+
+fn guard(service: &Service) -> Guard {
+    let config::Guard { rules, max_new_per_source, max_new, .. } = &service.guard;
+    let source = max_new_per_source.unwrap_or_default();
+    let SourceRate { ipv4, ipv6, .. } = source;
+    Guard {
+        source: source.rate,
+        service: max_new.unwrap_or_default(),
+        source_bits: if service.address.is_ipv4() { 96 + ipv4 } else { ipv6 },
+        has_rules: u8::from(rules.is_some()),
+        on_full: service.on_full as u8,
+        ..Guard::zeroed()
+    }
 }
 
 /// The backends that connection ids name.

@@ -15,6 +15,7 @@ use lb_common::{
     backend::{Backend as Entry, OldFlows},
     counter::Reason,
     flow::Flow,
+    guard::OnFull,
     service::{ServiceKey, Track},
 };
 use proptest::prelude::*;
@@ -22,8 +23,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Limits, OnDeadline, OnRemove, Protocol,
-        Service, XdpMode,
+        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Limits, OnDeadline,
+        OnRemove, Protocol, Service, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     plan::{Tables, plan, tests::view},
@@ -38,6 +39,7 @@ const LIMITS: Limits = Limits {
     connections: 64,
     openings: 64,
     inserts: 1000,
+    sources: 64,
     answers: 1000,
 };
 
@@ -129,6 +131,7 @@ fn backend(n: u8) -> Backend {
         weight: 1,
         admin: AdminState::Ready,
         forwarding: Forwarding::Ipip,
+        limits: BackendLimits::default(),
         server_id: None,
     }
 }
@@ -149,6 +152,8 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         drain_deadline: None,
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
+        on_full: OnFull::default(),
+        guard: Guard::default(),
         probe: None,
         quic: None,
         backends,
@@ -166,6 +171,7 @@ fn config_of(services: Vec<Service>) -> Config {
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
+        lists: Vec::new(),
         services,
     }
 }

@@ -15,7 +15,7 @@ use lb_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 
 use super::{Leaving, Wish, Wishes, key};
-use crate::config::{AdminState, Backend, Forwarding, OnDeadline, Protocol};
+use crate::config::{AdminState, Backend, BackendLimits, Forwarding, OnDeadline, Protocol};
 
 /// The layout's number.
 const VERSION: u32 = 1;
@@ -241,8 +241,9 @@ impl SavedLeaving {
 
     fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
-        let backend =
-            Backend { name, address, weight: 0, admin: AdminState::Drain, forwarding, server_id: None };
+        let limits = BackendLimits::default();
+        let (weight, admin, server_id) = (0, AdminState::Drain, None);
+        let backend = Backend { name, address, weight, admin, forwarding, limits, server_id };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

@@ -9,8 +9,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_PEERS, FEATURE_QUIC,
-        FEATURE_RESET, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS,
+        FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -19,7 +19,7 @@ use sluice::{
     dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, TargetKey},
     neighbours::NextHop,
-    plan::{Plan, Tables, Verdict, View, plan},
+    plan::{Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
 };
 
@@ -37,8 +37,8 @@ backends = 64
 slots = 65536
 "#;
 
-/// What the program is loaded for, whatever a test configures.
-const FEATURES: u32 = FEATURE_ANY_PORT
+/// What a balancer that guards nothing is loaded for, whatever a test configures.
+const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_TRACKING
     | FEATURE_AFFINITY
     | FEATURE_PEERS
@@ -46,6 +46,8 @@ const FEATURES: u32 = FEATURE_ANY_PORT
     | FEATURE_QUIC
     | FEATURE_ECHO
     | FEATURE_GUE;
+/// And one that guards everything.
+const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;
@@ -77,22 +79,27 @@ pub struct Harness {
 impl Harness {
     /// Loads the program and fills its maps for the services in `toml`.
     pub fn new(toml: &str) -> Self {
-        Self::load("", toml, |_| {})
+        Self::load(GUARDED, "", toml, |_| {})
+    }
+
+    /// As [`Self::new`], the program that has no guards.
+    pub fn unguarded(toml: &str) -> Self {
+        Self::load(UNGUARDED, "", toml, |_| {})
     }
 
     /// As [`Self::new`], with more under `[limits]`.
     pub fn with_limits(limits: &str, toml: &str) -> Self {
-        Self::load(limits, toml, |_| {})
+        Self::load(GUARDED, limits, toml, |_| {})
     }
 
     /// As [`Self::new`], with next hops changed by `adjust`.
     pub fn with_next_hops(toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
-        Self::load("", toml, adjust)
+        Self::load(GUARDED, "", toml, adjust)
     }
 
-    fn load(limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
+    fn load(features: u32, limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
         let config = parse(limits, toml);
-        let knobs = Knobs { limits: &config.limits, seed: &config.fleet.seed, features: FEATURES };
+        let knobs = Knobs { limits: &config.limits, seed: &config.fleet.seed, features };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
@@ -182,7 +189,7 @@ impl Harness {
     fn converge(&mut self) {
         let plan = plan(&self.config, &self.view, &mut self.tables, self.now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, self.now).expect("the plan fits");
-        self.dataplane.apply(&ops);
+        self.dataplane.follow(&ops, &Guards::of(&plan, &next)).expect("the kernel takes the guards");
         (self.applied, self.plan) = (next, plan);
     }
 }

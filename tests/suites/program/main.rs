@@ -4,6 +4,10 @@
 mod answer;
 mod decap;
 mod forward;
+mod guard_limits;
+mod guard_lists;
+mod guard_rates;
+mod guard_strict;
 mod harness;
 mod pass;
 mod quic;

@@ -15,8 +15,13 @@ const HOSTS: [&str; 2] = ["198.51.100.11", "198.51.100.12"];
 
 /// A balancer one of whose two backends has been down for longer than its grace, and a port whose flow it had.
 fn after_the_grace(packet: &Packet) -> (Harness, u16) {
+    after_the_grace_with("", packet)
+}
+
+/// The same with more in the service's table.
+fn after_the_grace_with(more: &str, packet: &Packet) -> (Harness, u16) {
     let vip = packet.destination.to_string();
-    let mut balancer = Harness::new(&service("web", &vip, "80", RESETS, &HOSTS));
+    let mut balancer = Harness::new(&service("web", &vip, "80", &format!("{RESETS}\n{more}"), &HOSTS));
     let at_b11 =
         |port: &u16| balancer.backend_of(&Packet { source_port: *port, ..packet.clone() }.build()) == 11;
     let port = (10_000..10_100).find(at_b11).expect("half of all flows");
@@ -103,7 +108,11 @@ fn reset_is_no_answer_to_a_reset() {
 
 #[test]
 fn nothing_is_reset_that_acknowledges_nothing() {
-    assert_eq!(reason_of(|packet| Packet { ack: false, ..packet }), Transmitted);
+    let packet = goes_on(&Packet::default(), 1);
+    let silent = Packet { ack: false, ..packet };
+    let forwards = "[service.guard]\nmalformed = \"forward\"\n";
+    let (mut balancer, port) = after_the_grace_with(forwards, &silent);
+    assert_eq!(balancer.run(&Packet { source_port: port, ..silent }.build()).reason, Transmitted);
 }
 
 #[test]

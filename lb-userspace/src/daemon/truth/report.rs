@@ -1,8 +1,8 @@
 //! How things are, for whoever asks.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use lb_common::{backend::Backend as Entry, counter::Reason};
+use lb_common::{backend::Backend as Entry, counter::Reason, guard::Refusal};
 
 use super::{Truth, key};
 use crate::{
@@ -59,12 +59,31 @@ impl Truth {
             slots: service.slots,
             moved_slots: applied.map_or(0, |applied| applied.moved_slots),
             tracked_flows: backends.iter().map(|backend| backend.tracked_flows).sum(),
+            prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
+            refused: self.refused(applied),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
                 .unwrap_or_default()
                 .into(),
             backends,
         }
+    }
+
+    /// A service's packets that were turned away.
+    fn refused(&self, applied: Option<&AppliedService>) -> BTreeMap<String, u64> {
+        let packets = applied.map(|applied| self.dataplane.refusals(applied.id)).unwrap_or_default();
+        Refusal::ALL
+            .iter()
+            .zip(packets)
+            .map(|(refusal, packets)| (refusal.name().to_owned(), packets))
+            .collect()
+    }
+
+    /// The limits of a backend, with what it has of them.
+    fn limits(&self, backend: &Backend, id: Option<u32>) -> Option<status::Limits> {
+        let config::BackendLimits { max_new_per_sec, max_connections } = backend.limits;
+        let connections = id.map_or(0, |id| self.dataplane.backend_flows(id));
+        backend.limits.is_some().then_some(status::Limits { max_new_per_sec, max_connections, connections })
     }
 
     /// How one backend is.
@@ -118,6 +137,7 @@ impl Truth {
             deadline_left: draining
                 .and_then(|wish| wish.ends(service))
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
+            limits: self.limits(backend, applied.map(|(id, _)| id)),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }

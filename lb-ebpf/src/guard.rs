@@ -1,0 +1,147 @@
+//! Between lookup and selection: what nobody sends in good faith, sources that lists turn away, and flows that open too
+//! often.
+//!
+//! A rate is one word that all CPUs share, taken from by compare-exchange: what is promised for a source is promised for
+//! all its packets, wherever they arrive.
+
+use lb_common::{
+    address::Address,
+    counter::Reason,
+    guard::{Prefix, Refusal, Rule, Source},
+    knobs::{FEATURE_LISTS, FEATURE_RATES},
+    policy::{OPTION_GUARD, OPTION_QUIC, OPTION_STRICT},
+    service::Track,
+    strict,
+};
+
+use crate::{
+    lookup::Found,
+    maps::{self, POLICIES, count_refusal, now_ns, uses},
+    parse::{Facts, IPV4_BE, TCP},
+    verdict::Verdict,
+};
+
+/// Whether a packet for a service may go on.
+#[inline(always)]
+pub fn check(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    let options = found.service.options;
+    if options & OPTION_STRICT != 0 {
+        sound(found, facts)?;
+    }
+    if options & OPTION_GUARD != 0 {
+        welcome(found, facts)?;
+        if opens_visibly(found, facts) {
+            admit(found, facts)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a flow may go on whose packets say what they are behind their UDP header alone, which has been read now.
+#[inline(always)]
+pub fn check_told(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    if found.service.options & OPTION_GUARD == 0 || !facts.opens() {
+        return Ok(());
+    }
+    admit(found, facts)
+}
+
+/// Whether a flow that nothing is remembered of, and of which no packet says that it opens, may begin.
+#[inline(always)]
+pub fn check_unseen(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    if found.service.options & OPTION_GUARD == 0 || facts.opens() {
+        return Ok(());
+    }
+    admit(found, facts)
+}
+
+/// Counts a packet that is turned away, and drops it.
+#[inline(always)]
+pub fn refuse(found: Found, refusal: Refusal, reason: Reason) -> Verdict {
+    count_refusal(found.id, refusal);
+    Verdict::drop(reason)
+}
+
+#[inline(always)]
+const fn is_v4(facts: &Facts) -> bool {
+    facts.link.ether_type_be == IPV4_BE
+}
+
+#[inline(always)]
+fn sound(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    let flow = &facts.flow;
+    let reason = if flow.protocol == u32::from(TCP) && strict::is_impossible(facts.flags) {
+        Reason::BadFlags
+    } else if strict::is_bogus(&flow.source, is_v4(facts)) {
+        Reason::BogusSource
+    } else if flow.source.is(&flow.destination) {
+        Reason::Land
+    } else {
+        return Ok(());
+    };
+    Err(refuse(found, Refusal::Malformed, reason))
+}
+
+/// Whether the service's lists let a source in.
+#[inline(always)]
+fn welcome(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    if !uses(FEATURE_LISTS) {
+        return Ok(());
+    }
+    let rule = maps::rule(found.id, Prefix::host(&facts.flow.source, is_v4(facts)));
+    if rule == Rule::Denied as u32 {
+        return Err(refuse(found, Refusal::Denied, Reason::Denied));
+    }
+    if rule == Rule::NotAllowed as u32 {
+        return Err(refuse(found, Refusal::NotAllowed, Reason::NotAllowed));
+    }
+    Ok(())
+}
+
+/// Whether a flow opens, and that is seen by the packet alone: it says so, or nothing is remembered of any.
+#[inline(always)]
+fn opens_visibly(found: Found, facts: &Facts) -> bool {
+    let forgets = found.service.track == Track::Never as u8 && found.service.options & OPTION_QUIC == 0;
+    facts.opens() || forgets && facts.flow.protocol != u32::from(TCP)
+}
+
+/// Whether another flow may open.
+#[inline(always)]
+fn admit(found: Found, facts: &Facts) -> Result<(), Verdict> {
+    if !uses(FEATURE_RATES) {
+        return Ok(());
+    }
+    let [high, low] = facts.flow.source.halves();
+    match exhausted(found.id, high, low) {
+        SOURCE => Err(refuse(found, Refusal::SourceRate, Reason::SourceRate)),
+        SERVICE => Err(refuse(found, Refusal::ServiceRate, Reason::ServiceRate)),
+        _ => Ok(()),
+    }
+}
+
+/// What [`exhausted`] gives: which rate it is.
+const SOURCE: u32 = 1;
+const SERVICE: u32 = 2;
+const NEITHER: u32 = 0;
+
+/// Which rate of a service leaves no room for a flow from a source: its own is asked first, so that a source that floods
+/// takes nothing from others.
+///
+/// A global function, with scalars alone: only packets that open flows come here, and the verifier follows its ways once
+/// (Linux 5.6), where inlined or static it would from every caller to the end of the program.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn exhausted(service: u32, high: u64, low: u64) -> u32 {
+    let Some(policy) = POLICIES.get(service) else { return NEITHER };
+    let (guard, now_ns) = (&policy.guard, now_ns());
+    if guard.source.is_bounded() {
+        let address = Address::from_halves([high, low]).prefix(u32::from(guard.source_bits));
+        if !maps::source_admits(Source { address, service, _pad: 0 }, guard.source, now_ns) {
+            return SOURCE;
+        }
+    }
+    if guard.service.is_bounded() && !maps::service_admits(service, guard.service, now_ns) {
+        return SERVICE;
+    }
+    NEITHER
+}
