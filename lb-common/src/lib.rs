@@ -20,6 +20,7 @@ pub mod connection;
 pub mod control;
 pub mod counter;
 pub mod flow;
+pub mod fragment;
 pub mod hash;
 pub mod knobs;
 #[cfg(feature = "alloc")]

@@ -10,6 +10,7 @@ use crate::{
     control::Control,
     counter::Traffic,
     flow::Flow,
+    fragment::{FragmentKey, Fragmented},
     policy::Policy,
     quic::{Quic, Server, ServerId, ServerKey},
     service::{Bucket, Service, ServiceKey, TableRef},
@@ -34,6 +35,7 @@ const _: () = {
     assert!(offset_of!(Backend, source_mac) == offset_of!(Backend, next_hop_mac) + 6);
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
+    assert!(size_of::<FragmentKey>() == 40 && size_of::<Fragmented>() == 16);
     assert!(size_of::<Connection>() == 16);
     assert!(size_of::<Tracked>() == 56);
     assert!(size_of::<Budget>() == 16);

@@ -4,7 +4,8 @@ use lb_common::{
     address::Address,
     counter::Reason,
     hash::KeyWords as _,
-    knobs::FEATURE_ANY_PORT,
+    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS},
+    policy::OPTION_FRAGMENTS,
     service::{BUCKET_ENTRIES, Candidates, Service, ServiceKey},
 };
 
@@ -42,11 +43,14 @@ pub fn service(facts: &Facts) -> Result<Found, Verdict> {
 /// dropped if its destination is a VIP.
 #[inline(always)]
 pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
-    if find(&ServiceKey::vip(*destination)).is_none() {
+    let Some(vip) = find(&ServiceKey::vip(*destination)) else {
         return Verdict::pass(Reason::NotOurs);
-    }
+    };
     match reason {
         Reason::OtherProtocol => Verdict::pass(reason),
+        Reason::Fragment if uses(FEATURE_FRAGMENTS) && vip.service.options & OPTION_FRAGMENTS != 0 => {
+            Verdict::fragment()
+        }
         _ => Verdict::drop(reason),
     }
 }

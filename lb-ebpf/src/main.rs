@@ -9,6 +9,7 @@
 mod decap;
 mod emit;
 mod encap;
+mod fragment;
 mod lookup;
 mod maps;
 mod object;

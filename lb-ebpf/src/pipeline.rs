@@ -1,12 +1,18 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::{counter::Reason, knobs::FEATURE_RESET};
+use lb_common::{
+    counter::Reason,
+    knobs::{FEATURE_FRAGMENTS, FEATURE_RESET},
+    policy::OPTION_FRAGMENTS,
+};
 
 use crate::{
-    emit, lookup,
+    emit,
+    fragment::Part,
+    lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
     packet::Packet,
-    parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
+    parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     reset, select,
     verdict::Verdict,
 };
@@ -25,6 +31,7 @@ pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
     };
     match result {
         // Here, and from the packet anew, so that the rare way is compiled once.
+        Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => fragment(packet),
         Err(verdict) if uses(FEATURE_RESET) && verdict.is_reset() => reset::answer(packet),
         result => result,
     }
@@ -32,15 +39,31 @@ pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
 
 #[inline(always)]
 fn stages(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
-    let bytes = packet.len();
-    let mut facts = match parse::parse(packet, link) {
+    let facts = match parse::parse(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
             return Err(lookup::without_ports(&destination, reason));
         }
     };
+    forward(packet, facts)
+}
+
+/// The way of a fragment for a VIP.
+#[inline(always)]
+fn fragment(packet: &mut Packet) -> Result<Verdict, Verdict> {
+    let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
+    let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
+    forward(packet, facts)
+}
+
+#[inline(always)]
+fn forward(packet: &mut Packet, mut facts: Facts) -> Result<Verdict, Verdict> {
+    let bytes = packet.len();
     let found = lookup::service(&facts)?;
+    if facts.part != Part::Whole && found.service.options & OPTION_FRAGMENTS == 0 {
+        return Err(Verdict::drop(Reason::Fragment));
+    }
     let selected = select::backend(packet, found, &mut facts)?;
     let verdict = emit::emit(packet, &facts, &selected)?;
     count(&SERVICE_COUNTERS, found.id, bytes);
