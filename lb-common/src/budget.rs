@@ -23,11 +23,13 @@ pub enum Kind {
     Openings = 0,
     /// Entries of flows that went on.
     Connections = 1,
+    /// Answers of the balancer's own.
+    Answers = 2,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Openings, Self::Connections];
+    pub const ALL: [Self; 3] = [Self::Openings, Self::Connections, Self::Answers];
 
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();

@@ -31,6 +31,12 @@ impl Sum {
         Self(sum.wrapping_add(last_word(rest).into()))
     }
 
+    /// Adds another sum.
+    #[inline]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
     /// Takes bytes out again, under the same rules.
     #[inline]
     pub fn remove_bytes<const N: usize>(self, bytes: &[u8; N]) -> Self {
@@ -81,6 +87,14 @@ pub fn update<const N: usize>(check: [u8; 2], old: &[u8; N], new: &[u8; N]) -> [
     Sum::of_header(check).remove_bytes(old).add_bytes(new).finish()
 }
 
+/// The checksum of an IPv4 header whose TTL became one less, which is 256 less in its word (RFC 1141).
+#[must_use]
+#[inline]
+pub const fn after_hop(check: [u8; 2]) -> [u8; 2] {
+    let (sum, carry) = u16::from_be_bytes(check).overflowing_add(0x0100);
+    sum.wrapping_add(carry as u16).to_be_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -116,6 +130,17 @@ mod tests {
         let header =
             [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7];
         assert_eq!(ipv4_header(&header), [0xb8, 0x61]);
+    }
+
+    #[test]
+    fn checksum_after_a_hop_is_that_of_the_header_then() {
+        for id in 0..=u16::MAX {
+            let [a, b] = id.to_be_bytes();
+            let mut header = [0x45, 0, 0, 40, a, b, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 7];
+            let before = ipv4_header(&header);
+            header[8] -= 1;
+            assert_eq!(total(after_hop(before)), total(ipv4_header(&header)), "{before:?}");
+        }
     }
 
     #[test]

@@ -69,9 +69,9 @@ pub enum Reason {
     BadHeader,
     /// For a VIP, with more IPv6 extension headers than are read.
     TooManyHeaders,
-    /// Larger, once encapsulated, than the egress interface carries.
+    /// Larger, once encapsulated, than the way to its backend carries; its sender is told what would fit.
     TooBig,
-    /// No room in front of the frame for an outer header; the driver gives too little headroom.
+    /// No room in front of the frame for an outer header, or behind it for an answer; the driver gives too little.
     NoHeadroom,
     /// The maps contradict each other; a fault of the daemon.
     Internal,
@@ -82,7 +82,7 @@ pub enum Reason {
     NotRemembered,
     /// A ping of a VIP, answered.
     Echo,
-    /// At the end of its TTL or hop limit; answered as a router does.
+    /// At the end of its TTL or hop limit, where it would have to be encapsulated; answered as a router does.
     TtlExpired,
     /// Would have been answered, but for the limit of answers (`limits.answers`).
     AnswerLimited,
@@ -215,7 +215,7 @@ impl Reason {
                 Fate::Pass
             }
             Self::Transmitted | Self::Redirected | Self::Returned => Fate::Forward,
-            Self::Reset | Self::Echo | Self::TtlExpired | Self::Cookie => Fate::Answer,
+            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Cookie => Fate::Answer,
             _ => Fate::Drop,
         }
     }

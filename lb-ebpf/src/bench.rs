@@ -60,6 +60,9 @@ const MACS: Macs = Macs { first: 0x0002_ba00_0000_0002, last: 0xc100_0000 };
 /// Port of every service.
 const SERVICE_PORT: u16 = 80;
 
+/// TTL of every packet as it comes; a tunnel takes one away.
+const HOPS: u8 = 64;
+
 /// Feeds the next packet to the program under test.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "an entry gets its context so")]
@@ -106,10 +109,12 @@ fn write_flow(packet: &mut Packet, flow: u64) -> Option<()> {
     let vip = (FIRST_VIP.load() + service_of(flow)).to_be();
     let ports = u32::from(((flow >> 24) as u16 ^ 0x9c40).to_be()) | u32::from(SERVICE_PORT.to_be()) << 16;
     if ETHER_TYPE.load() == IPV6 {
+        *packet.header_mut(21)? = [HOPS];
         *packet.header_mut(30)? = (u64::from(client) << 32).to_le_bytes();
         *packet.header_mut(46)? = (u64::from(vip) << 32).to_le_bytes();
         *packet.header_mut(54)? = ports.to_le_bytes();
     } else {
+        *packet.header_mut(22)? = [HOPS];
         *packet.header_mut(26)? = client.to_le_bytes();
         *packet.header_mut(30)? = vip.to_le_bytes();
         *packet.header_mut(34)? = ports.to_le_bytes();

@@ -23,16 +23,21 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
     let backend = selected.backend;
     if backend.forwarding == Forwarding::L2 as u8 {
         let link = egress_link(packet, facts, backend, facts.link.ether_type_be);
-        prepare(packet, facts, backend, link, 0)?;
+        fits(facts, backend, 0)?;
+        make_room(packet, facts, link, 0)?;
         frame(packet, macs(backend), link)?;
     } else if backend.forwarding == Forwarding::Ipip4 as u8 {
         let link = egress_link(packet, facts, backend, IPV4_BE);
-        prepare(packet, facts, backend, link, Ipv4Hdr::LEN)?;
+        fits(facts, backend, Ipv4Hdr::LEN)?;
+        encap::pass_on(packet, facts)?;
+        make_room(packet, facts, link, Ipv4Hdr::LEN)?;
         write(packet, link.len(), encap::ipv4_header(facts, selected))?;
         frame(packet, macs(backend), link)?;
     } else {
         let link = egress_link(packet, facts, backend, IPV6_BE);
-        prepare(packet, facts, backend, link, Ipv6Hdr::LEN)?;
+        fits(facts, backend, Ipv6Hdr::LEN)?;
+        encap::pass_on(packet, facts)?;
+        make_room(packet, facts, link, Ipv6Hdr::LEN)?;
         write(packet, link.len(), encap::ipv6_header(facts, selected))?;
         frame(packet, macs(backend), link)?;
     }
@@ -52,18 +57,18 @@ fn egress_link(packet: &Packet, facts: &Facts, backend: &Backend, ether_type_be:
     facts.link.around(ether_type_be)
 }
 
-/// Checks the size and makes the room: `outer` bytes, and what the new link layer is longer than the old.
+/// Whether the packet fits with `outer` bytes more. Its sender is told what would.
 #[inline(always)]
-fn prepare(
-    packet: &mut Packet,
-    facts: &Facts,
-    backend: &Backend,
-    link: Link,
-    outer: usize,
-) -> Result<(), Verdict> {
-    if u32::from(facts.ip_len) + outer as u32 > u32::from(backend.mtu) {
-        return Err(Verdict::drop(Reason::TooBig));
+fn fits(facts: &Facts, backend: &Backend, outer: usize) -> Result<(), Verdict> {
+    if u32::from(facts.ip_len) + outer as u32 <= u32::from(backend.mtu) {
+        return Ok(());
     }
+    Err(Verdict::answer(Reason::TooBig, backend.mtu.saturating_sub(outer as u16)))
+}
+
+/// Makes the room for `outer` bytes, and for what the new link layer is longer than the old.
+#[inline(always)]
+fn make_room(packet: &mut Packet, facts: &Facts, link: Link, outer: usize) -> Result<(), Verdict> {
     let longer = outer as i32 + link.len() as i32 - facts.link.len() as i32;
     if packet.grow_front(longer) { Ok(()) } else { Err(Verdict::drop(Reason::NoHeadroom)) }
 }

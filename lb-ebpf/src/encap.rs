@@ -3,12 +3,14 @@
 //! The flow's hash varies what routers and receivers spread packets by: the bits of the source address that the
 //! configuration leaves open, and the IPv6 flow label (RFC 6438).
 
-use lb_common::{backend::Backend, checksum};
+use lb_common::{backend::Backend, checksum, counter::Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
+    packet::Packet,
     parse::{Facts, IPV4_BE},
     select::Selected,
+    verdict::Verdict,
 };
 
 /// Hop limit of outer headers (IANA's recommended default, RFC 1700).
@@ -19,6 +21,28 @@ pub const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];
 pub const IPIP: u8 = 4;
 /// Protocol number of IPv6 in IP (RFC 4213).
 pub const IPV6_IN_IP: u8 = 41;
+
+/// Lowers the TTL or hop limit of what is to be carried, as of any packet that is forwarded (RFC 2003 section 3.1, RFC 2473
+/// section 3.1).
+#[inline(always)]
+pub fn pass_on(packet: &mut Packet, facts: &Facts) -> Result<(), Verdict> {
+    let internal = Verdict::drop(Reason::Internal);
+    if facts.link.ether_type_be == IPV4_BE {
+        let header = packet.header_mut::<Ipv4Hdr>(facts.link.len()).ok_or(internal)?;
+        header.ttl = less(header.ttl)?;
+        header.check = checksum::after_hop(header.check);
+    } else {
+        let header = packet.header_mut::<Ipv6Hdr>(facts.link.len()).ok_or(internal)?;
+        header.hop_limit = less(header.hop_limit)?;
+    }
+    Ok(())
+}
+
+/// One hop less, if any is left behind it.
+#[inline(always)]
+const fn less(hops: u8) -> Result<u8, Verdict> {
+    if hops <= 1 { Err(Verdict::answer(Reason::TtlExpired, 0)) } else { Ok(hops - 1) }
+}
 
 /// The protocol number of the packet inside.
 #[inline(always)]

@@ -39,15 +39,15 @@ pub fn service(facts: &Facts) -> Result<Found, Verdict> {
     Err(Verdict::pass(Reason::NotOurs))
 }
 
-/// The verdict on a packet without readable ports: other protocols than services have always pass, anything else is
-/// dropped if its destination is a VIP.
+/// The verdict on a packet without readable ports, if its destination is a VIP: other protocols than services have are to
+/// be looked at, anything else is dropped.
 #[inline(always)]
 pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
     let Some(vip) = find(&ServiceKey::vip(*destination)) else {
         return Verdict::pass(Reason::NotOurs);
     };
     match reason {
-        Reason::OtherProtocol => Verdict::pass(reason),
+        Reason::OtherProtocol => Verdict::icmp(vip.service.options),
         Reason::Fragment if uses(FEATURE_FRAGMENTS) && vip.service.options & OPTION_FRAGMENTS != 0 => {
             Verdict::fragment()
         }

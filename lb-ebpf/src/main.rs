@@ -6,10 +6,12 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod decap;
 mod emit;
 mod encap;
 mod fragment;
+mod icmp;
 mod lookup;
 mod maps;
 mod object;
@@ -18,7 +20,6 @@ mod parse;
 mod pipeline;
 mod quic;
 mod remember;
-mod reset;
 mod select;
 mod verdict;
 

@@ -67,7 +67,7 @@ pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usiz
 #[btf_map(name = "fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented, 1> = LruHashMap::new();
 
-/// How many entries may be made in either table of flows.
+/// How often what has a rate may be done.
 #[btf_map(name = "budgets")]
 pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
 
@@ -107,6 +107,10 @@ pub static FEATURES: Global<u32> = Global::new(0);
 /// Nanoseconds between two entries that a CPU may make in one of the tables of flows.
 #[unsafe(no_mangle)]
 pub static INSERT_INTERVAL_NS: Global<u64> = Global::new(0);
+
+/// Nanoseconds between two answers that a CPU may give.
+#[unsafe(no_mangle)]
+pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
@@ -227,12 +231,12 @@ pub fn now_coarse_ns() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// Whether this CPU may make another entry of a kind.
+/// Whether this CPU may do another one of a kind, where one every `interval_ns` may be done.
 #[inline(always)]
-pub fn admits(kind: Kind, now_ns: u64) -> bool {
+pub fn admits(kind: Kind, now_ns: u64, interval_ns: u64) -> bool {
     let Some(budget) = BUDGETS.get_ptr_mut(kind as u32) else { return false };
     // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
-    unsafe { &mut *budget }.admits(now_ns, INSERT_INTERVAL_NS.load())
+    unsafe { &mut *budget }.admits(now_ns, interval_ns)
 }
 
 /// Adds one packet of `bytes` to this CPU's counter. Counting never decides: a counter that is not there is left out.

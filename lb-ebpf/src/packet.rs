@@ -8,14 +8,18 @@ use core::mem::size_of;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
+use lb_common::checksum::Sum;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// Offsets are at most this. The verifier adds an unknown value to a packet pointer only if it knows a bound, and
 /// refuses the access once the sum could exceed 0xffff (`MAX_PACKET_OFF` in kernel/bpf/verifier.c).
 pub const MAX_OFFSET: usize = 0x3ff;
+
+/// The same bound for [`Packet::sum`].
+const MAX_SUMMED: usize = 0x7ff;
 
 /// A header that can lie at any byte of a packet.
 ///
@@ -153,13 +157,25 @@ impl Packet {
         bytes == 0 || unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -bytes) } == 0
     }
 
-    /// Takes away what lies beyond the first `bytes`.
+    /// Takes away what lies beyond the first `bytes`, or fills up with zeros to as many.
     #[inline(always)]
     #[must_use]
-    pub fn cut_to(&mut self, bytes: usize) -> bool {
+    pub fn resize(&mut self, bytes: usize) -> bool {
         let longer = bytes as i32 - self.len() as i32;
         // SAFETY: the kernel checks the new length; no reference into the packet is alive.
         longer == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, longer) } == 0
+    }
+
+    /// The sum of `N` bytes from `offset` on, a multiple of four and at most 512 (`bpf_csum_diff` in net/core/filter.c).
+    #[inline(always)]
+    pub fn sum<const N: usize>(&self, offset: usize) -> Option<Sum> {
+        let at = self.start() + (offset & MAX_SUMMED);
+        if at + N > self.end() {
+            return None;
+        }
+        // SAFETY: in bounds by the check; there is nothing to be taken out.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at as *mut u32, N as u32, 0) };
+        Some(Sum::default().add_bytes(&(sum as u32).to_ne_bytes()))
     }
 
     #[inline(always)]

@@ -196,13 +196,6 @@ fn flow(ip: &Ip, ports: u32, protocol: u8) -> Flow {
     }
 }
 
-/// The acknowledgement number of a TCP packet that [`parse`] has read, network byte order.
-#[inline(always)]
-pub fn acknowledgement(packet: &Packet, link: Link) -> Option<[u8; 4]> {
-    let ip = ip(packet, link).ok()?;
-    packet.header::<[u8; 4]>(ip.payload_at + 8).copied()
-}
-
 /// Where a packet's payload lies.
 #[derive(Clone, Copy)]
 pub struct Payload {
@@ -220,8 +213,9 @@ pub fn udp_payload(packet: &Packet) -> Option<Payload> {
     Some(Payload { at: ip.payload_at + 8, end: link.len() + usize::from(ip.length) })
 }
 
+/// Reads an IP header, extension headers included, of a packet that is no fragment.
 #[inline(always)]
-fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
+pub fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
     ip_of_any::<false>(packet, link)
 }
 

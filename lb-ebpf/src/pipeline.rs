@@ -1,19 +1,15 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::{
-    counter::Reason,
-    knobs::{FEATURE_FRAGMENTS, FEATURE_RESET},
-    policy::OPTION_FRAGMENTS,
-};
+use lb_common::{counter::Reason, knobs::FEATURE_FRAGMENTS, policy::OPTION_FRAGMENTS};
 
 use crate::{
-    emit,
+    answer, emit,
     fragment::Part,
-    lookup,
+    icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
-    reset, select,
+    select,
     verdict::Verdict,
 };
 
@@ -29,12 +25,21 @@ pub fn balance(packet: &mut Packet) -> Result<Verdict, Verdict> {
         (0, IPV6_BE) => stages(packet, Link::untagged(IPV6_BE)),
         _ => stages(packet, link),
     };
-    match result {
-        // Here, and from the packet anew, so that the rare way is compiled once.
+    let result = match result {
         Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => fragment(packet),
-        Err(verdict) if uses(FEATURE_RESET) && verdict.is_reset() => reset::answer(packet),
+        result => result,
+    };
+    match result {
+        Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
         result => result,
     }
+}
+
+/// What is left to be done with few packets: here, and from the packet anew, so that it is compiled once.
+#[inline(always)]
+fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
+    let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
+    if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
 }
 
 #[inline(always)]

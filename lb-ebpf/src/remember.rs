@@ -21,8 +21,9 @@ use lb_common::{
 };
 
 use crate::{
+    fragment::Part,
     lookup::Found,
-    maps::{BACKENDS, CONNECTIONS, NEWS, OPENINGS, admits, connection, uses},
+    maps::{BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, uses},
     parse::{FLAG_ACK, FLAG_RST, Facts},
     select::slot_in,
     verdict::Verdict,
@@ -103,9 +104,11 @@ impl Moved {
             return Ok(backend.takes_new != 0);
         }
         // A reset is no answer to a reset, nor to what acknowledges nothing (RFC 9293 section 3.10.7.1).
-        let can_be_reset = uses(FEATURE_RESET) && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
+        let can_be_reset = uses(FEATURE_RESET)
+            && facts.part == Part::Whole
+            && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
         if can_be_reset && backend.old_flows == OldFlows::Reset as u8 {
-            return Err(Verdict::reset());
+            return Err(Verdict::answer(Reason::Reset, 0));
         }
         Ok(backend.old_flows != OldFlows::Move as u8)
     }
@@ -131,7 +134,8 @@ impl Moved {
     #[inline(always)]
     fn goes_on(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
         let connection = self.entry(backend, now_ns);
-        if !admits(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err() {
+        if !may_insert(Kind::Connections, now_ns) || CONNECTIONS.insert(facts.flow, connection, ANY).is_err()
+        {
             return false;
         }
         let _ = OPENINGS.remove(facts.flow);
@@ -179,7 +183,7 @@ impl Moved {
     /// Remembers a flow of which one packet was seen, within the budget.
     #[inline(always)]
     fn begin(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
-        admits(Kind::Openings, now_ns)
+        may_insert(Kind::Openings, now_ns)
             && OPENINGS.insert(facts.flow, self.entry(backend, now_ns), ANY).is_ok()
     }
 
@@ -206,6 +210,12 @@ impl Moved {
         let closing = Closing::Open as u8;
         Connection { last_seen_ns: now_ns, service: self.found.id, backend, closing, _pad: 0 }
     }
+}
+
+/// Whether this CPU may make another entry of a kind.
+#[inline(always)]
+fn may_insert(kind: Kind, now_ns: u64) -> bool {
+    admits(kind, now_ns, INSERT_INTERVAL_NS.load())
 }
 
 #[inline(always)]

@@ -1,9 +1,18 @@
 //! Verdicts: the only place that makes an XDP action, and the only one that counts a reason.
+//!
+//! A verdict may leave work to be done: the packet is to be made an answer, or to be looked at again. That is told by an
+//! action that the kernel does not have, so that the ways of most packets carry nothing for it.
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::counter::Reason;
 
 use crate::maps::{REASONS, count};
+
+/// No action yet: [`crate::answer`] has to make the packet an answer. The upper half is a detail.
+const ANSWER: u32 = 1 << 8;
+
+/// No action yet: [`crate::icmp`] has to look at what has no ports.
+const ICMP: u32 = 1 << 9;
 
 /// What is to become of a packet, and why.
 #[derive(Clone, Copy)]
@@ -29,19 +38,25 @@ impl Verdict {
     /// Back out through the interface that it came by.
     #[inline(always)]
     pub const fn transmit() -> Self {
-        Self { action: xdp_action::XDP_TX, reason: Reason::Transmitted }
+        Self::back(Reason::Transmitted)
     }
 
-    /// Back out through the interface that it came by, as a TCP reset, which [`crate::reset`] makes of the packet.
+    /// Back out through the interface that it came by, as the answer of that name.
     #[inline(always)]
-    pub const fn reset() -> Self {
-        Self { action: xdp_action::XDP_TX, reason: Reason::Reset }
+    pub const fn back(reason: Reason) -> Self {
+        Self { action: xdp_action::XDP_TX, reason }
     }
 
-    /// Whether the packet is to be made a reset.
+    /// To be answered: `reason` says with what, and `detail` what more there is to say, such as an MTU.
     #[inline(always)]
-    pub const fn is_reset(self) -> bool {
-        matches!(self.reason, Reason::Reset)
+    pub const fn answer(reason: Reason, detail: u16) -> Self {
+        Self { action: ANSWER | (detail as u32) << 16, reason }
+    }
+
+    /// For a VIP, and without ports: to be looked at. `options` are those of the VIP's own entry.
+    #[inline(always)]
+    pub const fn icmp(options: u8) -> Self {
+        Self { action: ICMP | (options as u32) << 16, reason: Reason::OtherProtocol }
     }
 
     /// Nowhere, unless its first fragment is known: [`crate::fragment`] finds out.
@@ -60,6 +75,30 @@ impl Verdict {
     #[inline(always)]
     pub const fn redirected(action: u32) -> Self {
         Self { action, reason: Reason::Redirected }
+    }
+
+    /// Whether the packet is to be made an answer.
+    #[inline(always)]
+    pub const fn is_answer(self) -> bool {
+        self.action & ANSWER != 0
+    }
+
+    /// Whether the packet is to be looked at.
+    #[inline(always)]
+    pub const fn is_icmp(self) -> bool {
+        self.action & ICMP != 0
+    }
+
+    /// Why.
+    #[inline(always)]
+    pub const fn reason(self) -> Reason {
+        self.reason
+    }
+
+    /// What more there is to say: of an answer, or the options of the VIP.
+    #[inline(always)]
+    pub const fn detail(self) -> u16 {
+        (self.action >> 16) as u16
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod balancer;
 pub mod bpf;
 pub mod churn;

@@ -20,6 +20,8 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// See [`TCP`].
 pub const ICMP: u8 = 1;
+/// See [`TCP`].
+pub const ICMPV6: u8 = 58;
 
 /// How a TCP connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Packet {
     pub end: Option<End>,
     /// DSCP and ECN as one byte.
     pub traffic_class: u8,
+    /// TTL or hop limit.
+    pub hops: u8,
     /// IPv4 options, a multiple of four bytes.
     pub options: Vec<u8>,
     /// IPv6 extension headers: number, and the whole header but for its first byte.
@@ -81,6 +85,7 @@ impl Default for Packet {
             acknowledges: 0,
             end: None,
             traffic_class: 0,
+            hops: 64,
             options: Vec::new(),
             extensions: Vec::new(),
             fragment: None,
@@ -124,6 +129,12 @@ impl Packet {
         }
     }
 
+    /// The packet one hop further.
+    #[must_use]
+    pub fn passed_on(&self) -> Self {
+        Self { hops: self.hops - 1, ..self.clone() }
+    }
+
     /// EtherType of the IP packet.
     #[must_use]
     pub fn ether_type(&self) -> u16 {
@@ -137,7 +148,7 @@ impl Packet {
     fn ipv4(&self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
         let transport = self.transport();
         let mut header =
-            Ipv4Header::new(transport.len() as u16, 64, IpNumber(self.protocol), source, destination)
+            Ipv4Header::new(transport.len() as u16, self.hops, IpNumber(self.protocol), source, destination)
                 .expect("fits");
         header.options = self.options.as_slice().try_into().expect("options are a multiple of four bytes");
         (header.dscp, header.ecn) = split(self.traffic_class);
@@ -158,7 +169,7 @@ impl Packet {
             flow_label: Ipv6FlowLabel::ZERO,
             payload_length: payload.len() as u16,
             next_header: IpNumber(first),
-            hop_limit: 64,
+            hop_limit: self.hops,
             source,
             destination,
         };

@@ -20,6 +20,8 @@ pub(super) struct LocatedLimits {
     connections: Located<u32>,
     openings: Located<u32>,
     inserts: Located<u32>,
+    answers: Located<u32>,
+    fragments: Located<u32>,
 }
 
 impl LocatedLimits {
@@ -41,6 +43,8 @@ impl LocatedLimits {
             connections: limit("connections", 262_144, 1 << 26),
             openings: limit("openings", 131_072, 1 << 26),
             inserts: limit("inserts", 100_000, 100_000_000),
+            answers: limit("answers", 1000, 10_000_000),
+            fragments: limit("fragments", 16_384, 1 << 24),
         }
     }
 
@@ -53,6 +57,8 @@ impl LocatedLimits {
             connections: self.connections.value,
             openings: self.openings.value,
             inserts: self.inserts.value,
+            answers: self.answers.value,
+            fragments: self.fragments.value,
         }
     }
 

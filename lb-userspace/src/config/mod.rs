@@ -121,6 +121,10 @@ pub struct Limits {
     pub openings: u32,
     /// Entries that are made in either table in a second, over all CPUs.
     pub inserts: u32,
+    /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
+    pub answers: u32,
+    /// Fragmented packets whose first fragment is remembered.
+    pub fragments: u32,
 }
 
 /// What clients connect to.
@@ -154,6 +158,10 @@ pub struct Service {
     pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
+    /// Whether pings of the VIP are answered.
+    pub echo: bool,
+    /// Whether fragments follow the first one of their packet; otherwise they are dropped.
+    pub fragments: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.

@@ -43,6 +43,8 @@ pub(super) struct Policy {
     pub(super) drain_deadline: Option<Located<Duration>>,
     pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
+    pub(super) echo: Option<Located<bool>>,
+    pub(super) fragments: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
 }
 
@@ -63,6 +65,8 @@ impl Policy {
             drain_deadline: section.optional("drain_deadline", |entry| entry.duration(&DRAIN_DEADLINES)),
             on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
+            echo: section.optional("echo", Entry::boolean),
+            fragments: section.optional("fragments", Entry::boolean),
             probe: section.section("probe", probe).map(|section| ProbePolicy::read(&section)),
         }
     }
@@ -82,6 +86,8 @@ impl Policy {
             drain_deadline: self.drain_deadline.or(defaults.drain_deadline),
             on_deadline: self.on_deadline.or(defaults.on_deadline),
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
+            echo: self.echo.or(defaults.echo),
+            fragments: self.fragments.or(defaults.fragments),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),
                 (own, default) => own.or(default),

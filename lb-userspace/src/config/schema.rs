@@ -19,7 +19,7 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts"],
+    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers", "fragments"],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -36,6 +36,8 @@ pub(super) const DEFAULTS: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "echo",
+        "fragments",
         "probe",
     ],
 };
@@ -58,6 +60,8 @@ pub(super) const SERVICE: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "echo",
+        "fragments",
         "probe",
         "quic",
         "backend",

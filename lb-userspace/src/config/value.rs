@@ -31,6 +31,17 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Yes or no.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(text) if ["true", "false"].contains(&text.as_ref()) => {
+                self.refuse_type(format!("expected true or false: write {text} without quotes"))
+            }
+            _ => self.refuse_type("expected true or false"),
+        }
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();

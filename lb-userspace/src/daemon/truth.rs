@@ -16,7 +16,8 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RESET, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RESET, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -81,6 +82,8 @@ pub(super) fn features(config: &Config) -> u32 {
         // Not only where the file says so: a command may ask for it at any time.
         (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
+        (any(|service| service.echo), FEATURE_ECHO),
+        (any(|service| service.fragments), FEATURE_FRAGMENTS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)

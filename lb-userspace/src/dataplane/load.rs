@@ -11,7 +11,7 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
-    knobs::FEATURE_PEERS,
+    knobs::{FEATURE_FRAGMENTS, FEATURE_PEERS},
     service::bucket_count,
     slot::LINE,
 };
@@ -187,9 +187,13 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
     let insert_interval_ns = interval_ns(limits.inserts, cpus);
+    let answer_interval_ns = interval_ns(limits.answers, cpus);
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
+    }
+    if knobs.features & FEATURE_FRAGMENTS != 0 {
+        loader.map_max_entries("fragments", limits.fragments);
     }
     if knobs.features & FEATURE_PEERS != 0 {
         loader.map_max_entries("news", RING_BYTES);
@@ -198,6 +202,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
         .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
+        .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
     if let Some(pin_path) = pin_path {

@@ -6,6 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::{Backend, Forwarding, OldFlows},
+    budget::Kind,
     connection::Connection,
     counter::{Reason, Traffic},
     flow::Flow,
@@ -261,7 +262,7 @@ impl DataPlane for Memory {
 
     fn tracking(&self) -> Tracking {
         let (connections, openings) = (self.connections.len() as u32, self.openings.len() as u32);
-        Tracking { connections, openings, refused: [0; 2] }
+        Tracking { connections, openings, refused: [0; Kind::COUNT] }
     }
 
     fn remembered(&self) -> Result<Vec<(Flow, Connection)>, DataPlaneError> {

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
-    policy::{OPTION_QUIC, Policy},
+    policy::{OPTION_ECHO, OPTION_FRAGMENTS, OPTION_QUIC, Policy},
     quic::{Quic, ServerId},
 };
 
@@ -11,7 +11,11 @@ use crate::config::{Protocol, Service};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
-    let asked = [(service.protocol == Protocol::Quic, OPTION_QUIC)];
+    let asked = [
+        (service.echo, OPTION_ECHO),
+        (service.fragments, OPTION_FRAGMENTS),
+        (service.protocol == Protocol::Quic, OPTION_QUIC),
+    ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }
 

@@ -31,8 +31,16 @@ use crate::{
 
 const SEED: lb_common::hash::Seed = lb_common::hash::Seed([3; 16]);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-const LIMITS: Limits =
-    Limits { services: 8, backends: 48, slots: 4096, connections: 64, openings: 64, inserts: 1000 };
+const LIMITS: Limits = Limits {
+    services: 8,
+    backends: 48,
+    slots: 4096,
+    connections: 64,
+    openings: 64,
+    inserts: 1000,
+    answers: 1000,
+    fragments: 64,
+};
 
 /// A daemon without a kernel.
 struct World {
@@ -143,6 +151,8 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
         probe: None,
+        echo: false,
+        fragments: false,
         quic: None,
         backends,
     }

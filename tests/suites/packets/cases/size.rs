@@ -1,10 +1,14 @@
 //! What fits the way to the backend, to the byte.
 
 use lb_common::counter::Reason::TooBig;
-use lb_tests::packet::{Packet, UDP};
+use lb_tests::{
+    answers,
+    packet::{Packet, UDP},
+};
 
 use crate::{
     case::Case,
+    expected::Expected,
     scenes::{WAYS, ip},
 };
 
@@ -22,7 +26,8 @@ pub fn cases() -> Vec<Case> {
             let name = |what| format!("{}: {kind} {what}", way.name);
             cases.push(way.scene.sends(name("that just fits"), &largest, expected));
             let larger = sized(MTU - way.overhead + 1);
-            cases.push(way.scene.drops(name("a byte too long"), larger, TooBig));
+            let told = Expected::exactly(answers::too_big(&larger, (MTU - way.overhead) as u16));
+            cases.push(way.scene.gives(name("a byte too long"), larger, TooBig, told));
         }
     }
     cases

@@ -1,0 +1,109 @@
+//! Answers that the balancer gives in place of a backend: a rare way, which reads the packet anew from its start and is
+//! compiled once, apart from the ways of other packets.
+//!
+//! Every answer comes from the address that was asked, the VIP. All but resets share a budget (`limits.answers`), so
+//! that nobody can have the balancer send as much as is sent to it; a reset is shorter than what it answers, and without
+//! it a client would wait.
+
+mod echo;
+mod error;
+mod reset;
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use lb_common::{budget::Kind, counter::Reason};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::{
+    encap::{self, DONT_FRAGMENT, HOP_LIMIT},
+    maps::{ANSWER_INTERVAL_NS, admits},
+    packet::{Ethernet, Macs, Packet},
+    verdict::Verdict,
+};
+
+/// What cannot be once a packet has been parsed.
+const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
+
+/// Makes the packet the answer that a verdict asks for.
+#[inline(always)]
+pub fn answer(packet: &Packet, asked: Verdict) -> Verdict {
+    let packet = packet.handle();
+    let failure = match asked.reason() {
+        Reason::Reset => reset::make(packet),
+        _ if !within_budget() => Some(Reason::AnswerLimited),
+        Reason::Echo => echo::make(packet),
+        error => error::make(packet, error, asked.detail()),
+    };
+    failure.map_or(Verdict::back(asked.reason()), Verdict::drop)
+}
+
+#[inline(always)]
+fn within_budget() -> bool {
+    // SAFETY: reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    admits(Kind::Answers, now_ns, ANSWER_INTERVAL_NS.load())
+}
+
+/// Whether an address can be one host's (RFC 1122 section 3.2.2): nobody else is answered.
+#[inline(always)]
+const fn is_somebody_v4(source: [u8; 4]) -> bool {
+    !matches!(source[0], 0 | 127 | 224..)
+}
+
+/// The same in IPv6 (RFC 4443 section 2.4 (e)).
+#[inline(always)]
+const fn is_somebody_v6(source: [u8; 16]) -> bool {
+    let (high, low) = (u128::from_le_bytes(source) as u64, (u128::from_le_bytes(source) >> 64) as u64);
+    source[0] != 0xff && (high != 0 || low as u32 != 0)
+}
+
+#[inline(always)]
+const fn refuse_nobody(is_somebody: bool) -> Result<(), Verdict> {
+    if is_somebody { Ok(()) } else { Err(Verdict::drop(Reason::BogusSource)) }
+}
+
+/// The MAC addresses of the way back.
+#[inline(always)]
+const fn turned(macs: Macs) -> Macs {
+    let (first, last) = (macs.first, macs.last);
+    let destination = first & 0xffff_ffff_ffff;
+    let source = first >> 48 | (last as u64) << 16;
+    Macs { first: source | destination << 48, last: (destination >> 16) as u32 }
+}
+
+/// Sends the frame back.
+#[inline(always)]
+fn turn_frame(packet: &mut Packet) -> Result<(), Verdict> {
+    let frame = packet.header_mut::<Ethernet>(0).ok_or(INTERNAL)?;
+    frame.macs = turned(frame.macs);
+    Ok(())
+}
+
+/// An IPv4 header around `payload_len` bytes, from an address that was asked to the one that has asked.
+#[inline(always)]
+fn ipv4_header(asked: [u8; 4], asker: [u8; 4], proto: u8, payload_len: u16) -> Ipv4Hdr {
+    encap::checked(Ipv4Hdr {
+        vihl: 0x45,
+        tos: 0,
+        tot_len: (Ipv4Hdr::LEN as u16 + payload_len).to_be_bytes(),
+        id: [0, 0],
+        frags: DONT_FRAGMENT,
+        ttl: HOP_LIMIT,
+        proto,
+        check: [0, 0],
+        src_addr: asked,
+        dst_addr: asker,
+    })
+}
+
+/// The same in IPv6.
+#[inline(always)]
+const fn ipv6_header(asked: [u8; 16], asker: [u8; 16], next_hdr: u8, payload_len: u16) -> Ipv6Hdr {
+    Ipv6Hdr {
+        vcf: [0x60, 0, 0, 0],
+        payload_len: payload_len.to_be_bytes(),
+        next_hdr,
+        hop_limit: HOP_LIMIT,
+        src_addr: asked,
+        dst_addr: asker,
+    }
+}
