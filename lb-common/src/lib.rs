@@ -21,6 +21,7 @@ pub mod control;
 pub mod counter;
 pub mod ecn;
 pub mod flow;
+pub mod fragment;
 pub mod guard;
 pub mod hash;
 pub mod knobs;

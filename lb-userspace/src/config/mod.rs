@@ -138,6 +138,8 @@ pub struct Limits {
     pub sources: u32,
     /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
     pub answers: u32,
+    /// Fragmented packets whose first fragment is remembered.
+    pub fragments: u32,
 }
 
 /// What clients connect to.
@@ -179,6 +181,8 @@ pub struct Service {
     pub guard: Guard,
     /// Whether pings of the VIP are answered.
     pub echo: bool,
+    /// Whether fragments follow the first one of their packet; otherwise they are dropped.
+    pub fragments: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.

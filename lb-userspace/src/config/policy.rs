@@ -64,6 +64,7 @@ pub(super) struct Policy {
     pub(super) gue: Option<Located<Gue>>,
     pub(super) on_full: Option<Located<OnFull>>,
     pub(super) echo: Option<Located<bool>>,
+    pub(super) fragments: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
 }
@@ -88,6 +89,7 @@ impl Policy {
             gue: section.optional("gue", gue),
             on_full: section.optional("on_full", |entry| entry.choice(ON_FULL)),
             echo: section.optional("echo", Entry::boolean),
+            fragments: section.optional("fragments", Entry::boolean),
             probe: section.section("probe", of.probe).map(|section| ProbePolicy::read(&section)),
             guard: section
                 .section("guard", of.guard)
@@ -115,6 +117,7 @@ impl Policy {
             on_full: self.on_full.or(defaults.on_full),
             guard: self.guard.or(defaults.guard),
             echo: self.echo.or(defaults.echo),
+            fragments: self.fragments.or(defaults.fragments),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),
                 (own, default) => own.or(default),

@@ -19,7 +19,17 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers", "sources"],
+    keys: &[
+        "services",
+        "backends",
+        "slots",
+        "connections",
+        "openings",
+        "inserts",
+        "answers",
+        "fragments",
+        "sources",
+    ],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -39,6 +49,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "gue",
         "on_full",
         "echo",
+        "fragments",
         "probe",
         "guard",
     ],
@@ -65,6 +76,7 @@ pub(super) const SERVICE: Schema = Schema {
         "gue",
         "on_full",
         "echo",
+        "fragments",
         "probe",
         "guard",
         "quic",

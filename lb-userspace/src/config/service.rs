@@ -98,6 +98,8 @@ impl<'a> Reading<'a> {
             on_full: value_or(self.policy.on_full, OnFull::default()),
             guard,
             echo: value_or(self.policy.echo, true),
+            // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
+            fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
             quic: self.quic.and_then(QuicReading::resolve),
             backends,

@@ -16,8 +16,9 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS,
-        FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
+        FEATURE_LISTS, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT,
+        FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -88,6 +89,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
+        (any(|service| service.fragments), FEATURE_FRAGMENTS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)

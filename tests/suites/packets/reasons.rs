@@ -17,7 +17,6 @@ const EXEMPT: &[(Reason, &str)] = &[
     (Reason::Internal, "maps that contradict each other; nothing that the daemon does makes them"),
     (Reason::Decapsulated, "the backend's program: the properties, and the suite `program`"),
     (Reason::EcnLost, UNUSED),
-    (Reason::FragmentUnknown, UNUSED),
     (Reason::Local, UNUSED),
     (Reason::Denied, UNUSED),
     (Reason::NotAllowed, UNUSED),

@@ -95,6 +95,10 @@ pub static PORTS: Scene = Scene::new(|| {
     )
 });
 
+/// Services that want fragments.
+pub static FRAGMENTS: Scene =
+    Scene::new(|| balancer(&everywhere("forwarding = \"l2\"\nfragments = true", &[V4])));
+
 /// Services without a backend.
 pub static EMPTY: Scene = Scene::new(|| balancer(&everywhere("forwarding = \"l2\"", &[])));
 
