@@ -4,12 +4,12 @@ use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const UNKNOWN: &str = "unknown";
 
 /// A machine, its kernel, and the state of the sources.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Machine {
     processor: String,
     cores: usize,

@@ -3,33 +3,26 @@
 //! The kernel runs the shipped object; `feeder` says how a million packets of a million flows get there. What a row
 //! costs above the floor, a program that swaps the MAC addresses and is fed the same way, is the balancer's work.
 
-mod cases;
+pub(crate) mod cases;
 mod feeder;
-mod scene;
-
-use std::fs;
-use std::path::PathBuf;
+pub(crate) mod scene;
 
 use anyhow::{Context as _, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::machine::Machine;
+use crate::Settings;
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Contender, Times, race};
+use crate::timing::{Contender, Spread, race};
 use cases::{CASES, Case, Family, Flows, Subject};
 use feeder::Feeder;
 use scene::Scenes;
 
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The object that feeds packets to the program under test.
-    #[arg(long, value_name = "FILE", default_value = "target/bpf/bench.o")]
-    feeder: PathBuf,
-}
-
 /// Packets in a run. Every flow of the largest number of flows has its turn in each.
 const PACKETS: u32 = 1 << 20;
 const QUICK_PACKETS: u32 = 1 << 14;
+
+/// The loopback device, by which the kernel lets test packets come; what leaves there is transmitted.
+const LOOPBACK: u32 = 1;
 
 /// Packets for finding out whether a run is what it says.
 const TRIAL: u32 = 1_000;
@@ -42,24 +35,21 @@ struct Run {
 }
 
 /// Measures every case, in turn.
-pub(crate) fn measure(args: &Args, quick: bool) -> anyhow::Result<Report> {
-    let (packets, rounds) = if quick { (QUICK_PACKETS, 3) } else { (PACKETS, 11) };
-    let object = fs::read(&args.feeder)
-        .with_context(|| format!("cannot read {}; `cargo xtask bench` makes it", args.feeder.display()))?;
-    let machine = Machine::this();
+pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
+    let (packets, rounds) = if settings.quick { (QUICK_PACKETS, 3) } else { (PACKETS, 11) };
+    let object = settings.bench_object()?;
     stay_on_one_cpu()?;
-    let mut scenes = Scenes::load().context("cannot fill the balancer's maps")?;
+    let mut scenes = Scenes::load(LOOPBACK).context("cannot fill the balancer's maps")?;
     let mut runs = prepare(&object, &mut scenes)?;
     let mut contenders: Vec<_> = runs.iter_mut().map(|run| run.contender(packets)).collect();
     let times = race(&mut contenders, rounds)?;
     drop(contenders);
     let rows = runs.iter().zip(&times).map(|(run, &all)| run.row(all, floor(&runs, &times, run.case.family)));
-    let (rows, unit) = (rows.collect(), Unit::Nanoseconds);
-    Ok(Report { part: "packet", reference: "the MAC swap with XDP_TX", machine, unit, rows })
+    Ok(Report::new("packet", "the MAC swap with XDP_TX", rows.collect()))
 }
 
 /// So that the counters and the connection table's list of free entries are those of one.
-fn stay_on_one_cpu() -> anyhow::Result<()> {
+pub(crate) fn stay_on_one_cpu() -> anyhow::Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(rustix::thread::sched_getcpu());
     sched_setaffinity(None, &cpus).context("cannot stay on one CPU")
@@ -77,7 +67,7 @@ fn prepare(object: &[u8], scenes: &mut Scenes) -> anyhow::Result<Vec<Run>> {
 }
 
 /// What rows of a family are compared with.
-fn floor(runs: &[Run], times: &[Times], family: Family) -> Times {
+fn floor(runs: &[Run], times: &[Spread], family: Family) -> Spread {
     let is_floor = |run: &Run| run.case.subject == Subject::MacSwap && run.case.family == family;
     times[runs.iter().position(is_floor).expect("each family has its floor among the cases")]
 }
@@ -100,10 +90,10 @@ impl Run {
     }
 
     fn contender(&mut self, packets: u32) -> Contender<'_> {
-        Contender::timed_by_itself(self.case.name, move || self.feeder.run(packets))
+        Contender::timed_by_itself(self.case.name.to_owned(), move || self.feeder.run(packets))
     }
 
-    fn row(&self, times: Times, floor: Times) -> Row {
-        Row::new(self.case.name, self.flows.name(), times, floor)
+    fn row(&self, times: Spread, floor: Spread) -> Row {
+        Row::new(self.case.name, self.flows.name(), Unit::Nanoseconds, times, floor)
     }
 }

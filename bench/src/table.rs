@@ -1,18 +1,22 @@
-//! The part `table`: what it costs to build a lookup table, to refill it after failures, and to merge it into the
-//! published one.
+//! The part `table`: what it costs to build a lookup table, to refill it after failures, to merge it into the published
+//! one, and to publish it.
 //!
 //! Building here is all of it: hashing names, sorting, filling, counting, the digest. The C loop only fills.
+
+mod publish;
 
 use lb_common::hash::Seed;
 use lb_common::maglev::{Base, Member, Table};
 use lb_common::slot::Slot;
 
 use crate::c_loop::{CLoop, Step};
-use crate::machine::Machine;
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Contender, race};
+use crate::timing::{Contender, Spread, race};
+use publish::Publisher;
 
 const SEED: Seed = Seed(*b"sluice benchmark");
+
+const NS_TO_US: f64 = 1e-3;
 
 /// A service to measure.
 struct Case {
@@ -33,16 +37,19 @@ const QUICK: [Case; 1] = [Case { backends: 100, length: 10_007 }];
 /// Measures every case.
 pub(crate) fn measure(quick: bool) -> anyhow::Result<Report> {
     let (cases, rounds) = if quick { (&QUICK[..], 3) } else { (&CASES[..], 41) };
+    let is_root = rustix::process::geteuid().is_root();
     let mut rows = Vec::new();
     for case in cases {
-        rows.extend(case.measure(rounds)?);
+        let publisher = is_root.then(|| Publisher::new(case.length)).transpose()?;
+        rows.extend(case.measure(rounds, publisher.as_ref())?);
     }
-    let (machine, unit) = (Machine::this(), Unit::Microseconds);
-    Ok(Report { part: "table", reference: "the C loop with additions", machine, unit, rows })
+    let left_out = "publishing was not measured: the kernel's maps are for root alone".to_owned();
+    let notes = if is_root { Vec::new() } else { vec![left_out] };
+    Ok(Report { notes, ..Report::new("table", "the C loop with additions", rows) })
 }
 
 impl Case {
-    fn measure(&self, rounds: usize) -> anyhow::Result<Vec<Row>> {
+    fn measure(&self, rounds: usize, publisher: Option<&Publisher>) -> anyhow::Result<Vec<Row>> {
         let names: Vec<String> = (0..self.backends).map(|n| format!("backend-{n}")).collect();
         let equal = members(&names, |_| 1);
         let base = Base::build(&equal, self.length, &SEED)?;
@@ -50,7 +57,7 @@ impl Case {
         let refilled = base.refill(|n| n % 100 != 7);
         let live: Vec<Slot> = base.table().slots().iter().copied().map(Slot::settled).collect();
         let (mut added, mut divided) = (self.c_loop(), self.c_loop());
-        let mut contenders = [
+        let mut contenders = vec![
             Contender::new(REFERENCE, || added.run(Step::Add).len()),
             Contender::new("C loop, modulo", || divided.run(Step::Modulo).len()),
             Contender::new("build, equal weights", || Base::build(&equal, self.length, &SEED)),
@@ -59,9 +66,13 @@ impl Case {
             Contender::new("refill, half failed", || base.refill(|n| n % 2 == 0)),
             Contender::new("merge", || merge(&live, &refilled)),
         ];
+        contenders.extend(publisher.into_iter().flat_map(Publisher::contenders));
         let times = race(&mut contenders, rounds)?;
         let case = format!("{} backends, {} slots", self.backends, self.length);
-        let row = |(contender, &all): (&Contender<'_>, _)| Row::new(&case, contender.name, all, times[0]);
+        let floor = times[0].scaled(NS_TO_US);
+        let row = |(contender, times): (&Contender<'_>, &Spread)| {
+            Row::new(&case, &contender.name, Unit::Microseconds, times.scaled(NS_TO_US), floor)
+        };
         Ok(contenders.iter().zip(&times).map(row).collect())
     }
 
@@ -91,8 +102,8 @@ mod tests {
 
     #[test]
     fn quick_run_measures_every_contender() {
-        let report = measure(true).unwrap();
-        assert_eq!(report.rows.len(), 7);
-        assert!(report.to_string().contains("100 backends, 10007 slots"));
+        let rows = QUICK[0].measure(1, None).unwrap();
+        assert_eq!(rows.len(), 7);
+        assert!(rows.iter().all(|row| row.case == "100 backends, 10007 slots"));
     }
 }

@@ -4,61 +4,95 @@ use std::hint::black_box;
 use std::io::{IsTerminal as _, stderr};
 use std::time::Instant;
 
+use anyhow::Context as _;
+use lb_tests::interrupt;
+use serde::{Deserialize, Serialize};
+
 /// One of the things that are compared.
 pub(crate) struct Contender<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) name: String,
     run: Box<dyn FnMut() -> anyhow::Result<f64> + 'a>,
 }
 
 impl<'a> Contender<'a> {
     /// A contender whose result is computed for the clock alone.
-    pub(crate) fn new<T>(name: &'a str, mut run: impl FnMut() -> T + 'a) -> Self {
+    pub(crate) fn new<T>(name: &str, mut run: impl FnMut() -> T + 'a) -> Self {
         let timed = move || {
             let start = Instant::now();
             black_box(run());
             Ok(start.elapsed().as_secs_f64() * 1e9)
         };
-        Self { name, run: Box::new(timed) }
+        Self { name: name.to_owned(), run: Box::new(timed) }
     }
 
     /// A contender that says itself how many nanoseconds it took, or why there is nothing to measure.
-    pub(crate) fn timed_by_itself(name: &'a str, run: impl FnMut() -> anyhow::Result<f64> + 'a) -> Self {
+    pub(crate) fn timed_by_itself(name: String, run: impl FnMut() -> anyhow::Result<f64> + 'a) -> Self {
         Self { name, run: Box::new(run) }
     }
 }
 
-/// What one contender took, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+/// How far figures of one thing lie apart. Of a contender they are nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
     pub(crate) min: f64,
     pub(crate) median: f64,
     pub(crate) max: f64,
 }
 
+impl Spread {
+    /// The figures in another unit.
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        Self { min: self.min * factor, median: self.median * factor, max: self.max * factor }
+    }
+
+    /// Rates out of times: how many fit into `time`.
+    pub(crate) fn rate_in(self, time: f64) -> Self {
+        Self { min: time / self.max, median: time / self.median, max: time / self.min }
+    }
+
+    /// One figure that does not vary.
+    pub(crate) const fn exactly(figure: f64) -> Self {
+        Self { min: figure, median: figure, max: figure }
+    }
+}
+
 /// Runs every contender `rounds` times, one after the other in each round, after one round that is not counted.
-pub(crate) fn race(contenders: &mut [Contender<'_>], rounds: usize) -> anyhow::Result<Vec<Times>> {
+pub(crate) fn race(contenders: &mut [Contender<'_>], rounds: usize) -> anyhow::Result<Vec<Spread>> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..=rounds {
-        show_progress(round, rounds);
+        show_progress("round", round, rounds);
         for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
-            let time = (contender.run)()?;
+            interrupt::check()?;
+            let time = (contender.run)().with_context(|| contender.name.clone())?;
             if round > 0 {
                 samples.push(time);
             }
         }
     }
-    Ok(samples.into_iter().map(summary).collect())
+    Ok(samples.into_iter().map(spread).collect())
 }
 
-/// For whoever waits, not for whoever reads the result.
-fn show_progress(round: usize, rounds: usize) {
+/// For whoever waits, not for whoever reads the result: which of `all` it is now. The line goes with the last.
+pub(crate) fn show_progress(what: &str, now: usize, all: usize) {
     if stderr().is_terminal() {
-        let end = if round == rounds { "\r\x1b[K" } else { "" };
-        eprint!("\rround {round} of {rounds}{end}");
+        let end = if now == all { "\r\x1b[K" } else { "" };
+        eprint!("\r{what} {now} of {all}{end}");
     }
 }
 
-fn summary(mut samples: Vec<f64>) -> Times {
+/// The spread of at least one figure.
+pub(crate) fn spread(mut samples: Vec<f64>) -> Spread {
     samples.sort_unstable_by(f64::total_cmp);
-    Times { min: samples[0], median: samples[samples.len() / 2], max: samples[samples.len() - 1] }
+    Spread { min: samples[0], median: samples[samples.len() / 2], max: samples[samples.len() - 1] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_is_the_lowest_rate() {
+        let rates = spread(vec![100.0, 400.0, 200.0]).rate_in(1000.0);
+        assert_eq!(rates, Spread { min: 2.5, median: 5.0, max: 10.0 });
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     control::Control,
     counter::Traffic,
     flow::Flow,
+    fragment::{FragmentKey, Fragmented},
     guard::{Guard, Limit, Load, Prefix, Refusals, Source},
     policy::Policy,
     quic::{Quic, Server, ServerId, ServerKey},
@@ -39,6 +40,7 @@ const _: () = {
     assert!(offset_of!(Backend, source_mac) == offset_of!(Backend, next_hop_mac) + 6);
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
+    assert!(size_of::<FragmentKey>() == 40 && size_of::<Fragmented>() == 16);
     assert!(size_of::<Connection>() == 16);
     assert!(size_of::<Tracked>() == 56);
     assert!(size_of::<Budget>() == 16);

@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod generator;
 mod object;
 #[expect(dead_code, reason = "the balancer reads more of a packet than is written here")]
 mod packet;
@@ -40,7 +41,7 @@ static ETHER_TYPE: Global<u32> = Global::new(0);
 
 /// Flows are numbered up to this, a power of two less one, and then again from 0.
 #[unsafe(no_mangle)]
-static LAST_FLOW: Global<u64> = Global::new(0);
+pub(crate) static LAST_FLOW: Global<u64> = Global::new(0);
 
 /// Services that the flows are spread over; their VIPs are consecutive.
 #[unsafe(no_mangle)]
@@ -85,11 +86,12 @@ fn feed(packet: &mut Packet) -> Option<()> {
     }
     let number = next_number()?;
     *packet.header_mut(0)? = Ethernet { macs: MACS, ether_type_be: ETHER_TYPE.load() as u16 };
-    write_flow(packet, number & LAST_FLOW.load())
+    write_flow(packet, number & LAST_FLOW.load())?;
+    Some(())
 }
 
 #[inline(always)]
-fn next_number() -> Option<u64> {
+pub(crate) fn next_number() -> Option<u64> {
     let fed = FED.get_ptr_mut(0)?;
     // SAFETY: a pointer that a lookup gives is valid, and one test run at a time uses this object.
     unsafe {
@@ -103,12 +105,11 @@ fn next_number() -> Option<u64> {
 /// In the words that a program reads addresses and ports by: a load that finds half of its bytes in a store of just
 /// before waits for it, which no packet from a network makes it do.
 #[inline(always)]
-fn write_flow(packet: &mut Packet, flow: u64) -> Option<()> {
-    const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+pub(crate) fn write_flow(packet: &mut Packet, flow: u64) -> Option<Written> {
     let client = (10 << 24 | flow as u32 & 0xff_ffff).to_be();
     let vip = (FIRST_VIP.load() + service_of(flow)).to_be();
     let ports = u32::from(((flow >> 24) as u16 ^ 0x9c40).to_be()) | u32::from(SERVICE_PORT.to_be()) << 16;
-    if ETHER_TYPE.load() == IPV6 {
+    if is_ipv6() {
         *packet.header_mut(21)? = [HOPS];
         *packet.header_mut(30)? = (u64::from(client) << 32).to_le_bytes();
         *packet.header_mut(46)? = (u64::from(vip) << 32).to_le_bytes();
@@ -119,7 +120,24 @@ fn write_flow(packet: &mut Packet, flow: u64) -> Option<()> {
         *packet.header_mut(30)? = vip.to_le_bytes();
         *packet.header_mut(34)? = ports.to_le_bytes();
     }
-    Some(())
+    Some(Written { client: client.to_le_bytes(), vip: vip.to_le_bytes(), ports: ports.to_le_bytes() })
+}
+
+/// What a flow's headers have that those of others have not.
+pub(crate) struct Written {
+    /// Last four bytes of the source address.
+    pub(crate) client: [u8; 4],
+    /// Last four bytes of the destination address.
+    pub(crate) vip: [u8; 4],
+    /// Both ports.
+    pub(crate) ports: [u8; 4],
+}
+
+/// Whether the frame is one of IPv6.
+#[inline(always)]
+pub(crate) fn is_ipv6() -> bool {
+    const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+    ETHER_TYPE.load() == IPV6
 }
 
 /// Neighbouring flows ask for services far apart (Fibonacci hashing: Knuth, "Sorting and Searching", section 6.4).

@@ -6,11 +6,13 @@ use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
 use lb_common::{
     backend::{Backend, Forwarding},
     counter::Reason,
+    knobs::FEATURE_GUE,
 };
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    encap,
+    encap, gue,
+    maps::uses,
     packet::{Ethernet, Header, Macs, Packet, Tag},
     parse::{Facts, IPV4_BE, IPV6_BE, Link},
     select::Selected,
@@ -28,18 +30,18 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
         frame(packet, macs(backend), link)?;
     } else if backend.forwarding == Forwarding::Ipip4 as u8 {
         let link = egress_link(packet, facts, backend, IPV4_BE);
-        fits(facts, backend, Ipv4Hdr::LEN)?;
-        encap::pass_on(packet, facts)?;
-        make_room(packet, facts, link, Ipv4Hdr::LEN)?;
-        write(packet, link.len(), encap::ipv4_header(facts, selected))?;
+        make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN)?;
+        write(packet, link.len(), encap::ipv4_header(facts, selected, encap::inner_protocol(facts), 0))?;
         frame(packet, macs(backend), link)?;
-    } else {
+    } else if backend.forwarding == Forwarding::Ipip6 as u8 {
         let link = egress_link(packet, facts, backend, IPV6_BE);
-        fits(facts, backend, Ipv6Hdr::LEN)?;
-        encap::pass_on(packet, facts)?;
-        make_room(packet, facts, link, Ipv6Hdr::LEN)?;
-        write(packet, link.len(), encap::ipv6_header(facts, selected))?;
+        make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN)?;
+        write(packet, link.len(), encap::ipv6_header(facts, selected, encap::inner_protocol(facts), 0))?;
         frame(packet, macs(backend), link)?;
+    } else if uses(FEATURE_GUE) && gue::carries(backend) {
+        gue::encapsulate(packet, facts, selected)?;
+    } else {
+        return Err(Verdict::drop(Reason::Internal));
     }
     Ok(leave(packet, backend.ifindex))
 }
@@ -47,7 +49,7 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
 /// The link layer that the packet leaves with: the tag of the next hop's VLAN; without one, the tags that it came
 /// with if it leaves by the same interface, otherwise none.
 #[inline(always)]
-fn egress_link(packet: &Packet, facts: &Facts, backend: &Backend, ether_type_be: u16) -> Link {
+pub fn egress_link(packet: &Packet, facts: &Facts, backend: &Backend, ether_type_be: u16) -> Link {
     if backend.vlan != 0 {
         return Link::tagged(backend.vlan, ether_type_be);
     }
@@ -55,6 +57,20 @@ fn egress_link(packet: &Packet, facts: &Facts, backend: &Backend, ether_type_be:
         return Link::untagged(ether_type_be);
     }
     facts.link.around(ether_type_be)
+}
+
+/// Does what a tunnel does before it writes: the packet has to fit, and is one hop further.
+#[inline(always)]
+pub fn make_room_for_outer(
+    packet: &mut Packet,
+    facts: &Facts,
+    backend: &Backend,
+    link: Link,
+    outer: usize,
+) -> Result<(), Verdict> {
+    fits(facts, backend, outer)?;
+    encap::pass_on(packet, facts)?;
+    make_room(packet, facts, link, outer)
 }
 
 /// Whether the packet fits with `outer` bytes more. Its sender is told what would.
@@ -90,7 +106,7 @@ pub fn frame(packet: &mut Packet, macs: Macs, link: Link) -> Result<(), Verdict>
 
 /// The MAC addresses of the way to the backend.
 #[inline(always)]
-fn macs(backend: &Backend) -> Macs {
+pub fn macs(backend: &Backend) -> Macs {
     let (first, last) = backend.macs();
     Macs { first, last }
 }

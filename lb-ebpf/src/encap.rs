@@ -46,7 +46,7 @@ const fn less(hops: u8) -> Result<u8, Verdict> {
 
 /// The protocol number of the packet inside.
 #[inline(always)]
-fn inner_protocol(facts: &Facts) -> u8 {
+pub fn inner_protocol(facts: &Facts) -> u8 {
     if facts.link.ether_type_be == IPV4_BE { IPIP } else { IPV6_IN_IP }
 }
 
@@ -58,17 +58,18 @@ fn varied_source(backend: &Backend, hash: u64) -> [u8; 4] {
     (fixed | hash as u32 & open).to_le_bytes()
 }
 
-/// An outer IPv4 header (RFC 2003 section 3.1), checksum included. DSCP and ECN are the inner packet's.
+/// An outer IPv4 header (RFC 2003 section 3.1), checksum included, with `between` bytes of `proto` before the packet.
+/// DSCP and ECN are the inner packet's (RFC 6040 section 4.1).
 #[inline(always)]
-pub fn ipv4_header(facts: &Facts, selected: &Selected) -> Ipv4Hdr {
+pub fn ipv4_header(facts: &Facts, selected: &Selected, proto: u8, between: u16) -> Ipv4Hdr {
     checked(Ipv4Hdr {
         vihl: 0x45,
         tos: facts.traffic_class,
-        tot_len: facts.ip_len.wrapping_add(Ipv4Hdr::LEN as u16).to_be_bytes(),
+        tot_len: facts.ip_len.wrapping_add(Ipv4Hdr::LEN as u16 + between).to_be_bytes(),
         id: [0, 0],
         frags: DONT_FRAGMENT,
         ttl: HOP_LIMIT,
-        proto: inner_protocol(facts),
+        proto,
         check: [0, 0],
         src_addr: varied_source(selected.backend, selected.hash),
         dst_addr: selected.backend.address.v4_octets(),
@@ -90,9 +91,9 @@ pub fn checked(mut header: Ipv4Hdr) -> Ipv4Hdr {
     header
 }
 
-/// An outer IPv6 header (RFC 2473 section 5.1). Traffic class is the inner packet's.
+/// The same in IPv6 (RFC 2473 section 5.1).
 #[inline(always)]
-pub fn ipv6_header(facts: &Facts, selected: &Selected) -> Ipv6Hdr {
+pub fn ipv6_header(facts: &Facts, selected: &Selected, next_hdr: u8, between: u16) -> Ipv6Hdr {
     let label = selected.hash as u32 & 0x000f_ffff;
     let word = 6 << 28 | u32::from(facts.traffic_class) << 20 | label;
     let mut src_addr = selected.backend.source.octets;
@@ -100,8 +101,8 @@ pub fn ipv6_header(facts: &Facts, selected: &Selected) -> Ipv6Hdr {
     (src_addr[12], src_addr[13], src_addr[14], src_addr[15]) = (a, b, c, d);
     Ipv6Hdr {
         vcf: word.to_be_bytes(),
-        payload_len: facts.ip_len.to_be_bytes(),
-        next_hdr: inner_protocol(facts),
+        payload_len: facts.ip_len.wrapping_add(between).to_be_bytes(),
+        next_hdr,
         hop_limit: HOP_LIMIT,
         src_addr,
         dst_addr: selected.backend.address.octets,

@@ -15,6 +15,7 @@ use lb_common::{
 };
 
 use crate::{
+    fragment::Part,
     lookup::Found,
     maps::{self, POLICIES, count_refusal, now_ns, uses},
     parse::{Facts, IPV4_BE, TCP},
@@ -70,7 +71,9 @@ const fn is_v4(facts: &Facts) -> bool {
 #[inline(always)]
 fn sound(found: Found, facts: &Facts) -> Result<(), Verdict> {
     let flow = &facts.flow;
-    let reason = if flow.protocol == u32::from(TCP) && strict::is_impossible(facts.flags) {
+    // A later fragment has none of its own.
+    let has_flags = flow.protocol == u32::from(TCP) && facts.part != Part::Later;
+    let reason = if has_flags && strict::is_impossible(facts.flags) {
         Reason::BadFlags
     } else if strict::is_bogus(&flow.source, is_v4(facts)) {
         Reason::BogusSource

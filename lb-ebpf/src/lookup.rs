@@ -4,7 +4,8 @@ use lb_common::{
     address::Address,
     counter::Reason,
     hash::KeyWords as _,
-    knobs::FEATURE_ANY_PORT,
+    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS},
+    policy::OPTION_FRAGMENTS,
     service::{BUCKET_ENTRIES, Candidates, Service, ServiceKey},
 };
 
@@ -47,6 +48,9 @@ pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
     };
     match reason {
         Reason::OtherProtocol => Verdict::icmp(vip.service.options),
+        Reason::Fragment if uses(FEATURE_FRAGMENTS) && vip.service.options & OPTION_FRAGMENTS != 0 => {
+            Verdict::fragment()
+        }
         _ => Verdict::drop(reason),
     }
 }

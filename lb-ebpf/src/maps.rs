@@ -24,6 +24,7 @@ use lb_common::{
     control::Control,
     counter::{Reason, Traffic},
     flow::Flow,
+    fragment::{FragmentKey, Fragmented},
     guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal, Refusals, Rule, Source},
     hash::{HashKey, KeyWords, MAX_WORDS},
     policy::Policy,
@@ -67,6 +68,10 @@ pub static OPENINGS: LruHashMap<Flow, Connection, 1> = LruHashMap::new();
 /// Finds a service's backend from the server id in a connection id. Without entries it takes next to no memory.
 #[btf_map(name = "server_ids")]
 pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Ports of packets whose first fragment was seen. Sized by the limits where a service wants fragments.
+#[btf_map(name = "fragments")]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented, 1> = LruHashMap::new();
 
 /// How often what has a rate may be done.
 #[btf_map(name = "budgets")]
@@ -136,6 +141,10 @@ pub static INSERT_INTERVAL_NS: Global<u64> = Global::new(0);
 /// Nanoseconds between two answers that a CPU may give.
 #[unsafe(no_mangle)]
 pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
+
+/// UDP port that a backend takes tunnelled packets in by, host byte order; 0: none.
+#[unsafe(no_mangle)]
+pub static GUE_PORT: Global<u32> = Global::new(0);
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
@@ -224,8 +233,7 @@ pub fn connection<const N: usize>(
 #[inline(always)]
 pub fn server(key: ServerKey) -> Option<u16> {
     let server = NonNull::new(SERVER_IDS.get_ptr_mut(key)?)?.as_ptr();
-    // SAFETY: reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    let now_ns = now_coarse_ns();
     // SAFETY: values that programs see are freed after a grace period. All CPUs write the time, each as one word.
     unsafe {
         if now_ns.wrapping_sub((*server).used_ns) > USED_GRAIN_NS {
@@ -233,6 +241,28 @@ pub fn server(key: ServerKey) -> Option<u16> {
         }
         Some((*server).backend)
     }
+}
+
+/// What is remembered of a packet's first fragment.
+#[inline(always)]
+pub fn first_fragment(key: FragmentKey) -> Option<Fragmented> {
+    let first = NonNull::new(FRAGMENTS.get_ptr_mut(key)?)?;
+    // SAFETY: values of a preallocated LRU hash are never freed. What is read of one that is evicted meanwhile are the
+    // ports of another packet.
+    Some(unsafe { *first.as_ptr() })
+}
+
+/// Remembers a packet's first fragment. Where that fails, the others are as good as lost.
+#[inline(always)]
+pub fn note_first_fragment(key: FragmentKey, first: Fragmented) {
+    let _ = FRAGMENTS.insert(key, first, 0);
+}
+
+/// The time as of the last tick, `CLOCK_MONOTONIC` nanoseconds; cheaper than to the nanosecond.
+#[inline(always)]
+pub fn now_coarse_ns() -> u64 {
+    // SAFETY: reads the clock.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Whether this CPU may do another one of a kind, where one every `interval_ns` may be done.

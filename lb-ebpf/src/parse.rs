@@ -6,7 +6,10 @@
 use lb_common::{address::Address, connection::Closing, counter::Reason, flow::Flow};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use crate::packet::{Ethernet, MAX_OFFSET, Packet, Tag};
+use crate::{
+    fragment::{self, Part, Told},
+    packet::{Ethernet, MAX_OFFSET, Packet, Tag},
+};
 
 /// EtherType of IPv4, network byte order.
 pub const IPV4_BE: u16 = 0x0800_u16.to_be();
@@ -23,7 +26,10 @@ const MAX_EXTENSIONS: usize = 4;
 
 /// IANA's number of TCP.
 pub const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// IANA's number of UDP.
+pub const UDP: u8 = 17;
+/// IANA's number of the IPv6 Fragment header.
+const FRAGMENT: u8 = 44;
 const FLAG_FIN: u8 = 0x01;
 /// TCP's SYN (RFC 9293 section 3.1).
 pub const FLAG_SYN: u8 = 0x02;
@@ -93,6 +99,9 @@ pub struct Facts {
     /// The control bits of TCP, also those that say of QUIC what they would say of TCP ([`crate::quic`]); none of any other
     /// protocol.
     pub flags: u8,
+    /// Whether it is all of a packet. Of another part than the first nothing behind the IP header may be read, whatever
+    /// the protocol.
+    pub part: Part,
 }
 
 impl Facts {
@@ -137,8 +146,9 @@ pub struct Ip {
     pub destination: Address,
     /// Bytes of the IP packet by its own header.
     pub length: u16,
-    traffic_class: u8,
-    /// Transport protocol.
+    /// IPv4 type of service or IPv6 traffic class.
+    pub traffic_class: u8,
+    /// Transport protocol; of a fragment over IPv6 that of the Fragment header.
     pub protocol: u8,
     /// Where the payload begins.
     pub payload_at: usize,
@@ -159,14 +169,35 @@ pub fn parse<const STRICT: bool>(packet: &Packet, link: Link) -> Result<Facts, F
     if STRICT && !lengths_hold(packet, &ip, end) {
         return Err(Fault::Unreadable(ip.destination, Reason::BadHeader));
     }
-    let flow = Flow {
+    let (flow, part) = (flow(&ip, ports, ip.protocol), Part::Whole);
+    Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags, part })
+}
+
+/// Reads a packet that is a fragment; the reason to drop it where that is not possible.
+#[inline(always)]
+pub fn parse_fragment(packet: &Packet, link: Link) -> Result<Facts, Reason> {
+    match fragment::told(packet) {
+        Told::UNWANTED => Err(Reason::Fragment),
+        Told::NO_FIRST => Err(Reason::FragmentUnknown),
+        Told::TRUNCATED => Err(Reason::Truncated),
+        told => {
+            let ip = ip_of_any::<true>(packet, link).map_err(|_: Fault| Reason::Internal)?;
+            let flow = flow(&ip, told.ports(), told.protocol());
+            let (part, flags) = (told.part(), told.flags());
+            Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags, part })
+        }
+    }
+}
+
+#[inline(always)]
+fn flow(ip: &Ip, ports: u32, protocol: u8) -> Flow {
+    Flow {
         source: ip.source,
         destination: ip.destination,
         source_port: (ports as u16).to_le_bytes(),
         destination_port: ((ports >> 16) as u16).to_le_bytes(),
-        protocol: u32::from(ip.protocol),
-    };
-    Ok(Facts { link, flow, ip_len: ip.length, traffic_class: ip.traffic_class, flags })
+        protocol: u32::from(protocol),
+    }
 }
 
 /// Where a packet's payload lies.
@@ -189,9 +220,15 @@ pub fn udp_payload(packet: &Packet) -> Option<Payload> {
 /// Reads an IP header, extension headers included, of a packet that is no fragment.
 #[inline(always)]
 pub fn ip(packet: &Packet, link: Link) -> Result<Ip, Fault> {
+    ip_of_any::<false>(packet, link)
+}
+
+/// Reads an IP header; `FRAGMENTS` says whether that of a fragment too, or as a fault.
+#[inline(always)]
+pub fn ip_of_any<const FRAGMENTS: bool>(packet: &Packet, link: Link) -> Result<Ip, Fault> {
     match link.ether_type_be {
-        IPV4_BE => ipv4(packet, link.len()),
-        IPV6_BE => ipv6(packet, link.len()),
+        IPV4_BE => ipv4::<FRAGMENTS>(packet, link.len()),
+        IPV6_BE => ipv6::<FRAGMENTS>(packet, link.len()),
         _ => Err(Fault::NotIp),
     }
 }
@@ -220,7 +257,7 @@ const fn is_tag(ether_type_be: u16) -> bool {
 
 /// Reads an IPv4 header (RFC 791).
 #[inline(always)]
-fn ipv4(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
+fn ipv4<const FRAGMENTS: bool>(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
     let header = packet.header::<Ipv4Hdr>(offset).ok_or(Fault::NotIp)?;
     if header.vihl >> 4 != 4 {
         return Err(Fault::NotIp);
@@ -231,7 +268,7 @@ fn ipv4(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
     if header_len < Ipv4Hdr::LEN || usize::from(length) < header_len || !fits(packet, offset, length) {
         return Err(Fault::Unreadable(destination, Reason::BadHeader));
     }
-    if is_fragment(header) {
+    if !FRAGMENTS && is_fragment(header) {
         return Err(Fault::Unreadable(destination, Reason::Fragment));
     }
     Ok(Ip {
@@ -252,7 +289,7 @@ pub fn is_fragment(header: &Ipv4Hdr) -> bool {
 
 /// Reads an IPv6 header (RFC 8200) and its extension headers.
 #[inline(always)]
-fn ipv6(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
+fn ipv6<const FRAGMENTS: bool>(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
     let header = packet.header::<Ipv6Hdr>(offset).ok_or(Fault::NotIp)?;
     let version_and_class = u16::from_be_bytes([header.vcf[0], header.vcf[1]]);
     if version_and_class >> 12 != 6 {
@@ -269,6 +306,9 @@ fn ipv6(packet: &Packet, offset: usize) -> Result<Ip, Fault> {
     }
     let (protocol, payload_at) = ipv6_payload(packet, header.next_hdr, offset + Ipv6Hdr::LEN)
         .map_err(|reason| Fault::Unreadable(destination, reason))?;
+    if !FRAGMENTS && protocol == FRAGMENT {
+        return Err(Fault::Unreadable(destination, Reason::Fragment));
+    }
     let source = Address::from_v6(header.src_addr);
     let traffic_class = (version_and_class >> 4) as u8;
     Ok(Ip { source, destination, length, traffic_class, protocol, payload_at })
@@ -280,12 +320,11 @@ fn fits(packet: &Packet, offset: usize, ip_len: u16) -> bool {
     offset as u64 + u64::from(ip_len) <= packet.len()
 }
 
-/// Walks the extension headers (RFC 8200 section 4) to the transport protocol.
+/// Walks the extension headers (RFC 8200 section 4) to the transport protocol, or to a Fragment header.
 #[inline(always)]
-fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, usize), Reason> {
+pub fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, usize), Reason> {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
     const DESTINATION: u8 = 60;
     let (mut next, mut offset) = (first, first_offset);
     for _ in 0..MAX_EXTENSIONS {
@@ -298,20 +337,18 @@ fn ipv6_payload(packet: &Packet, first: u8, first_offset: usize) -> Result<(u8, 
                     return Err(Reason::TooManyHeaders);
                 }
             }
-            FRAGMENT => return Err(Reason::Fragment),
             _ => return Ok((next, offset)),
         }
     }
     match next {
         HOP_BY_HOP | ROUTING | DESTINATION => Err(Reason::TooManyHeaders),
-        FRAGMENT => Err(Reason::Fragment),
         _ => Ok((next, offset)),
     }
 }
 
 /// Ports, the source's in the lower half, and control bits (RFC 9293 section 3.1).
 #[inline(always)]
-fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
+pub fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
     let header = packet.header::<[u8; 20]>(offset).filter(|_| offset + 20 <= end)?;
     let ports = u32::from_le_bytes(*header.first_chunk()?);
     Some((ports, header[13]))
@@ -319,7 +356,7 @@ fn tcp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
 
 /// Ports (RFC 768). Nothing in UDP says that a flow begins.
 #[inline(always)]
-fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
+pub fn udp(packet: &Packet, offset: usize, end: usize) -> Option<(u32, u8)> {
     let header = packet.header::<[u8; 8]>(offset).filter(|_| offset + 8 <= end)?;
     Some((u32::from_le_bytes(*header.first_chunk()?), 0))
 }

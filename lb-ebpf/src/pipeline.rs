@@ -1,12 +1,14 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::counter::Reason;
+use lb_common::{counter::Reason, knobs::FEATURE_FRAGMENTS, policy::OPTION_FRAGMENTS};
 
 use crate::{
-    answer, emit, guard, icmp, lookup,
-    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count},
+    answer, emit,
+    fragment::Part,
+    guard, icmp, lookup,
+    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
     packet::Packet,
-    parse::{self, Fault, IPV4_BE, IPV6_BE, Link},
+    parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     select,
     verdict::Verdict,
 };
@@ -23,6 +25,10 @@ pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verd
         (0, IPV6_BE) => stages::<GUARDED>(packet, Link::untagged(IPV6_BE)),
         _ => stages::<GUARDED>(packet, link),
     };
+    let result = match result {
+        Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => fragment::<GUARDED>(packet),
+        result => result,
+    };
     match result {
         Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
         result => result,
@@ -38,15 +44,31 @@ fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
 
 #[inline(always)]
 fn stages<const GUARDED: bool>(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
-    let bytes = packet.len();
-    let mut facts = match parse::parse::<GUARDED>(packet, link) {
+    let facts = match parse::parse::<GUARDED>(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
             return Err(lookup::without_ports(&destination, reason));
         }
     };
+    forward::<GUARDED>(packet, facts)
+}
+
+/// The way of a fragment for a VIP.
+#[inline(always)]
+fn fragment<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+    let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
+    let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
+    forward::<GUARDED>(packet, facts)
+}
+
+#[inline(always)]
+fn forward<const GUARDED: bool>(packet: &mut Packet, mut facts: Facts) -> Result<Verdict, Verdict> {
+    let bytes = packet.len();
     let found = lookup::service(&facts)?;
+    if facts.part != Part::Whole && found.service.options & OPTION_FRAGMENTS == 0 {
+        return Err(Verdict::drop(Reason::Fragment));
+    }
     if GUARDED {
         guard::check(found, &facts)?;
     }

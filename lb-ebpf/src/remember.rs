@@ -21,6 +21,7 @@ use lb_common::{
 };
 
 use crate::{
+    fragment::Part,
     guard,
     limits::{self, Opening},
     lookup::Found,
@@ -117,7 +118,9 @@ impl<const GUARDED: bool> Moved<GUARDED> {
             return Ok(backend.takes_new != 0);
         }
         // A reset is no answer to a reset, nor to what acknowledges nothing (RFC 9293 section 3.10.7.1).
-        let can_be_reset = uses(FEATURE_RESET) && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
+        let can_be_reset = uses(FEATURE_RESET)
+            && facts.part == Part::Whole
+            && facts.flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK;
         if can_be_reset && backend.old_flows == OldFlows::Reset as u8 {
             return Err(Verdict::answer(Reason::Reset, 0));
         }

@@ -59,6 +59,18 @@ impl Verdict {
         Self { action: ICMP | (options as u32) << 16, reason: Reason::OtherProtocol }
     }
 
+    /// Nowhere, unless its first fragment is known: [`crate::fragment`] finds out.
+    #[inline(always)]
+    pub const fn fragment() -> Self {
+        Self::drop(Reason::FragmentUnknown)
+    }
+
+    /// Whether the packet is such a fragment.
+    #[inline(always)]
+    pub const fn is_fragment(self) -> bool {
+        matches!(self.reason, Reason::FragmentUnknown)
+    }
+
     /// Out through another interface, which `bpf_redirect` has noted.
     #[inline(always)]
     pub const fn redirected(action: u32) -> Self {

@@ -1,5 +1,6 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
+pub(crate) mod advice;
 mod entry;
 pub mod guards;
 mod policy;
@@ -25,10 +26,11 @@ use lb_common::{
 
 use crate::{
     config::{AdminState, Backend, Config, OnRemove, Service},
-    health::{Health, TargetKey},
+    health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
     wishes::{Leaving, Wish, Wishes},
 };
+use advice::{advice, stricter, weights};
 use entry::entry;
 use state::Wanted;
 
@@ -41,6 +43,17 @@ pub struct View {
     pub next_hops: HashMap<IpAddr, NextHop>,
     /// What the operator wants, beyond what the configuration says.
     pub wishes: Wishes,
+    /// What backends say of themselves, where they are asked.
+    pub advice: HashMap<TargetKey, Advised>,
+}
+
+/// What a backend says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advised {
+    /// What was asked. Of another target it says nothing.
+    pub target: SocketAddr,
+    /// What it said.
+    pub advice: Advice,
 }
 
 /// A probe's verdict on a backend.
@@ -130,8 +143,13 @@ fn plan_service(
         until = until.into_iter().chain(planned.until).min();
         planned.entry
     };
-    let backends: Vec<Entry> =
-        service.backends.iter().map(|backend| entry_of(backend, wanted(service, backend, view))).collect();
+    let configured = service.backends.iter();
+    let backends: Vec<Entry> = configured
+        .map(|backend| {
+            let wanted = wanted(service, backend, view);
+            entry_of(backend, stricter(wanted, advice(service, backend, view)))
+        })
+        .collect();
     let leaving = view.wishes.leaving_of(service.key());
     let leaving =
         leaving.map(|leaving| entry_of(&leaving.backend, wanted_of_leaving(service, leaving))).collect();
@@ -145,7 +163,7 @@ fn plan_service(
         options: policy::options(service),
         policy: policy::policy(service),
         guards: guards::of_service(service),
-        table: tables.table(config, service, takes_new),
+        table: tables.table(config, service, view, takes_new),
         backends,
         server_ids: policy::server_ids(service),
         leaving,
@@ -178,8 +196,9 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 }
 
 impl Tables {
-    fn table(&mut self, config: &Config, service: &Service, takes_new: Vec<bool>) -> Arc<Table> {
-        let members: Vec<_> = service.backends.iter().map(|b| (b.name.clone(), b.weight)).collect();
+    fn table(&mut self, config: &Config, service: &Service, view: &View, takes_new: Vec<bool>) -> Arc<Table> {
+        let names = service.backends.iter().map(|backend| backend.name.clone());
+        let members: Vec<_> = names.zip(weights(service, view)).collect();
         if let Some(memo) = self.memo.get_mut(&service.name)
             && memo.members == members
             && memo.length == service.slots

@@ -17,10 +17,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{
-    backend::{Backend as Entry, Forwarding as Mode},
-    service::ServiceKey,
-};
+use lb_common::{backend::Backend as Entry, service::ServiceKey};
 
 use crate::{
     config::{AdminState, Backend, BackendLimits, Config, Forwarding, OnDeadline, Protocol, Service},
@@ -159,8 +156,7 @@ impl Wishes {
         for (service, entry) in members.filter(|(key, entry)| !known.contains(&(*key, entry.address.into())))
         {
             let address = entry.address.into();
-            let forwarding =
-                if entry.forwarding == Mode::L2 as u8 { Forwarding::L2 } else { Forwarding::Ipip };
+            let forwarding = Forwarding::of(entry.forwarding).unwrap_or(Forwarding::Ipip);
             self.leaving.push(Leaving::found(service, address, forwarding, now));
         }
     }

@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod netns;
 pub mod packet;
 pub mod process;
+pub mod random;
 pub mod server;
 pub mod skip;
 pub mod status;

@@ -192,28 +192,57 @@ impl Packet {
         (next, bytes)
     }
 
+    /// The transport header, its checksum included, and the payload. A fragment's is that of a packet that ends with it.
     fn transport(&self) -> Vec<u8> {
-        let (source, destination) = (self.source_port, self.destination_port);
         match self.protocol {
-            TCP => {
-                let mut header = TcpHeader::new(source, destination, 1, 65_000);
-                (header.syn, header.ack) = (self.syn, self.ack);
-                header.acknowledgment_number = self.acknowledges;
-                header.fin = self.end == Some(End::Fin);
-                header.rst = self.end == Some(End::Rst);
-                [header.to_bytes().to_vec(), self.payload.clone()].concat()
-            }
-            UDP => {
-                let header = UdpHeader {
-                    source_port: source,
-                    destination_port: destination,
-                    length: self.payload.len() as u16 + 8,
-                    checksum: 0,
-                };
-                [header.to_bytes().to_vec(), self.payload.clone()].concat()
-            }
+            TCP => self.tcp(),
+            UDP => self.udp(),
             _ => self.payload.clone(),
         }
+    }
+
+    fn tcp(&self) -> Vec<u8> {
+        let mut header = TcpHeader::new(self.source_port, self.destination_port, 1, 65_000);
+        (header.syn, header.ack) = (self.syn, self.ack);
+        header.acknowledgment_number = self.acknowledges;
+        header.fin = self.end == Some(End::Fin);
+        header.rst = self.end == Some(End::Rst);
+        header.checksum = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload)
+            }
+            _ => panic!("source and destination are of one family"),
+        }
+        .expect("fits");
+        [header.to_bytes().to_vec(), self.payload.clone()].concat()
+    }
+
+    fn udp(&self) -> Vec<u8> {
+        let (from, to, payload) = (self.source_port, self.destination_port, &self.payload);
+        let header = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let ip = Ipv4Header {
+                    source: source.octets(),
+                    destination: destination.octets(),
+                    ..Ipv4Header::default()
+                };
+                UdpHeader::with_ipv4_checksum(from, to, &ip, payload)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let ip = Ipv6Header {
+                    source: source.octets(),
+                    destination: destination.octets(),
+                    ..Ipv6Header::default()
+                };
+                UdpHeader::with_ipv6_checksum(from, to, &ip, payload)
+            }
+            _ => panic!("source and destination are of one family"),
+        }
+        .expect("fits");
+        [header.to_bytes().to_vec(), payload.clone()].concat()
     }
 }
 

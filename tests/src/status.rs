@@ -74,6 +74,10 @@ pub struct Backend {
     pub forwarding: String,
     /// `up`, `down` or `unknown`.
     pub health: String,
+    /// Why.
+    pub reason: String,
+    /// What it says of itself, where it is asked.
+    pub says: Option<String>,
     /// Its part of the lookup table, 0 to 1.
     pub share: f64,
     /// Live flows that are remembered to be with it.

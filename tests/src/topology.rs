@@ -114,8 +114,7 @@ pub struct Lan {
     pub balancer: Host,
     /// `b1` to `b4`, or as many as were asked for.
     pub backends: Vec<Host>,
-    /// Held for its guard.
-    _switch: Switch,
+    switch: Switch,
 }
 
 impl Lan {
@@ -155,7 +154,13 @@ impl Lan {
             switch.plug(host, "eth0", INNER_MTU, host.v4, host.v6)?;
         }
         client.route("203.0.113.0/24", balancer.v4, "2001:db8:113::/64", balancer.v6)?;
-        Ok(Self { client, balancer, backends, _switch: switch })
+        Ok(Self { client, balancer, backends, switch })
+    }
+
+    /// The namespace of the switch, whose ports have the names of the hosts.
+    #[must_use]
+    pub fn switch(&self) -> &Netns {
+        &self.switch.netns
     }
 }
 

@@ -11,6 +11,7 @@ mod build_sluice;
 mod churn;
 mod ci;
 mod command;
+mod fuzz;
 mod run;
 mod sandbox;
 mod setup;
@@ -48,6 +49,8 @@ enum Xtask {
     Churn(churn::Args),
     /// Measure what Sluice costs
     Bench(bench::Args),
+    /// Search for packets and configurations that break something
+    Fuzz(fuzz::Args),
     /// Check formatting, lints and documentation, then run every suite
     Ci,
 }
@@ -71,6 +74,7 @@ fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
         Xtask::Test(args) => test::run(&args),
         Xtask::Churn(args) => churn::run(&args),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Ci => ci::run(),
     }
 }

@@ -53,10 +53,14 @@ enum Suite {
     Program,
     /// The table of packets: bytes in, reason and bytes out; and properties that hold for any packet
     Packets,
+    /// A short search for packets and configurations that break something
+    Fuzz,
     /// Real clients, balancer and servers in network namespaces
     Netns,
     /// The command line: what it prints and what it refuses
     Cli,
+    /// Real servers that fail in every way that a probe can see, and come back
+    Health,
     /// Clients of many kinds through every way of forwarding, over routers
     Clients,
     /// Connections that are held through whatever an operator does
@@ -107,7 +111,7 @@ fn check_root(suites: &[Suite]) -> Result<()> {
 
 /// Builds the XDP programs, which the daemon's crate embeds, and the daemon where a suite runs it.
 fn prepare(workspace: &Workspace, suites: &[Suite]) -> Result<Option<Builds>> {
-    if suites.iter().any(|suite| matches!(suite, Suite::Netns | Suite::Cli | Suite::Clients | Suite::Churn)) {
+    if suites.iter().any(|suite| !matches!(suite, Suite::Host | Suite::Program | Suite::Packets)) {
         let sluice = build_sluice::build(workspace, Needs::Everything)?;
         let upgrades = suites.contains(&Suite::Churn);
         let other = upgrades.then(|| build_sluice::build_other(workspace)).transpose()?;
@@ -157,8 +161,10 @@ impl Suite {
             Self::Host => "host",
             Self::Program => "program",
             Self::Packets => "packets",
+            Self::Fuzz => "fuzz",
             Self::Netns => "netns",
             Self::Cli => "cli",
+            Self::Health => "health",
             Self::Clients => "clients",
             Self::Churn => "churn",
         }
@@ -167,12 +173,14 @@ impl Suite {
     /// What `cargo test` is told.
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Host => &["--workspace", "--exclude", "lb-tests", "--all-features"],
+            Self::Host => &["--workspace", "--exclude", "lb-tests", "--exclude", "lb-fuzz", "--all-features"],
             Self::Program => &["--package", "lb-tests", "--test", "program"],
             Self::Packets => &["--package", "lb-tests", "--test", "packets"],
+            Self::Fuzz => &["--package", "lb-fuzz"],
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+            Self::Health => &["--package", "lb-tests", "--test", "health"],
             Self::Clients => &["--package", "lb-tests", "--test", "clients"],
             Self::Churn => &["--package", "lb-tests", "--test", "churn"],
         }

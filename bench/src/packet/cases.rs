@@ -8,29 +8,29 @@ use super::scene::Name::{
 
 /// A kind of packet and what it is given to.
 #[derive(Clone, Copy)]
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) family: Family,
-    pub(super) subject: Subject,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) family: Family,
+    pub(crate) subject: Subject,
     /// The VIP, or the first of several consecutive ones.
-    pub(super) vip: &'static str,
+    pub(crate) vip: &'static str,
     /// Services that the flows are spread over.
-    pub(super) services: u32,
+    pub(crate) services: u32,
     /// Whether each packet opens a connection: SYN, otherwise ACK.
-    pub(super) opens: bool,
-    pub(super) flows: &'static [Flows],
+    pub(crate) opens: bool,
+    pub(crate) flows: &'static [Flows],
 }
 
 /// The family of the packets that come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 /// The program that gets the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// Returns.
     Nothing,
     /// Sends the packet back to where it came from.
@@ -43,7 +43,7 @@ pub(super) enum Subject {
 
 impl Subject {
     /// The name of a floor's program.
-    pub(super) fn floor(self) -> &'static str {
+    pub(crate) fn floor(self) -> &'static str {
         match self {
             Self::Nothing => "floor_pass",
             Self::MacSwap => "floor_mac_swap",
@@ -55,7 +55,7 @@ impl Subject {
 
 /// How many flows there are. They take turns, so each of many finds the caches as cold as they get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flows {
+pub(crate) enum Flows {
     One,
     Thousand,
     SixtyFourThousand,
@@ -65,7 +65,7 @@ pub(super) enum Flows {
 }
 
 impl Flows {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::One => "1 flow",
             Self::Thousand => "1 k flows",
@@ -76,7 +76,7 @@ impl Flows {
     }
 
     /// The number of the last flow.
-    pub(super) fn last(self) -> u64 {
+    pub(crate) fn last(self) -> u64 {
         match self {
             Self::One => 0,
             Self::Thousand => (1 << 10) - 1,
@@ -119,7 +119,7 @@ const fn floor(name: &'static str, family: Family, subject: Subject) -> Case {
 }
 
 /// All cases. Addresses are those of the scenes' services; the ones that are not ours are nobody's.
-pub(super) const CASES: [Case; 27] = [
+pub(crate) const CASES: [Case; 27] = [
     floor("floor: nothing", Family::V4, Subject::Nothing),
     floor("floor: MAC swap", Family::V4, Subject::MacSwap),
     floor("floor: MAC swap, IPv6", Family::V6, Subject::MacSwap),

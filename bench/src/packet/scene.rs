@@ -28,12 +28,9 @@ seed = "000102030405060708090a0b0c0d0e0f"
 /// Two flows' worth of room for each that a case has, so that what is measured is not eviction.
 const ROOM_FOR_FLOWS: &str = "[limits]\nconnections = 2097152\n";
 
-/// The loopback device, by which the kernel lets test packets come; what leaves there is transmitted.
-const INGRESS: u32 = 1;
-
 /// Which balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// A service for every way of forwarding; no slot has moved.
     Settled,
     /// A thousand services.
@@ -57,7 +54,7 @@ pub(super) enum Name {
 }
 
 /// All of them.
-pub(super) struct Scenes {
+pub(crate) struct Scenes {
     settled: Scene,
     many: Scene,
     moved: Scene,
@@ -71,24 +68,26 @@ pub(super) struct Scenes {
 }
 
 impl Scenes {
-    pub(super) fn load() -> anyhow::Result<Self> {
-        let mut moved = Scene::new(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
+    /// Loads them. Packets leave by the interface `egress`: transmitted, where it is the one that they come by.
+    pub(crate) fn load(egress: u32) -> anyhow::Result<Self> {
+        let load = |toml: &str| Scene::new(toml, egress);
+        let mut moved = load(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
         moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
         Ok(Self {
-            settled: Scene::new(&settled_services())?,
-            many: Scene::new(&many_services())?,
+            settled: load(&settled_services())?,
+            many: load(&many_services())?,
             moved,
-            always: Scene::new(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
-            strict: guarded(FEATURE_STRICT, "", "")?,
-            few_allowed: allowing(10)?,
-            many_allowed: allowing(18)?,
-            source_rate: guarded(FEATURE_RATES, "max_new_per_source = 100_000_000", "")?,
-            service_rate: guarded(FEATURE_RATES, "max_new = 100_000_000", "")?,
-            limited: limited()?,
+            always: load(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
+            strict: guarded(FEATURE_STRICT, "", "", egress)?,
+            few_allowed: allowing(10, egress)?,
+            many_allowed: allowing(18, egress)?,
+            source_rate: guarded(FEATURE_RATES, "max_new_per_source = 100_000_000", "", egress)?,
+            service_rate: guarded(FEATURE_RATES, "max_new = 100_000_000", "", egress)?,
+            limited: limited(egress)?,
         })
     }
 
-    pub(super) fn scene(&mut self, name: Name) -> &mut Scene {
+    pub(crate) fn scene(&mut self, name: Name) -> &mut Scene {
         match name {
             Name::Settled => &mut self.settled,
             Name::Many => &mut self.many,
@@ -105,24 +104,25 @@ impl Scenes {
 }
 
 /// One loaded balancer.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     dataplane: EbpfDataPlane,
     applied: Applied,
     tables: Tables,
+    egress: u32,
 }
 
 impl Scene {
-    fn new(toml: &str) -> anyhow::Result<Self> {
-        Self::with_features(FEATURE_TRACKING, toml)
+    fn new(toml: &str, egress: u32) -> anyhow::Result<Self> {
+        Self::with_features(FEATURE_TRACKING, toml, egress)
     }
 
-    fn with_features(features: u32, toml: &str) -> anyhow::Result<Self> {
+    fn with_features(features: u32, toml: &str, egress: u32) -> anyhow::Result<Self> {
         let config = parse(toml)?;
         let limits = &config.limits;
         let knobs = Knobs { limits, seed: &config.fleet.seed, features };
         let dataplane = EbpfDataPlane::load(knobs, None)?;
         let applied = Applied::new(limits, config.fleet.seed.index_key());
-        let mut scene = Self { dataplane, applied, tables: Tables::default() };
+        let mut scene = Self { dataplane, applied, tables: Tables::default(), egress };
         scene.converge(&config)?;
         Ok(scene)
     }
@@ -135,7 +135,7 @@ impl Scene {
         let now: Duration = sluice::daemon::now();
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
-            view.next_hops.insert(backend.address, next_hop(backend.address));
+            view.next_hops.insert(backend.address, next_hop(backend.address, self.egress));
         }
         let plan = plan(config, &view, &mut self.tables, now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now)?;
@@ -145,12 +145,12 @@ impl Scene {
     }
 
     /// The balancing program.
-    pub(super) fn program(&mut self) -> anyhow::Result<&Xdp> {
+    pub(crate) fn program(&mut self) -> anyhow::Result<&mut Xdp> {
         Ok(self.dataplane.program()?)
     }
 
     /// Packets that were counted under `reason`.
-    pub(super) fn packets(&self, reason: Reason) -> u64 {
+    pub(crate) fn packets(&self, reason: Reason) -> u64 {
         self.dataplane.reasons()[reason as usize].packets
     }
 }
@@ -162,14 +162,14 @@ fn parse(toml: &str) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// The way to a backend: out where the packet came in.
-fn next_hop(address: IpAddr) -> NextHop {
+/// The way to a backend.
+fn next_hop(address: IpAddr, egress: u32) -> NextHop {
     let source = match address {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 1)),
     };
     NextHop {
-        ifindex: INGRESS,
+        ifindex: egress,
         interface: "lo".to_owned(),
         mac: [2, 0, 0, 0, 1, 1],
         source_mac: [2, 0, 0, 0, 0, 0xee],
@@ -210,30 +210,30 @@ fn always_services() -> String {
 }
 
 /// A service with one guard, and nothing else that costs more than without.
-fn guarded(feature: u32, guard: &str, lists: &str) -> anyhow::Result<Scene> {
+fn guarded(feature: u32, guard: &str, lists: &str, egress: u32) -> anyhow::Result<Scene> {
     let malformed = if feature == FEATURE_STRICT { "drop" } else { "forward" };
     let settings = format!("forwarding = \"ipip\"\n[service.guard]\nmalformed = \"{malformed}\"\n{guard}");
     let service = service("203.0.113.1", &settings, backends_v4(1, 100));
-    Scene::with_features(FEATURE_TRACKING | feature, &[lists, &service].concat())
+    Scene::with_features(FEATURE_TRACKING | feature, &[lists, &service].concat(), egress)
 }
 
 /// A service that allows `2^bits` networks: all of 10.0.0.0/8, which the feeder's clients are in.
-fn allowing(bits: u32) -> anyhow::Result<Scene> {
+fn allowing(bits: u32, egress: u32) -> anyhow::Result<Scene> {
     let network = |number: u32| Ipv4Addr::from_bits(10 << 24 | number << (24 - bits));
     let list = (0..1 << bits)
         .fold("[[list]]\nname = \"clients\"\nprefixes = [\n".to_owned(), |list, number| {
             list + &format!("\"{}/{}\",\n", network(number), 8 + bits)
         });
-    guarded(FEATURE_LISTS, "allow = [\"clients\"]", &(list + "]\n"))
+    guarded(FEATURE_LISTS, "allow = [\"clients\"]", &(list + "]\n"), egress)
 }
 
 /// As the one that remembers every flow, with room for all of them at every backend.
-fn limited() -> anyhow::Result<Scene> {
+fn limited(egress: u32) -> anyhow::Result<Scene> {
     let limits = "max_connections = 50_000_000\nmax_new_per_sec = 100_000_000\naddress = \"198";
     let unguarded = "track = \"always\"\n[service.guard]\nmalformed = \"forward\"\n";
     let services =
         always_services().replace("track = \"always\"", unguarded).replace("address = \"198", limits);
-    Scene::with_features(FEATURE_TRACKING | FEATURE_LIMITS, &[ROOM_FOR_FLOWS, &services].concat())
+    Scene::with_features(FEATURE_TRACKING | FEATURE_LIMITS, &[ROOM_FOR_FLOWS, &services].concat(), egress)
 }
 
 /// A service in TOML, named by its VIP.

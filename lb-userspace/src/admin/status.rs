@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    config::{AdminState, Forwarding},
-    dataplane,
-};
+use crate::{config::AdminState, dataplane};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,7 +170,7 @@ pub struct Backend {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// `l2` or `ipip`.
+    /// `l2`, `ipip` or `gue`.
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,
@@ -185,6 +182,9 @@ pub struct Backend {
     pub health: String,
     /// Why its health is what it is.
     pub reason: String,
+    /// What it says of itself: its state, its weight in per cent; none where it is not asked, or has not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
     /// The way to it, or why there is none.
     pub next_hop: String,
     /// Its part of the table, 0 to 1.
@@ -220,15 +220,6 @@ pub struct Limits {
 
 /// The admin state of a backend that is gone from the file.
 pub const LEAVING: &str = "leaving";
-
-/// As it is written in the file.
-#[must_use]
-pub const fn forwarding(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::L2 => "l2",
-        Forwarding::Ipip => "ipip",
-    }
-}
 
 /// As it is written in the file.
 #[must_use]

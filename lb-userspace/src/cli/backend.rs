@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{
+    config::Gue,
     dataplane,
     host::{self, Paths, Report, Wanted, state::State},
     interface::Mode,
@@ -48,6 +49,9 @@ struct UpArgs {
     /// Attach no program: for a backend that the balancer forwards to by l2
     #[arg(long)]
     no_decap: bool,
+    /// UDP port at which tunnelled packets arrive by GUE; 0 takes none in
+    #[arg(long, value_name = "PORT", default_value_t = Gue::default().port)]
+    gue_port: u16,
 }
 
 /// Runs `sluice backend`.
@@ -69,7 +73,8 @@ async fn up(paths: &Paths, args: UpArgs) -> Result<()> {
     let mut vips = args.vips;
     vips.sort_unstable();
     vips.dedup();
-    let wanted = Wanted { interface: args.interface, vips, decap: !args.no_decap };
+    let UpArgs { interface, no_decap, gue_port, .. } = args;
+    let wanted = Wanted { interface, vips, decap: !no_decap, gue_port };
     let state = host::up(paths, dataplane::OBJECT, &wanted).await?;
     print_state(&state);
     if state.decap == Some(Mode::Generic) {

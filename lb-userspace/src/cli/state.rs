@@ -3,10 +3,11 @@
 use super::daemon::shown;
 use crate::admin::status::{Backend, LEAVING};
 
-/// For a cell: admin state where it is not the usual one, then health, and why it is down.
+/// For a cell: admin state where it is not the usual one, then health, why it is down, and what it says of itself.
 pub(super) fn cell(backend: &Backend) -> String {
     let health =
         if backend.health == "down" { format!("down: {}", backend.reason) } else { backend.health.clone() };
+    let health = backend.says.as_ref().map_or(health.clone(), |says| format!("{health} (says {says})"));
     if backend.admin == "ready" { health } else { format!("{}, {health}", backend.admin) }
 }
 
@@ -45,6 +46,13 @@ pub(super) fn remainder(backend: &Backend) -> String {
 mod tests {
     use super::*;
     use crate::cli::tests::backend;
+
+    #[test]
+    fn cell_holds_what_the_backend_says_of_itself() {
+        let says = Some("drain, 75%".to_owned());
+        let advised = Backend { admin: "drain".to_owned(), says, ..backend("b1") };
+        assert_eq!(cell(&advised), "drain, up (says drain, 75%)");
+    }
 
     #[test]
     fn sentence_says_what_is_left() {

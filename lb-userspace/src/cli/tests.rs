@@ -15,6 +15,7 @@ pub(super) fn backend(name: &str) -> Backend {
         by_command: false,
         health: "up".to_owned(),
         reason: String::new(),
+        says: None,
         next_hop: "02:00:00:00:00:11 on eth0".to_owned(),
         share: 1.0,
         tracked_flows: 0,

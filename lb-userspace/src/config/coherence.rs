@@ -131,7 +131,7 @@ impl Reading<'_> {
     fn warn_of_unused(&self, prefix: IpNet, place: &Place) {
         let file = self.section.file;
         let family = family(prefix.addr());
-        let message = format!("{prefix} is not used: no backend is reached by ipip over {family}");
+        let message = format!("{prefix} is not used: no backend is reached by a tunnel over {family}");
         file.warn(file.warning(place, message));
     }
 
@@ -160,5 +160,6 @@ fn takes_flows(backend: &Backend) -> bool {
 }
 
 fn is_tunnelled(backend: &Backend, prefix: IpNet) -> bool {
-    backend.forwarding == Forwarding::Ipip && backend.address.is_ipv4() == prefix.addr().is_ipv4()
+    matches!(backend.forwarding, Forwarding::Ipip | Forwarding::Gue)
+        && backend.address.is_ipv4() == prefix.addr().is_ipv4()
 }

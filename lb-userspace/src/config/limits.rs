@@ -22,6 +22,7 @@ pub(super) struct LocatedLimits {
     inserts: Located<u32>,
     sources: Located<u32>,
     answers: Located<u32>,
+    fragments: Located<u32>,
 }
 
 impl LocatedLimits {
@@ -45,6 +46,7 @@ impl LocatedLimits {
             inserts: limit("inserts", 100_000, 100_000_000),
             sources: limit("sources", 65_536, 1 << 26),
             answers: limit("answers", 1000, 10_000_000),
+            fragments: limit("fragments", 16_384, 1 << 24),
         }
     }
 
@@ -59,6 +61,7 @@ impl LocatedLimits {
             inserts: self.inserts.value,
             sources: self.sources.value,
             answers: self.answers.value,
+            fragments: self.fragments.value,
         }
     }
 

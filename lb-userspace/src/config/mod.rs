@@ -11,11 +11,13 @@ mod address;
 mod affinity;
 mod backend;
 mod balancer;
+mod check;
 mod coherence;
 mod diagnostics;
 mod file;
 mod fleet;
 mod guard;
+mod gue;
 mod limits;
 mod list;
 mod load;
@@ -36,7 +38,7 @@ use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Dura
 use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
-    backend::OldFlows,
+    backend::{Forwarding as Mode, OldFlows},
     guard::{OnFull, Rate},
     hash::Seed,
     quic::ServerId,
@@ -47,6 +49,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::Rules;
 
+pub use check::{
+    Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
+};
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
 
@@ -133,6 +138,8 @@ pub struct Limits {
     pub sources: u32,
     /// Answers of the balancer's own in a second, over all CPUs, TCP resets aside.
     pub answers: u32,
+    /// Fragmented packets whose first fragment is remembered.
+    pub fragments: u32,
 }
 
 /// What clients connect to.
@@ -166,12 +173,16 @@ pub struct Service {
     pub on_deadline: OnDeadline,
     /// Sources of outer headers, at most one prefix per family. Bits beyond the prefix length vary per flow.
     pub tunnel_source: Vec<IpNet>,
+    /// How packets are packed for backends behind GUE.
+    pub gue: Gue,
     /// What becomes of a flow that opens while its backend has as many as it may have.
     pub on_full: OnFull,
     /// Who may open flows, and how often.
     pub guard: Guard,
     /// Whether pings of the VIP are answered.
     pub echo: bool,
+    /// Whether fragments follow the first one of their packet; otherwise they are dropped.
+    pub fragments: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.
@@ -361,6 +372,51 @@ pub enum Forwarding {
     L2,
     /// IP in IP, of any family in any family.
     Ipip,
+    /// IP in UDP, of any family in any family.
+    Gue,
+}
+
+impl Forwarding {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    /// The mode of a backend's entry in the data plane, where it says one.
+    #[must_use]
+    pub const fn of(mode: u8) -> Option<Self> {
+        const L2: u8 = Mode::L2 as u8;
+        const FIRST_IPIP: u8 = Mode::Ipip4 as u8;
+        const LAST_IPIP: u8 = Mode::Ipip6 as u8;
+        const FIRST_GUE: u8 = Mode::Gue4 as u8;
+        const LAST_GUE: u8 = Mode::Gue6Direct as u8;
+        match mode {
+            L2 => Some(Self::L2),
+            FIRST_IPIP..=LAST_IPIP => Some(Self::Ipip),
+            FIRST_GUE..=LAST_GUE => Some(Self::Gue),
+            _ => None,
+        }
+    }
+}
+
+/// A tunnel in UDP (draft-ietf-intarea-gue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gue {
+    /// Destination port: 6080 is IANA's.
+    pub port: u16,
+    /// 0: with a header of its own. 1: the IP packet right behind the UDP header.
+    pub variant: u8,
+}
+
+impl Default for Gue {
+    fn default() -> Self {
+        Self { port: 6080, variant: 0 }
+    }
 }
 
 /// What the operator wants of a backend.
@@ -376,17 +432,27 @@ pub enum AdminState {
     Maintenance,
 }
 
-/// A TCP-connect probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How backends are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Time between the starts of two probes.
     pub interval: Duration,
+    /// The same while results speak against what the health is; at most `interval`.
+    pub fast_interval: Duration,
+    /// Each start is late by up to this, differently each time; at most `interval`.
+    pub jitter: Duration,
     /// Time after which a probe has failed; at most `interval`.
     pub timeout: Duration,
     /// Consecutive successes until a backend is up.
     pub rise: u32,
     /// Consecutive failures until a backend is down.
     pub fall: u32,
+    /// How long failures of a backend of which nothing is known say nothing, from its first probe.
+    pub grace: Duration,
+    /// Probes of the service under way at once.
+    pub concurrency: u32,
     /// Port on the backend's own address; the service's where the file has none.
     pub port: u16,
+    /// What is done.
+    pub check: Arc<Check>,
 }

@@ -11,10 +11,11 @@ use lb_common::{
 };
 
 use super::{
-    DRAIN_DEADLINES, Forwarding, OnDeadline, OnRemove,
+    DRAIN_DEADLINES, Forwarding, Gue, OnDeadline, OnRemove,
     affinity::{Affinity, affinity},
     file::Located,
     guard::GuardPolicy,
+    gue::gue,
     probe::ProbePolicy,
     schema::{self, Schema},
     section::{Entry, Section},
@@ -27,7 +28,8 @@ const ON_DOWN: &[(&str, OldFlows)] =
 const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset", OnDeadline::Reset)];
 const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
 const ON_FULL: &[(&str, OnFull)] = &[("next", OnFull::Next), ("refuse", OnFull::Refuse)];
-const FORWARDINGS: &[(&str, Forwarding)] = &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip)];
+const FORWARDINGS: &[(&str, Forwarding)] =
+    &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip), ("gue", Forwarding::Gue)];
 
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 const MAX_DOWN_GRACE: Duration = Duration::from_hours(24);
@@ -59,8 +61,10 @@ pub(super) struct Policy {
     pub(super) drain_deadline: Option<Located<Duration>>,
     pub(super) on_deadline: Option<Located<OnDeadline>>,
     pub(super) tunnel_source: Option<Located<Vec<IpNet>>>,
+    pub(super) gue: Option<Located<Gue>>,
     pub(super) on_full: Option<Located<OnFull>>,
     pub(super) echo: Option<Located<bool>>,
+    pub(super) fragments: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
 }
@@ -82,8 +86,10 @@ impl Policy {
             drain_deadline: section.optional("drain_deadline", |entry| entry.duration(&DRAIN_DEADLINES)),
             on_deadline: section.optional("on_deadline", |entry| entry.choice(ON_DEADLINE)),
             tunnel_source: section.optional("tunnel_source", tunnel_source),
+            gue: section.optional("gue", gue),
             on_full: section.optional("on_full", |entry| entry.choice(ON_FULL)),
             echo: section.optional("echo", Entry::boolean),
+            fragments: section.optional("fragments", Entry::boolean),
             probe: section.section("probe", of.probe).map(|section| ProbePolicy::read(&section)),
             guard: section
                 .section("guard", of.guard)
@@ -107,9 +113,11 @@ impl Policy {
             drain_deadline: self.drain_deadline.or(defaults.drain_deadline),
             on_deadline: self.on_deadline.or(defaults.on_deadline),
             tunnel_source: self.tunnel_source.or(defaults.tunnel_source),
+            gue: self.gue.or(defaults.gue),
             on_full: self.on_full.or(defaults.on_full),
             guard: self.guard.or(defaults.guard),
             echo: self.echo.or(defaults.echo),
+            fragments: self.fragments.or(defaults.fragments),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),
                 (own, default) => own.or(default),

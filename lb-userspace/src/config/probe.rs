@@ -1,49 +1,62 @@
-//! `[service.probe]` and `[defaults.probe]`.
+//! `[service.probe]` and `[defaults.probe]`: when backends are probed. What is done then is read by `details`.
 
-use std::{ops::RangeInclusive, time::Duration};
+mod details;
+mod kind;
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
-    Probe, Protocol,
+    Check, Probe, Protocol,
     file::{File, Located},
     section::{Entry, Section},
 };
+use details::Details;
+use kind::{KINDS, Kind};
 
-const KINDS: &[(&str, Kind)] = &[("tcp", Kind::Tcp), ("none", Kind::None)];
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_RISE: u32 = 2;
 const DEFAULT_FALL: u32 = 3;
 
+/// Probes of several balancers do not stay in step where each start is late by up to this part of the interval.
+const DEFAULT_JITTER_PART: u32 = 16;
+
 /// Shorter ones measure the scheduler, longer ones leave a dead backend in the table for an hour.
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 const COUNTS: RangeInclusive<u32> = 1..=1000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Tcp,
-    None,
-}
 
 /// A probe as far as it is written down.
 #[derive(Clone, Debug)]
 pub(super) struct ProbePolicy {
     kind: Option<Located<Kind>>,
     interval: Option<Located<Duration>>,
+    fast_interval: Option<Located<Duration>>,
+    jitter: Option<Located<Duration>>,
     timeout: Option<Located<Duration>>,
     rise: Option<Located<u32>>,
     fall: Option<Located<u32>>,
+    grace: Option<Located<Duration>>,
+    concurrency: Option<Located<u32>>,
     port: Option<Located<u16>>,
+    /// What depends on the type; a service says it for itself.
+    details: Option<Details>,
 }
 
 impl ProbePolicy {
     pub(super) fn read(section: &Section<'_>) -> Self {
+        let delays = Duration::ZERO..=*PERIODS.end();
         Self {
             kind: section.optional("type", |entry| entry.choice(KINDS)),
             interval: section.optional("interval", |entry| entry.duration(&PERIODS)),
+            fast_interval: section.optional("fast_interval", |entry| entry.duration(&PERIODS)),
+            jitter: section.optional("jitter", |entry| entry.duration(&delays)),
             timeout: section.optional("timeout", |entry| entry.duration(&PERIODS)),
             rise: section.optional("rise", |entry| entry.integer(&COUNTS)),
             fall: section.optional("fall", |entry| entry.integer(&COUNTS)),
+            grace: section.optional("grace", |entry| entry.duration(&delays)),
+            concurrency: section.optional("concurrency", |entry| entry.integer(&(1..=65_535))),
             port: section.optional("port", port),
+            details: Details::read(section),
         }
     }
 
@@ -52,39 +65,69 @@ impl ProbePolicy {
         Self {
             kind: self.kind.or(defaults.kind),
             interval: self.interval.or(defaults.interval),
+            fast_interval: self.fast_interval.or(defaults.fast_interval),
+            jitter: self.jitter.or(defaults.jitter),
             timeout: self.timeout.or(defaults.timeout),
             rise: self.rise.or(defaults.rise),
             fall: self.fall.or(defaults.fall),
+            grace: self.grace.or(defaults.grace),
+            concurrency: self.concurrency.or(defaults.concurrency),
             port: self.port.or(defaults.port),
+            details: self.details,
         }
     }
 
     /// The probe of `service` on `port` (0: every port) of `protocol`.
     pub(super) fn resolve(&self, service: &Section<'_>, port: u16, protocol: Protocol) -> Option<Probe> {
-        if self.kind.as_ref().is_some_and(|kind| kind.value == Kind::None) {
+        let kind = self.kind.as_ref().map_or(Kind::Tcp, |kind| kind.value);
+        if kind == Kind::None {
             return None;
         }
-        let interval = self.interval.as_ref().map_or(DEFAULT_INTERVAL, |interval| interval.value);
+        let file = service.file;
+        let interval = value_or(self.interval.as_ref(), DEFAULT_INTERVAL);
+        let check = self.check(kind, service);
+        let timeout = self.within(file, self.timeout.as_ref(), interval);
+        let fast_interval = self.within(file, self.fast_interval.as_ref(), interval);
+        let jitter = self.within(file, self.jitter.as_ref(), interval);
+        let port = self.port_for(kind, service, (port, protocol));
+        let check = check?;
         Some(Probe {
             interval,
-            timeout: self.timeout_within(service.file, interval)?,
-            rise: self.rise.as_ref().map_or(DEFAULT_RISE, |rise| rise.value),
-            fall: self.fall.as_ref().map_or(DEFAULT_FALL, |fall| fall.value),
-            port: self.port_for(service, port, protocol)?,
+            fast_interval: fast_interval?.unwrap_or(interval),
+            jitter: jitter?.unwrap_or(interval / DEFAULT_JITTER_PART),
+            timeout: timeout?.unwrap_or(DEFAULT_TIMEOUT.min(interval)),
+            rise: value_or(self.rise.as_ref(), DEFAULT_RISE),
+            fall: value_or(self.fall.as_ref(), DEFAULT_FALL),
+            grace: value_or(self.grace.as_ref(), Duration::ZERO),
+            concurrency: value_or(self.concurrency.as_ref(), check.concurrency()),
+            port: port?,
+            check: Arc::new(check),
         })
     }
 
-    fn timeout_within(&self, file: &File<'_>, interval: Duration) -> Option<Duration> {
-        let Some(timeout) = &self.timeout else {
-            return Some(DEFAULT_TIMEOUT.min(interval));
+    fn check(&self, kind: Kind, service: &Section<'_>) -> Option<Check> {
+        let nothing = Details::default();
+        self.details.as_ref().unwrap_or(&nothing).check(kind, service)
+    }
+
+    /// A part of the interval, which cannot be longer; none where that has been reported.
+    #[expect(clippy::option_option, reason = "absent and wrong are two things")]
+    fn within(
+        &self,
+        file: &File<'_>,
+        part: Option<&Located<Duration>>,
+        interval: Duration,
+    ) -> Option<Option<Duration>> {
+        let Some(part) = part else {
+            return Some(None);
         };
-        if timeout.value <= interval {
-            return Some(timeout.value);
+        if part.value <= interval {
+            return Some(Some(part.value));
         }
         let shown = humantime::format_duration;
-        let message = format!("{} is longer than the interval", shown(timeout.value));
+        let message = format!("{} is longer than the interval", shown(part.value));
         let error =
-            file.error(&timeout.place, message).expected(format!("expected at most {}", shown(interval)));
+            file.error(&part.place, message).expected(format!("expected at most {}", shown(interval)));
         file.report(match &self.interval {
             Some(interval) => error.related(file.spot(&interval.place), "the interval"),
             None => error.help(format!("the interval is {} where nothing else is said", shown(interval))),
@@ -92,25 +135,47 @@ impl ProbePolicy {
         None
     }
 
-    fn port_for(&self, service: &Section<'_>, service_port: u16, protocol: Protocol) -> Option<u16> {
+    fn port_for(
+        &self,
+        kind: Kind,
+        service: &Section<'_>,
+        (service_port, protocol): (u16, Protocol),
+    ) -> Option<u16> {
         if let Some(port) = &self.port {
             return Some(port.value);
         }
-        let kind = match (service_port, protocol) {
-            (1.., Protocol::Tcp) => return Some(service_port),
+        let Some(transport) = kind.transport() else {
+            return Some(service_port);
+        };
+        let whose = match (service_port, protocol) {
+            (1.., _) if protocol.number() == transport.number() && kind != Kind::Agent => {
+                return Some(service_port);
+            }
+            _ if kind == Kind::Agent => "the agent",
             (0, _) => "a service on every port",
             (_, Protocol::Udp) => "a udp service",
+            (_, Protocol::Tcp) => "a tcp service",
             (_, Protocol::Quic) => "a quic service",
         };
-        let message = format!("the probe of {kind} has no port to connect to");
+        let (verb, name) = match transport {
+            Protocol::Tcp => ("connect to", "TCP"),
+            Protocol::Udp | Protocol::Quic => ("send to", "UDP"),
+        };
+        let message = format!("the probe of {whose} has no port to {verb}");
         let error = service.file.error(&service.place_of("probe"), message);
         service.file.report(
             error
-                .expected("expected a TCP port to probe, such as `port = 8080` under [service.probe]")
+                .expected(format!(
+                    "expected a {name} port to probe, such as `port = 8080` under [service.probe]"
+                ))
                 .help("a service that is not to be probed says `type = \"none\"` there"),
         );
         None
     }
+}
+
+fn value_or<T: Copy>(located: Option<&Located<T>>, default: T) -> T {
+    located.map_or(default, |located| located.value)
 }
 
 /// A port that can be connected to.

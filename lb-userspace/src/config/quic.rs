@@ -73,6 +73,9 @@ impl Reading<'_> {
             None if is_quic && !self.section.mentions("quic") => self.warn_of_unread_ids(),
             _ => {}
         }
+        if is_quic {
+            self.refuse_fragments();
+        }
         let length = self.quic.as_ref().and_then(|quic| quic.server_id_length.as_ref());
         let mut seen = HashMap::new();
         for backend in &self.backends.read {
@@ -89,6 +92,16 @@ impl Reading<'_> {
         let message = format!("{} is {}, which has no connection ids", self.label(), protocol.name());
         let error = file.error(place, message).expected("expected no [service.quic]");
         file.report(error.help("connection ids are QUIC's: say `protocol = \"quic\"` in this service"));
+    }
+
+    fn refuse_fragments(&self) {
+        let wanted = self.policy.fragments.as_ref().filter(|fragments| fragments.value);
+        if let Some(fragments) = wanted.filter(|_| self.section.has("fragments")) {
+            let file = self.section.file;
+            let message = format!("{} is quic, whose packets are never fragmented", self.label());
+            let error = file.error(&fragments.place, message).expected("expected false");
+            file.report(error.help("QUIC forbids it (RFC 9000 section 14): leave `fragments` out"));
+        }
     }
 
     fn warn_of_unread_ids(&self) {

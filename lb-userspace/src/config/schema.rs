@@ -19,7 +19,17 @@ pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "pe
 
 pub(super) const LIMITS: Schema = Schema {
     header: "[limits]",
-    keys: &["services", "backends", "slots", "connections", "openings", "inserts", "answers", "sources"],
+    keys: &[
+        "services",
+        "backends",
+        "slots",
+        "connections",
+        "openings",
+        "inserts",
+        "answers",
+        "fragments",
+        "sources",
+    ],
 };
 
 pub(super) const DEFAULTS: Schema = Schema {
@@ -36,8 +46,10 @@ pub(super) const DEFAULTS: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "gue",
         "on_full",
         "echo",
+        "fragments",
         "probe",
         "guard",
     ],
@@ -61,8 +73,10 @@ pub(super) const SERVICE: Schema = Schema {
         "drain_deadline",
         "on_deadline",
         "tunnel_source",
+        "gue",
         "on_full",
         "echo",
+        "fragments",
         "probe",
         "guard",
         "quic",
@@ -72,11 +86,57 @@ pub(super) const SERVICE: Schema = Schema {
 
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
 
-pub(super) const DEFAULT_PROBE: Schema =
-    Schema { header: "[defaults.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
-pub(super) const PROBE: Schema =
-    Schema { header: "[service.probe]", keys: &["type", "interval", "timeout", "rise", "fall", "port"] };
+pub(super) const DEFAULT_PROBE: Schema = Schema {
+    header: "[defaults.probe]",
+    keys: &[
+        "type",
+        "interval",
+        "fast_interval",
+        "jitter",
+        "timeout",
+        "rise",
+        "fall",
+        "grace",
+        "concurrency",
+        "port",
+    ],
+};
+
+pub(super) const PROBE: Schema = Schema {
+    header: "[service.probe]",
+    keys: &[
+        "type",
+        "interval",
+        "fast_interval",
+        "jitter",
+        "timeout",
+        "rise",
+        "fall",
+        "grace",
+        "concurrency",
+        "port",
+        "method",
+        "path",
+        "host",
+        "headers",
+        "status",
+        "body",
+        "http_version",
+        "verify",
+        "ca",
+        "server_name",
+        "tls",
+        "grpc_service",
+        "send",
+        "expect",
+        "query",
+        "record",
+        "rcode",
+        "command",
+    ],
+};
 
 pub(super) const QUIC: Schema = Schema { header: "[service.quic]", keys: &["server_id_length", "config_id"] };
 
@@ -108,7 +168,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 16] = [
+pub(super) const ALL: [&Schema; 17] = [
     &ROOT,
     &BALANCER,
     &FLEET,
@@ -119,6 +179,7 @@ pub(super) const ALL: [&Schema; 16] = [
     &LIST,
     &SERVICE,
     &AFFINITY,
+    &GUE,
     &PROBE,
     &QUIC,
     &GUARD,

@@ -74,6 +74,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether this kind of table may have `key`.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.schema.keys.contains(&key)
+    }
+
     /// Where `key` is; what is not there would be at the header.
     pub(super) fn place_of(&self, key: &str) -> Place {
         let span = self.table.get(key).map(Spanned::span).or_else(|| self.place.span.clone());

@@ -94,9 +94,12 @@ impl<'a> Reading<'a> {
             drain_deadline: self.policy.drain_deadline.map(|deadline| deadline.value),
             on_deadline: value_or(self.policy.on_deadline, OnDeadline::default()),
             tunnel_source: value_or(self.policy.tunnel_source, Vec::new()),
+            gue: value_or(self.policy.gue, super::Gue::default()),
             on_full: value_or(self.policy.on_full, OnFull::default()),
             guard,
             echo: value_or(self.policy.echo, true),
+            // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
+            fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
             quic: self.quic.and_then(QuicReading::resolve),
             backends,

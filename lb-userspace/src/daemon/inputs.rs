@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    health::{Scheduler, Target, Targets, tcp::TcpProber},
+    health::{Scheduler, Target, Targets, check::Network},
     neighbours::Neighbours,
 };
 
@@ -40,7 +40,7 @@ impl Inputs {
         });
         let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
-        let (scheduler, _) = Scheduler::new(TcpProber, verdicts);
+        let (scheduler, _) = Scheduler::new(Network::default(), verdicts);
         task::spawn(scheduler.run(probed));
         task::spawn(forward(found, events.clone(), |(address, resolution)| {
             Event::NextHop(address, resolution)
@@ -85,13 +85,13 @@ fn addresses(truth: &Truth) -> BTreeSet<IpAddr> {
 fn targets(truth: &Truth) -> Targets {
     let mut targets = Targets::new();
     for service in &truth.config().services {
-        let Some(probe) = service.probe else { continue };
+        let Some(probe) = &service.probe else { continue };
         let leaving = truth.wishes().leaving_of(service.key()).map(|leaving| &leaving.backend);
         for backend in service.backends.iter().chain(leaving) {
             let key = key(service, &backend.name);
             let address = (backend.address, probe.port).into();
             let known = truth.known_health(&key, address);
-            targets.insert(key, Target { address, probe, known });
+            targets.insert(key, Target { address, probe: probe.clone(), known });
         }
     }
     targets

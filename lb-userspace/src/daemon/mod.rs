@@ -146,7 +146,8 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
 
     let (events, inbox) = mpsc::channel(QUEUE);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
-    let truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
+    let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
+    truth.specialise(truth.features_of_leaving(), pins.path())?;
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));

@@ -71,7 +71,7 @@ fn verdict(service: &Service, backend: &Backend, entry: &Entry) -> Option<Verdic
         health if health == EntryHealth::Down as u8 => Health::Down,
         _ => return None,
     };
-    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
     Some(Verdict { target, health, since: Duration::from_secs(u64::from(entry.health_since_s)) })
 }
 

@@ -16,8 +16,9 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS,
-        FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
+        FEATURE_LISTS, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT,
+        FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -28,11 +29,11 @@ use super::{Event, census::Census, now, remember, since_epoch};
 use crate::{
     admin::status,
     causes::with_causes,
-    config::{Config, Protocol, Service},
+    config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{ebpf::EbpfDataPlane, load::Knobs},
     health::{Health, HealthEvent, TargetKey},
     neighbours::Resolution,
-    plan::{Plan, Tables, Verdict, View, guards::Guards, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -87,9 +88,15 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.echo), FEATURE_ECHO),
+        (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
+        (any(|service| service.fragments), FEATURE_FRAGMENTS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
+}
+
+fn is_behind_gue(backend: &Backend) -> bool {
+    backend.forwarding == Forwarding::Gue
 }
 
 /// What a program for `config` is loaded with.
@@ -189,10 +196,19 @@ impl Truth {
             .all(|(service, backend)| {
                 let way = self.view.next_hops.contains_key(&backend.address)
                     || self.unreachable.contains_key(&backend.address);
-                let probed =
-                    service.probe.is_none() || self.view.health.contains_key(&key(service, &backend.name));
-                way && probed
+                way && self.has_been_probed(service, &backend.name)
             })
+    }
+
+    /// What an agent has said is in no map, so it has to say it again.
+    fn has_been_probed(&self, service: &Service, backend: &str) -> bool {
+        let Some(probe) = &service.probe else {
+            return true;
+        };
+        let key = key(service, backend);
+        self.view.health.get(&key).is_some_and(|verdict| {
+            verdict.health == Health::Down || !probe.check.is_agent() || self.view.advice.contains_key(&key)
+        })
     }
 
     /// Takes in what another task tells. Nothing is written until [`Self::converge`].
@@ -226,14 +242,39 @@ impl Truth {
     }
 
     fn note_health(&mut self, event: HealthEvent) {
-        let HealthEvent { service, backend, address, health, reason } = event;
+        let HealthEvent { service, backend, address, health, reason, advice } = event;
+        let target = TargetKey { service, backend };
+        if let Some(advice) = advice {
+            self.note_advice(&target, Advised { target: address, advice });
+        }
+        let known = self.known_health(&target, address);
+        if known == Some(health) && self.causes.contains_key(&target) {
+            return;
+        }
+        let TargetKey { service, backend } = &target;
         match health {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
         }
-        let target = TargetKey { service, backend };
         self.causes.insert(target.clone(), reason);
         self.view.health.insert(target, Verdict { target: address, health, since: now() });
+    }
+
+    /// What backends need that are gone from the file and keep their flows, as packets need it.
+    pub(super) fn features_of_leaving(&self) -> u32 {
+        let leaving = |service: &Service| {
+            self.view.wishes.leaving_of(service.key()).any(|leaving| is_behind_gue(&leaving.backend))
+        };
+        if self.config.services.iter().any(leaving) { FEATURE_GUE } else { 0 }
+    }
+
+    fn note_advice(&mut self, target: &TargetKey, advised: Advised) {
+        if self.view.advice.get(target) == Some(&advised) {
+            return;
+        }
+        let TargetKey { service, backend } = target;
+        info!(service, backend, "backend says of itself: {}", advised.advice);
+        self.view.advice.insert(target.clone(), advised);
     }
 
     /// Loads and swaps in another program, where `features` need one.

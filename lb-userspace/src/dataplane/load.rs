@@ -11,7 +11,7 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
-    knobs::{FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT},
+    knobs::{FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT},
     service::bucket_count,
     slot::LINE,
 };
@@ -200,6 +200,9 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(limits) {
         loader.map_max_entries(map, entries);
+    }
+    if knobs.features & FEATURE_FRAGMENTS != 0 {
+        loader.map_max_entries("fragments", limits.fragments);
     }
     if knobs.features & FEATURE_PEERS != 0 {
         loader.map_max_entries("news", RING_BYTES);

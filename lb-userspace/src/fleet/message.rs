@@ -201,6 +201,7 @@ impl WireHost {
             None => 0,
             Some(Forwarding::L2) => 1,
             Some(Forwarding::Ipip) => 2,
+            Some(Forwarding::Gue) => 3,
         };
         Self { address: host.address.into(), forwarding }
     }
@@ -210,6 +211,7 @@ impl WireHost {
             0 => None,
             1 => Some(Forwarding::L2),
             2 => Some(Forwarding::Ipip),
+            3 => Some(Forwarding::Gue),
             _ => return None,
         };
         Some(Host { address: self.address.into(), forwarding })

@@ -55,6 +55,16 @@ impl Machine {
         self.streak
     }
 
+    /// Whether the last results speak against what the health is.
+    #[must_use]
+    pub const fn is_changing(&self) -> bool {
+        match self.health {
+            Some(Health::Up) => !self.passed,
+            Some(Health::Down) => self.passed,
+            None => true,
+        }
+    }
+
     /// Takes in a probe's result; the new health, if this changes it.
     pub fn observe(&mut self, passed: bool) -> Option<Health> {
         self.streak = if self.passed == passed { self.streak.saturating_add(1) } else { 1 };
@@ -129,6 +139,20 @@ mod tests {
         machine.set_thresholds(2, 1);
         assert_eq!(machine.health(), Some(Up));
         assert_eq!(machine.observe(false), Some(Down));
+    }
+
+    #[test]
+    fn machine_is_changing_while_results_speak_against_its_health() {
+        let table = [
+            (at(None, false, 0), true),
+            (at(Some(Up), true, 5), false),
+            (at(Some(Up), false, 1), true),
+            (at(Some(Down), false, 5), false),
+            (at(Some(Down), true, 1), true),
+        ];
+        for (machine, changing) in table {
+            assert_eq!(machine.is_changing(), changing, "{machine:?}");
+        }
     }
 
     #[test]

@@ -1,21 +1,32 @@
 //! Health: whether a backend answers its probes.
 //!
-//! One task, [`Scheduler::run`], owns all probes: it starts them in time (`scheduler`), feeds each result to the
+//! One task, [`Scheduler::run`], owns all probes: it starts them in time (`spread`, `timeline`), feeds each result to the
 //! backend's rise/fall state machine (`machine`) and sends an event when that changes its mind. How a probe is made
-//! is a [`Prober`]; [`tcp::TcpProber`] is the only one.
+//! is a [`Prober`]: [`check::Network`], with one module for each type. What a backend says of itself is read by `agent`.
 //!
 //! A backend of which nothing is known yet has no health, which is neither up nor down: whoever builds tables treats it
 //! as usable, so that a daemon that starts moves no flow before it has seen a reason.
 
+pub mod agent;
+pub mod check;
 pub mod machine;
 pub mod scheduler;
-pub mod tcp;
+pub mod spread;
+mod timeline;
 
-use std::{collections::BTreeMap, fmt, future::Future, net::SocketAddr, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 pub use scheduler::Scheduler;
 
-use crate::config::Probe;
+use crate::config::{Check, Probe};
+use agent::{Advice, Remark};
 
 /// Whether a backend answers its probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +69,7 @@ pub struct Target {
 /// Everything that is to be probed.
 pub type Targets = BTreeMap<TargetKey, Target>;
 
-/// A backend's health is known for the first time, or has changed.
+/// A backend's health is known for the first time, or has changed; or what it says of itself has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthEvent {
     /// Name of the service.
@@ -71,6 +82,8 @@ pub struct HealthEvent {
     pub health: Health,
     /// Why, for people.
     pub reason: String,
+    /// What it says of itself, where it is asked.
+    pub advice: Option<Advice>,
 }
 
 /// What is known of one target.
@@ -98,12 +111,59 @@ pub enum Outcome {
     Passed,
     /// It did not, and why.
     Failed(String),
+    /// It has said itself how it is.
+    Said(Remark),
     /// Something on this host kept the probe from being made, which says nothing about the backend.
     Inconclusive(String),
 }
 
+/// One probe to be made.
+#[derive(Debug)]
+pub struct Job {
+    /// Of whom.
+    pub key: TargetKey,
+    /// The backend's address and the probe's port.
+    pub address: SocketAddr,
+    /// What is done.
+    pub check: Arc<Check>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+impl Job {
+    /// The next probe of a target.
+    #[must_use]
+    pub fn new(key: TargetKey, target: &Target) -> Self {
+        let Probe { check, timeout, .. } = &target.probe;
+        let stage = Stage::default();
+        Self { key, address: target.address, check: Arc::clone(check), timeout: *timeout, stage }
+    }
+}
+
+/// How far a probe has come, for the reason of one that runs out of time.
+#[derive(Debug, Default)]
+pub struct Stage(Mutex<&'static str>);
+
+impl Stage {
+    /// Notes what is being waited for, such as "the answer".
+    pub fn waits_for(&self, what: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What was waited for, as the end of a sentence.
+    #[must_use]
+    pub fn said(&self) -> String {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            "" => String::new(),
+            what => format!(", waiting for {what}"),
+        }
+    }
+}
+
 /// Makes one probe. The scheduler limits its time.
 pub trait Prober: Clone + Send + Sync + 'static {
-    /// Probes `address`. May be dropped at any time.
-    fn probe(&self, address: SocketAddr) -> impl Future<Output = Outcome> + Send;
+    /// Probes. May be dropped at any time.
+    fn probe(&self, job: &Job) -> impl Future<Output = Outcome> + Send;
 }

@@ -4,13 +4,12 @@
 //! dies with the scheduler. The time of a probe counts from when it is started, so a balancer that is short of room
 //! for probes makes them late, but does not take the wait for a timeout.
 
+mod entry;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddr,
+    collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
@@ -21,14 +20,8 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Board, HealthEvent, Outcome, Prober, Status, Target, TargetKey, Targets, machine::Machine};
-
-/// Probes under way at once: half of the file descriptors that a process may open where nobody raised the limit.
-const CONCURRENCY: usize = 512;
-
-/// The start of a probe varies by up to this part of its interval, so that probes of several balancers, or of one with
-/// another daemon's, do not stay in step.
-const JITTER_PART: u32 = 16;
+use super::{Board, HealthEvent, Job, Outcome, Prober, Status, TargetKey, Targets, timeline::Timeline};
+use entry::{Entry, Next, Observed};
 
 /// Owns all probes.
 pub struct Scheduler<P> {
@@ -37,22 +30,12 @@ pub struct Scheduler<P> {
     board: watch::Sender<Board>,
     entries: BTreeMap<TargetKey, Entry>,
     /// Start of the next probe of every target that has none under way.
-    timeline: BTreeSet<(Instant, TargetKey)>,
+    timeline: Timeline,
     running: JoinSet<Ended>,
     /// Number of probes started, which tells a probe's result from one of an earlier target of the same name.
     serial: u64,
-}
-
-struct Entry {
-    target: Target,
-    machine: Machine,
-    next: Next,
-}
-
-enum Next {
-    At(Instant),
-    /// Under way, as the probe of this number.
-    Running(u64),
+    /// Number of targets so far, which gives each its place in its interval.
+    numbers: u64,
 }
 
 struct Ended {
@@ -73,9 +56,10 @@ impl<P: Prober> Scheduler<P> {
             events,
             board,
             entries: BTreeMap::new(),
-            timeline: BTreeSet::new(),
+            timeline: Timeline::default(),
             running: JoinSet::new(),
             serial: 0,
+            numbers: 0,
         };
         (scheduler, status)
     }
@@ -91,7 +75,7 @@ impl<P: Prober> Scheduler<P> {
     pub async fn run(mut self, mut targets: watch::Receiver<Targets>) {
         self.replace(&targets.borrow_and_update());
         loop {
-            let start = self.next_start();
+            let start = self.timeline.next();
             tokio::select! {
                 changed = targets.changed() => {
                     if changed.is_err() {
@@ -108,24 +92,25 @@ impl<P: Prober> Scheduler<P> {
         }
     }
 
-    /// None while nothing waits, or no more probes may be under way.
-    fn next_start(&self) -> Option<Instant> {
-        let next = self.timeline.first().map(|(start, _)| *start);
-        next.filter(|_| self.running.len() < CONCURRENCY)
-    }
-
     fn replace(&mut self, targets: &Targets) {
+        let now = Instant::now();
         self.entries.retain(|key, _| targets.contains_key(key));
         for (key, target) in targets {
             match self.entries.get_mut(key) {
-                Some(entry) if entry.target.address == target.address => entry.retarget(key, target),
+                Some(entry) if entry.target.address == target.address => entry.retarget(target, now),
                 _ => {
-                    self.entries.insert(key.clone(), Entry::new(key, target));
+                    self.entries.insert(key.clone(), Entry::new(self.numbers, target, now));
+                    self.numbers += 1;
                 }
             }
         }
-        self.timeline =
-            self.entries.iter().filter_map(|(key, entry)| Some((entry.next.at()?, key.clone()))).collect();
+        self.timeline.clear();
+        for (key, entry) in &self.entries {
+            self.timeline.limit(&key.service, entry.target.probe.concurrency);
+            if let Next::At(at) = entry.next {
+                self.timeline.plan(at, key.clone());
+            }
+        }
         let known =
             |key: &TargetKey| self.entries.get(key).is_some_and(|entry| entry.machine.health().is_some());
         self.board.send_modify(|board| {
@@ -137,100 +122,65 @@ impl<P: Prober> Scheduler<P> {
     }
 
     fn start_next(&mut self) {
-        let Some((_, key)) = self.timeline.pop_first() else {
+        let Some(key) = self.timeline.start() else {
             return;
         };
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
         self.serial += 1;
-        entry.next = Next::Running(self.serial);
-        let (prober, serial, started) = (self.prober.clone(), self.serial, Instant::now());
-        let (address, timeout) = (entry.target.address, entry.target.probe.timeout);
+        let started = Instant::now();
+        entry.start(self.serial, started);
+        let (prober, serial) = (self.prober.clone(), self.serial);
+        let job = Job::new(key, &entry.target);
         self.running.spawn(async move {
-            let outcome = limited(&prober, address, timeout).await;
-            Ended { key, serial, started, outcome }
+            let outcome = limited(&prober, &job).await;
+            Ended { key: job.key, serial, started, outcome }
         });
     }
 
     async fn finish(&mut self, ended: Ended) {
         let Ended { key, serial, started, outcome } = ended;
-        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.next.is(serial)) else {
+        self.timeline.end(&key.service);
+        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.is_running(serial)) else {
             return;
         };
-        let next = (started + jittered(&key, serial, entry.target.probe.interval)).max(Instant::now());
-        entry.next = Next::At(next);
-        self.timeline.insert((next, key.clone()));
-        match outcome {
-            Outcome::Passed => self.observe(key, None).await,
-            Outcome::Failed(failure) => self.observe(key, Some(failure)).await,
+        let now = Instant::now();
+        let observed = match outcome {
+            Outcome::Passed => entry.observe(Ok(()), now),
+            Outcome::Failed(failure) => entry.observe(Err(failure), now),
+            Outcome::Said(remark) => entry.listen(&remark, now),
             Outcome::Inconclusive(problem) => {
                 warn!(service = key.service, backend = key.backend, problem, "probe says nothing");
+                Observed::default()
             }
-        }
+        };
+        self.timeline.plan(entry.schedule(started, now), key.clone());
+        self.tell(key, observed).await;
     }
 
-    async fn observe(&mut self, key: TargetKey, failure: Option<String>) {
-        let Some(Entry { machine, target, .. }) = self.entries.get_mut(&key) else {
+    async fn tell(&mut self, key: TargetKey, observed: Observed) {
+        let (Some(entry), Some(result)) = (self.entries.get(&key), observed.result) else {
             return;
         };
-        let address = target.address;
-        let health = machine.observe(failure.is_none());
-        let reason = machine.reason(failure.as_deref());
+        let reason = entry.reason.clone();
         self.board.send_modify(|board| {
             let status = board.entry(key.clone()).or_default();
-            if health.is_some() {
-                *status = Status {
-                    health,
-                    since: Some(SystemTime::now()),
-                    reason: reason.clone(),
-                    ..Status::default()
-                };
+            if let Some(health) = observed.changed {
+                let (health, since) = (Some(health), Some(SystemTime::now()));
+                *status = Status { health, since, reason: reason.clone(), ..Status::default() };
             }
-            status.last_failure = failure;
-            status.streak = machine.streak();
+            status.last_failure = result.err();
+            status.streak = entry.machine.streak();
         });
-        if let Some(health) = health {
-            let TargetKey { service, backend } = key;
-            // A receiver that is gone ends the task at the next turn.
-            let _ = self.events.send(HealthEvent { service, backend, address, health, reason }).await;
-        }
-    }
-}
-
-impl Entry {
-    /// The first probes of all targets are spread over their interval, each at the same place after every start.
-    fn new(key: &TargetKey, target: &Target) -> Self {
-        let probe = &target.probe;
-        let phase = fraction(key, 0, probe.interval);
-        Self {
-            target: target.clone(),
-            machine: Machine::resumed(probe.rise, probe.fall, target.known),
-            next: Next::At(Instant::now() + phase),
-        }
-    }
-
-    fn retarget(&mut self, key: &TargetKey, target: &Target) {
-        self.machine.set_thresholds(target.probe.rise, target.probe.fall);
-        if let Next::At(at) = &mut self.next
-            && self.target.probe.interval != target.probe.interval
-        {
-            *at = (*at).min(Instant::now() + fraction(key, 0, target.probe.interval));
-        }
-        self.target = target.clone();
-    }
-}
-
-impl Next {
-    const fn at(&self) -> Option<Instant> {
-        match self {
-            Self::At(at) => Some(*at),
-            Self::Running(_) => None,
-        }
-    }
-
-    fn is(&self, probe: u64) -> bool {
-        matches!(self, Self::Running(serial) if *serial == probe)
+        let Some(health) = entry.machine.health().filter(|_| observed.changed.is_some() || observed.advised)
+        else {
+            return;
+        };
+        let TargetKey { service, backend } = key;
+        let (address, advice) = (entry.target.address, entry.advice);
+        // A receiver that is gone ends the task at the next turn.
+        let _ = self.events.send(HealthEvent { service, backend, address, health, reason, advice }).await;
     }
 }
 
@@ -241,22 +191,13 @@ async fn sleep_until(start: Option<Instant>) {
     }
 }
 
-async fn limited<P: Prober>(prober: &P, address: SocketAddr, timeout: Duration) -> Outcome {
-    time::timeout(timeout, prober.probe(address)).await.unwrap_or_else(|_| {
-        Outcome::Failed(format!("timed out after {}", humantime::format_duration(timeout)))
+async fn limited<P: Prober>(prober: &P, job: &Job) -> Outcome {
+    let timeout: Duration = job.timeout;
+    time::timeout(timeout, prober.probe(job)).await.unwrap_or_else(|_| {
+        Outcome::Failed(format!(
+            "timed out after {}{}",
+            humantime::format_duration(timeout),
+            job.stage.said()
+        ))
     })
-}
-
-/// `interval`, give or take half of its jitter.
-fn jittered(key: &TargetKey, serial: u64, interval: Duration) -> Duration {
-    let jitter = interval / JITTER_PART;
-    interval.saturating_sub(jitter / 2) + fraction(key, serial, jitter)
-}
-
-/// A part of `whole` that depends on `key` and `n` alone, evenly spread over both.
-fn fraction(key: &TargetKey, n: u64, whole: Duration) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    (key, n).hash(&mut hasher);
-    let part = u32::try_from(hasher.finish() >> 32).unwrap_or(u32::MAX);
-    whole.mul_f64(f64::from(part) / f64::from(u32::MAX))
 }

@@ -12,7 +12,7 @@ use aya::{
 };
 use lb_common::{address::Address, counter::Reason};
 
-use super::HostError;
+use super::{HostError, Wanted};
 use crate::{
     config::XdpMode,
     dataplane::{
@@ -38,15 +38,15 @@ pub(super) fn place(pins: &Path, interface: &Interface) -> Result<Place, HostErr
     Ok(attach::place(interface, &pins.join(LINK))?)
 }
 
-/// Loads the program with `vips`, attaches it, and pins it below `pins`.
+/// Loads the program for what is `wanted`, attaches it, and pins it below `pins`.
 pub(super) fn attach(
     pins: &Path,
     object: &[u8],
     interface: &Interface,
     place: Place,
-    vips: &[IpAddr],
+    wanted: &Wanted,
 ) -> Result<Mode, HostError> {
-    let mut ebpf = load(object, vips)?;
+    let mut ebpf = load(object, &wanted.vips, wanted.gue_port)?;
     let program = program(&mut ebpf, PROGRAM).map_err(load_error)?;
     let _locked = Pins::open(pins)?;
     let mode = attach::attach(program, interface, place, XdpMode::Auto, &pins.join(LINK))?;
@@ -59,9 +59,12 @@ pub(super) fn attach(
     Ok(mode)
 }
 
-fn load(object: &[u8], vips: &[IpAddr]) -> Result<Ebpf, HostError> {
+fn load(object: &[u8], vips: &[IpAddr], gue_port: u16) -> Result<Ebpf, HostError> {
     let entries = u32::try_from(vips.len().max(1)).map_err(load_error)?;
-    let mut ebpf = EbpfLoader::new().map_max_entries(VIPS, entries).load(object).map_err(load_error)?;
+    let mut loader = EbpfLoader::new();
+    let gue_port = u32::from(gue_port);
+    loader.map_max_entries(VIPS, entries).override_global("GUE_PORT", &gue_port, true);
+    let mut ebpf = loader.load(object).map_err(load_error)?;
     let map = ebpf.map_mut(VIPS).ok_or(HostError::Object(VIPS))?;
     let mut map: HashMap<&mut MapData, [u8; 16], u8> = map.try_into().map_err(load_error)?;
     for vip in vips {

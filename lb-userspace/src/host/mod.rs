@@ -115,6 +115,8 @@ pub struct Wanted {
     pub vips: Vec<IpAddr>,
     /// Whether packets arrive in a tunnel.
     pub decap: bool,
+    /// UDP port of tunnels by GUE; 0: there are none.
+    pub gue_port: u16,
 }
 
 /// Sets the host up, or changes what an earlier call set up. What it did is in the returned state; a fresh set-up that
@@ -162,7 +164,7 @@ async fn set_up(
         decap::detach(&paths.pins)?;
     }
     state.decap = match place {
-        Some(place) => Some(decap::attach(&paths.pins, object, &interface, place, &wanted.vips)?),
+        Some(place) => Some(decap::attach(&paths.pins, object, &interface, place, wanted)?),
         None => None,
     };
     state.forget_addresses(&change.remove);

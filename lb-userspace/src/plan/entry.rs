@@ -12,6 +12,7 @@ use lb_common::{
 
 use super::{
     Verdict, View,
+    advice::has_share,
     state::{Rules, Wanted, treatment},
 };
 use crate::{
@@ -44,7 +45,7 @@ pub(super) fn entry(
         set_way(&mut entry, service, backend, next_hop);
     }
     let reachable = entry.forwarding != Mode::Unresolved as u8;
-    entry.takes_new = u8::from(treatment.takes_new && backend.weight > 0 && reachable);
+    entry.takes_new = u8::from(treatment.takes_new && has_share(service, backend, view) && reachable);
     entry.old_flows = treatment.old_flows as u8;
     if let Some(verdict) = verdict {
         entry.health = match verdict.health {
@@ -58,7 +59,7 @@ pub(super) fn entry(
 
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
 fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
-    let target: SocketAddr = (backend.address, service.probe?.port).into();
+    let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
     view.health
         .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
         .copied()
@@ -71,18 +72,25 @@ fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &N
     entry.source_mac = next_hop.source_mac;
     entry.mtu = next_hop.mtu;
     entry.vlan = next_hop.vlan;
-    entry.forwarding = mode(backend, next_hop) as u8;
+    entry.forwarding = mode(service, backend, next_hop) as u8;
+    if backend.forwarding == Forwarding::Gue {
+        entry.port = service.gue.port.to_be_bytes();
+    }
     (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
 }
 
 /// How packets get to a backend by `next_hop`, if they can.
-fn mode(backend: &Backend, next_hop: &NextHop) -> Mode {
+fn mode(service: &Service, backend: &Backend, next_hop: &NextHop) -> Mode {
     match (backend.forwarding, backend.address) {
         // A router would send the packet by its destination, which is the VIP: back to the balancer.
         (Forwarding::L2, _) if next_hop.gateway.is_some() => Mode::Unresolved,
         (Forwarding::L2, _) => Mode::L2,
         (Forwarding::Ipip, IpAddr::V4(_)) => Mode::Ipip4,
         (Forwarding::Ipip, IpAddr::V6(_)) => Mode::Ipip6,
+        (Forwarding::Gue, IpAddr::V4(_)) if service.gue.variant == 0 => Mode::Gue4,
+        (Forwarding::Gue, IpAddr::V6(_)) if service.gue.variant == 0 => Mode::Gue6,
+        (Forwarding::Gue, IpAddr::V4(_)) => Mode::Gue4Direct,
+        (Forwarding::Gue, IpAddr::V6(_)) => Mode::Gue6Direct,
     }
 }
 

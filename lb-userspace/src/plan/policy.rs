@@ -4,7 +4,9 @@ use bytemuck::Zeroable as _;
 use lb_common::{
     address::Address,
     guard::Guard,
-    policy::{OPTION_ECHO, OPTION_GUARD, OPTION_LIMITS, OPTION_QUIC, OPTION_STRICT, Policy},
+    policy::{
+        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_QUIC, OPTION_STRICT, Policy,
+    },
     quic::{Quic, ServerId},
 };
 
@@ -20,6 +22,7 @@ pub(super) fn options(service: &Service) -> u8 {
         (guard.drops_malformed, OPTION_STRICT),
         (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
         (has_limits, OPTION_LIMITS),
+        (service.fragments, OPTION_FRAGMENTS),
     ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }

@@ -105,6 +105,35 @@ fn backend_that_is_dropped_gives_up_its_flows_at_once() {
 }
 
 #[test]
+fn backend_that_asks_for_less_gets_less() {
+    let mut config = config("");
+    let mut probe = config.services[0].probe.take().unwrap();
+    probe.check = Arc::new(crate::config::Check::Agent { send: Vec::new() });
+    config.services[0].probe = Some(probe);
+    let mut view = view(&config);
+    let mut says = |backend: &str, line: &str| {
+        let target = config.services[0].backends.iter().find(|b| b.name == backend).unwrap().address;
+        let mut advice = Advice::default();
+        advice.hear(&crate::health::agent::Remark::parse(line).unwrap());
+        let key = TargetKey { service: "web".to_owned(), backend: backend.to_owned() };
+        view.advice.insert(key, Advised { target: (target, 80).into(), advice });
+        planned(&config, &view, NOW).0
+    };
+    let equal = says("b1", "100%").table.shares().to_vec();
+    assert!(equal.iter().all(|share| (165..=168).contains(share)), "{equal:?}");
+    let halved = says("b1", "50%").table.shares().to_vec();
+    assert!((99..=101).contains(&halved[0]), "{halved:?}");
+    let drained = says("b2", "drain");
+    assert_eq!((drained.table.shares()[1], drained.backends[1].takes_new), (0, 0));
+    assert_eq!(drained.backends[1].old_flows, OldFlows::Keep as u8);
+    let maintained = says("b2", "maint");
+    assert_eq!(maintained.backends[1].old_flows, OldFlows::Move as u8);
+    assert_eq!(says("b3", "0%").table.shares()[2], 0);
+    let heavy = says("b1", "10000%").table.shares().to_vec();
+    assert!(heavy[0] > 480 && heavy.iter().sum::<u32>() == 499, "{heavy:?}");
+}
+
+#[test]
 fn affinity_is_planned() {
     let config = config("affinity = { ipv4 = 24 }");
     assert_eq!(planned(&config, &view(&config), NOW).0.source_bits, 24);

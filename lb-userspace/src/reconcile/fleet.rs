@@ -11,7 +11,6 @@ use std::{
 
 use lb_common::{
     address::Address,
-    backend::Forwarding as Mode,
     connection::{Closing, Connection},
     flow::Flow,
     hash::{HashKey, KeyWords as _},
@@ -151,12 +150,7 @@ fn history_of(service: &AppliedService, slots: &impl ReadSlots, same: bool) -> H
 /// The backend with an index, if there is one.
 fn host(service: &AppliedService, index: u16) -> Option<Host> {
     let entry = service.members.get(usize::from(index))?.as_ref()?.entry;
-    let forwarding = match entry.forwarding {
-        mode if mode == Mode::L2 as u8 => Some(Forwarding::L2),
-        mode if mode == Mode::Ipip4 as u8 || mode == Mode::Ipip6 as u8 => Some(Forwarding::Ipip),
-        _ => None,
-    };
-    Some(Host { address: entry.address, forwarding })
+    Some(Host { address: entry.address, forwarding: Forwarding::of(entry.forwarding) })
 }
 
 /// Gives settled slots the past that a peer knows of, before this balancer forwards anything: later on, its own flows

@@ -41,6 +41,7 @@ const LIMITS: Limits = Limits {
     inserts: 1000,
     sources: 64,
     answers: 1000,
+    fragments: 64,
 };
 
 /// A daemon without a kernel.
@@ -156,6 +157,8 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_full: OnFull::default(),
         guard: Guard::default(),
         probe: None,
+        echo: false,
+        fragments: false,
         quic: None,
         backends,
     }

@@ -16,9 +16,8 @@ use tokio::{
 use super::{
     board::{Board, Tally},
     line::{ANSWER_DEADLINE, Awake, Client, Orders, Place, Role},
-    random::Random,
 };
-use crate::{netns::Netns, process::wait_until};
+use crate::{netns::Netns, process::wait_until, random::Random};
 
 /// Connections that are opened at a time. Each backend's queue of a listening socket has room for more.
 const OPENING: usize = 64;

@@ -12,7 +12,6 @@ use super::{
     balancer::{Balancer, Work},
     clients::{Clients, Manner},
     line::{Awake, Place, Role},
-    random::Random,
     report::Happening,
     server::EchoServer,
     settings::{Service, Settings},
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     balancer::Prepared,
     interrupt,
+    random::Random,
     status::Status,
     topology::{Fleet, VIP4, VIP6},
 };

@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{
     board::{Board, Cause, Loss},
-    random::Random,
     wire::{Answer, GO_ON, Identity, Request},
 };
+use crate::random::Random;
 
 /// How long an answer may take, retransmissions included: under a flood the machine's queues are full, and several in a
 /// row are lost.

@@ -20,7 +20,6 @@ mod events;
 mod fleet;
 mod flood;
 mod line;
-mod random;
 mod report;
 mod server;
 mod settings;

@@ -13,10 +13,8 @@ use tokio::{
     time,
 };
 
-use super::{
-    random::Random,
-    wire::{Answer, GO_ON, Identity, Request},
-};
+use super::wire::{Answer, GO_ON, Identity, Request};
+use crate::random::Random;
 use crate::topology::Host;
 
 /// Ports of a service: that of its clients and that of its probes.

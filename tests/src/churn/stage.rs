@@ -25,7 +25,6 @@ use super::{
     clients::{Clients, Manner},
     flood::{self, Attacker, Flooding},
     line::{Awake, Place, Role},
-    random::Random,
     report::Counted,
     server::{EchoServer, Ports, Probe},
     settings::{Service, Settings},
@@ -34,6 +33,7 @@ use super::{
 use crate::{
     balancer::Prepared,
     process::wait_until,
+    random::Random,
     status::Status,
     topology::{Host, Lan, VIP4, VIP6},
 };

@@ -1,5 +1,6 @@
 //! The table, a file for each subject.
 
+mod answers;
 mod extensions;
 mod fragments;
 mod icmp;
@@ -7,6 +8,7 @@ mod lengths;
 mod memory;
 mod modes;
 mod pass;
+mod quic;
 mod resets;
 mod services;
 mod size;
@@ -28,6 +30,8 @@ pub fn all() -> Vec<Case> {
         ("fragments", fragments::cases()),
         ("lengths", lengths::cases()),
         ("resets", resets::cases()),
+        ("quic", quic::cases()),
+        ("answers", answers::cases()),
         ("memory", memory::cases()),
     ];
     subjects

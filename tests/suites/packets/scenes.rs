@@ -95,6 +95,10 @@ pub static PORTS: Scene = Scene::new(|| {
     )
 });
 
+/// Services that want fragments.
+pub static FRAGMENTS: Scene =
+    Scene::new(|| balancer(&everywhere("forwarding = \"l2\"\nfragments = true", &[V4])));
+
 /// Services without a backend.
 pub static EMPTY: Scene = Scene::new(|| balancer(&everywhere("forwarding = \"l2\"", &[])));
 
@@ -162,3 +166,28 @@ fn spread(mode: &str, prefix: &str) -> Harness {
     let backends: Vec<_> = backends.iter().map(String::as_str).collect();
     balancer(&everywhere(&format!("forwarding = \"{mode}\""), &backends))
 }
+
+/// QUIC services whose three backends have the server ids 0x0b11, 0x0b12, 0x0b13.
+pub static QUIC: Scene = Scene::new(|| quic("l2", &[11, 12, 13]));
+
+/// The same with one backend, behind a tunnel.
+pub static QUIC_IPIP: Scene = Scene::new(|| quic("ipip", &[11]));
+
+fn quic(mode: &str, backends: &[u8]) -> Harness {
+    let rest = format!(
+        "protocol = \"quic\"\nforwarding = \"{mode}\"\nquic = {{ server_id_length = 2, config_id = 3 }}"
+    );
+    let backend = |n| {
+        format!("[[service.backend]]\nname = \"b{n}\"\naddress = \"198.51.100.{n}\"\nserver_id = \"0b{n}\"\n")
+    };
+    let backends: String = backends.iter().map(backend).collect();
+    let services = VIPS.map(|vip| {
+        let name = if vip.contains(':') { "quic-6" } else { "quic-4" };
+        service(name, vip, "443", &rest, &[]) + &backends
+    });
+    balancer(&services.concat())
+}
+
+/// Tunnels of a balancer that answers next to nothing.
+pub static FEW_ANSWERS: Scene =
+    Scene::new(|| Harness::with_limits("answers = 1\n", &everywhere("forwarding = \"ipip\"", &[V4])));

@@ -127,6 +127,52 @@ fn outer_header_varies_with_the_flow_within_the_prefix_and_only_there() {
     assert!(distinct(&labels) > 40, "64 flows have {} flow labels", distinct(&labels));
 }
 
+#[test]
+fn gue_puts_the_packet_into_udp() {
+    for (backend, variant) in [(V4_BACKEND, 0), (V4_BACKEND, 1), (V6_BACKEND, 0), (V6_BACKEND, 1)] {
+        let gue = format!("gue = {{ port = 6081, variant = {variant} }}");
+        let mut balancer = Harness::new(&balancer_with("gue", backend, &gue));
+        for (name, packet) in variants() {
+            let outcome = balancer.run(&packet.build());
+            assert_eq!(outcome.reason, Transmitted, "{name} to {backend}");
+            assert_in_udp(&outcome.frame, &packet, variant, name);
+        }
+    }
+}
+
+/// Takes the frame apart with etherparse.
+fn assert_in_udp(frame: &[u8], packet: &Packet, variant: u8, name: &str) {
+    let headers = etherparse::PacketHeaders::from_ethernet_slice(frame).expect("headers");
+    let Some(etherparse::TransportHeader::Udp(udp)) = headers.transport else { panic!("{name}: no UDP") };
+    assert!(udp.source_port >= 0xc000, "{name}: source port {}", udp.source_port);
+    assert_eq!((udp.destination_port, udp.checksum), (6081, 0), "{name}");
+    let protocol = if packet.destination.is_ipv4() { 4 } else { 41 };
+    let header = if variant == 0 { vec![0, protocol, 0, 0] } else { vec![] };
+    let inside = [header, packet.passed_on().ip()].concat();
+    assert_eq!(usize::from(udp.length), 8 + inside.len(), "{name}: UDP length");
+    assert_eq!(headers.payload.slice(), inside, "{name}: what is inside");
+    match headers.net.expect("an IP header") {
+        etherparse::NetHeaders::Ipv4(ip, _) => {
+            assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "{name}: checksum");
+            assert_eq!(usize::from(ip.total_len), 28 + inside.len(), "{name}: total length");
+            assert_eq!(ip.dscp.value() << 2 | ip.ecn.value(), packet.traffic_class, "{name}");
+        }
+        etherparse::NetHeaders::Ipv6(ip, _) => {
+            assert_eq!(usize::from(ip.payload_length), 8 + inside.len(), "{name}: payload length");
+            assert_eq!(ip.traffic_class, packet.traffic_class, "{name}");
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn source_port_of_gue_varies_with_the_flow() {
+    let mut balancer = Harness::new(&balancer_with("gue", V4_BACKEND, ""));
+    let frames = (0..64).map(|port| Packet { source_port: 1000 + port, ..Packet::default() }.build());
+    let ports: Vec<_> = frames.map(|frame| balancer.run(&frame).frame[34..36].to_vec()).collect();
+    assert!(distinct(&ports) > 40, "64 flows have {} ports", distinct(&ports));
+}
+
 fn distinct(values: &[Vec<u8>]) -> usize {
     values.iter().collect::<std::collections::HashSet<_>>().len()
 }
@@ -186,7 +232,7 @@ fn vlan_tags_follow_the_next_hop() {
 fn packet_that_does_not_fit_is_answered_with_what_would() {
     // (forwarding, backend, overhead)
     for (forwarding, backend, overhead) in
-        [("l2", V4_BACKEND, 0), ("ipip", V4_BACKEND, 20), ("ipip", V6_BACKEND, 40)]
+        [("l2", V4_BACKEND, 0), ("ipip", V4_BACKEND, 20), ("ipip", V6_BACKEND, 40), ("gue", V6_BACKEND, 52)]
     {
         let mut balancer = Harness::new(&balancer_with(forwarding, backend, ""));
         let sized = |ip: usize| Packet { payload: vec![0; ip - 40], ..Packet::default() };

@@ -9,8 +9,9 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS,
-        FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
+        FEATURE_LISTS, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT,
+        FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -44,9 +45,15 @@ const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_PEERS
     | FEATURE_RESET
     | FEATURE_QUIC
-    | FEATURE_ECHO;
+    | FEATURE_ECHO
+    | FEATURE_GUE;
 /// And one that guards everything.
 const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+
+/// What the program is loaded for only where a test configures it: the verifier takes its time.
+fn features_of(config: &Config) -> u32 {
+    if config.services.iter().any(|service| service.fragments) { FEATURE_FRAGMENTS } else { 0 }
+}
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
 pub const INGRESS: u32 = 1;
@@ -98,7 +105,11 @@ impl Harness {
 
     fn load(features: u32, limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
         let config = parse(limits, toml);
-        let knobs = Knobs { limits: &config.limits, seed: &config.fleet.seed, features };
+        let knobs = Knobs {
+            limits: &config.limits,
+            seed: &config.fleet.seed,
+            features: features | features_of(&config),
+        };
         let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {

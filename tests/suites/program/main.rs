@@ -4,6 +4,7 @@
 mod answer;
 mod decap;
 mod forward;
+mod fragment;
 mod guard_limits;
 mod guard_lists;
 mod guard_rates;

@@ -22,7 +22,14 @@ pub(super) const PACKAGES: &[Package] = &[
         service: Some("nginx"),
         ..package("nginx-light", "nginx", "is the HTTP server of each backend")
     },
+    package("nftables", "nft", "is one of the balancers that the benchmark compares with"),
+    Package { service: Some("haproxy"), ..package("haproxy", "haproxy", "is another one") },
     package("iperf3", "iperf3", "keeps a long TCP flow going and counts its retransmissions"),
+    package("dnsmasq-base", "dnsmasq", "is the DNS server that is probed"),
+    Package {
+        service: Some("etcd"),
+        ..package("etcd-server", "etcd", "is the gRPC server that is probed, since it has the health service")
+    },
     package("traceroute", "traceroute", "shows the hops that a client sees"),
 ];
 

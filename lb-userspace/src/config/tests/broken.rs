@@ -186,7 +186,7 @@ fn tunnel_sources_and_probes_that_cannot_work_are_refused() {
         ("a timeout beyond the interval", with("\"2s\"", "\"2s\"\ntimeout = \"3s\"")),
         ("a timeout beyond the default interval", with("interval = \"2s\"", "timeout = \"3s\"")),
         ("counts of zero", with("\"2s\"", "\"2s\"\nrise = 0\nfall = 0")),
-        ("a probe of another kind", with("\"2s\"", "\"2s\"\ntype = \"http\"")),
+        ("a probe of another kind", with("\"2s\"", "\"2s\"\ntype = \"smtp\"")),
         ("a tcp probe of a udp service", with("\"tcp\"", "\"udp\"")),
         ("a probe of a service on every port", with("port = 80", "port = \"any\"")),
         (
@@ -198,6 +198,43 @@ fn tunnel_sources_and_probes_that_cannot_work_are_refused() {
         ),
     ]);
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn what_probes_cannot_do_is_refused() {
+    let said = |keys: &str| with("interval = \"2s\"", keys);
+    let udp = |keys: &str| with("\"tcp\"", "\"udp\"").replace("interval = \"2s\"", keys);
+    let refused = refusals(&[
+        ("parts longer than the interval", said("fast_interval = \"3s\"\njitter = \"1m\"")),
+        ("a grace of a day", said("grace = \"1d\"\nconcurrency = 0")),
+        ("a key of another type", said("type = \"tcp\"\npath = \"/health\"")),
+        ("a key of no type that was said", said("body = \"ready\"")),
+        ("a path without its slash", said("type = \"http\"\npath = \"health\"")),
+        ("a method in small letters", said("type = \"http\"\nmethod = \"get\"")),
+        ("a URL for a host", said("type = \"http\"\nhost = \"http://example.org/\"")),
+        ("a header that is not one", said("type = \"http\"\nheaders = { \"X Probe\" = \"1\" }")),
+        ("a header with a key of its own", said("type = \"http\"\nheaders = { Host = \"example.org\" }")),
+        ("headers as a list", said("type = \"http\"\nheaders = [\"X-Probe: 1\"]")),
+        ("statuses that there are not", said("type = \"http\"\nstatus = [700, \"300-200\", \"2xx\"]")),
+        ("no status", said("type = \"http\"\nstatus = []")),
+        ("an empty body", said("type = \"http\"\nbody = \"\"")),
+        ("a number for a version", said("type = \"http\"\nhttp_version = 2")),
+        ("an authority that nobody asks", said("type = \"https\"\nverify = false\nca = \"/etc/ca.pem\"")),
+        ("a quoted boolean", said("type = \"tls\"\nverify = \"no\"")),
+        ("a relative path of an authority", said("type = \"tls\"\nca = \"ca.pem\"")),
+        ("a server's name with its port", said("type = \"tls\"\nserver_name = \"example.org:443\"")),
+        ("an authority without TLS", said("type = \"grpc\"\nca = \"/etc/ca.pem\"")),
+        ("no question", udp("type = \"dns\"")),
+        ("a question that is no name", udp("type = \"dns\"\nquery = \"health..example\"")),
+        ("a record that is not asked for", udp("type = \"dns\"\nquery = \"example.org\"\nrecord = \"AXFR\"")),
+        ("bytes that are not hexadecimal", udp("type = \"udp\"\nsend = \"hex:0x\"")),
+        ("no program", said("type = \"exec\"")),
+        ("a shell's line", said("type = \"exec\"\ncommand = \"check | grep ok\"")),
+        ("a program without its path", said("type = \"exec\"\ncommand = [\"check\"]")),
+        ("an agent on the service's port", said("type = \"agent\"")),
+        ("datagrams to a tcp service", said("type = \"dns\"\nquery = \"example.org\"")),
+    ]);
+    insta::assert_snapshot!(refused);
 }
 
 #[test]

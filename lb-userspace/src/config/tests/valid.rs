@@ -1,11 +1,14 @@
 //! What whole files become: defaults, inheritance, order.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 
 use super::{
-    super::{Backend, Config, DEFAULT_SEED, Forwarding, OnDeadline, OnRemove, Probe, XdpMode},
+    super::{
+        Backend, Check, Config, DEFAULT_SEED, Forwarding, HttpVersion, OnDeadline, OnRemove, Probe, TlsCheck,
+        Trust, UdpCheck, XdpMode,
+    },
     DNS, FLAWLESS, parse, with,
 };
 
@@ -30,10 +33,15 @@ fn what_is_not_said_has_its_default() {
         service.probe,
         Some(Probe {
             interval: Duration::from_secs(2),
+            fast_interval: Duration::from_secs(2),
+            jitter: Duration::from_millis(125),
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
-            port: 80
+            grace: Duration::ZERO,
+            concurrency: u32::MAX,
+            port: 80,
+            check: Arc::new(Check::Tcp),
         })
     );
 }
@@ -90,7 +98,7 @@ fn service_overrides_defaults_key_by_key() {
     let config =
         config(&with("[[service]]", &format!("[defaults]\n{defaults}\n[[service]]\ntrack = \"always\"")));
     let service = &config.services[0];
-    let probe = service.probe.expect("probed");
+    let probe = service.probe.as_ref().expect("probed");
     assert_eq!((service.slots, service.track), (131, Track::Always));
     assert_eq!((probe.interval, probe.rise), (Duration::from_secs(2), 5));
 }
@@ -114,6 +122,71 @@ fn service_without_probe_type_none_is_not_probed() {
     assert_eq!(config(&with("interval = \"2s\"", "type = \"none\"")).services[0].probe, None);
 }
 
+/// What a service's probe does that has these keys.
+fn check(keys: &str) -> Check {
+    let probe = config(&with("interval = \"2s\"", keys)).services[0].probe.clone().expect("probed");
+    Check::clone(&probe.check)
+}
+
+#[test]
+fn http_probe_asks_for_the_root_and_takes_success() {
+    let Check::Http(http) = check("type = \"http\"") else { panic!("not http") };
+    assert_eq!((http.method.as_str(), http.path.as_str(), http.status), ("GET", "/", vec![200..=299]));
+    assert_eq!((http.tls, http.version, http.host), (None, HttpVersion::One, None));
+    let keys = "type = \"http\"\nstatus = [204, \"300-399\"]\nheaders = { \"X-Probe\" = \"1\" }\nhttp_version = \"2\"";
+    let Check::Http(http) = check(keys) else { panic!("not http") };
+    assert_eq!((http.status, http.version), (vec![204..=204, 300..=399], HttpVersion::Two));
+    assert_eq!(http.headers["x-probe"], "1");
+}
+
+#[test]
+fn tls_trusts_the_host_unless_told_otherwise() {
+    let tls = |trust, name: Option<&str>| TlsCheck { trust, server_name: name.map(str::to_owned) };
+    assert_eq!(check("type = \"tls\""), Check::Tls(tls(Trust::System, None)));
+    let file = Trust::File("/etc/ca.pem".into());
+    let keys = "type = \"tls\"\nca = \"/etc/ca.pem\"\nserver_name = \"a.example.org\"";
+    assert_eq!(check(keys), Check::Tls(tls(file, Some("a.example.org"))));
+    assert_eq!(check("type = \"tls\"\nverify = false"), Check::Tls(tls(Trust::Anybody, None)));
+}
+
+#[test]
+fn virtual_hosts_certificate_is_in_its_own_name() {
+    let name = |keys: &str| match check(&format!("type = \"https\"\n{keys}")) {
+        Check::Http(http) => http.tls.expect("over TLS").server_name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name("host = \"www.example.org:8443\"").as_deref(), Some("www.example.org"));
+    assert_eq!(name("host = \"[2001:db8::1]\"").as_deref(), Some("2001:db8::1"));
+    assert_eq!(name("host = \"a.example\"\nserver_name = \"b.example\"").as_deref(), Some("b.example"));
+    assert_eq!(name("").as_deref(), None);
+}
+
+#[test]
+fn bytes_are_a_text_or_hexadecimal() {
+    let keys = "type = \"udp\"\nport = 53\nsend = \"hex:00fF\"\nexpect = \"pong\"";
+    assert_eq!(check(keys), Check::Udp(UdpCheck { send: vec![0, 255], expect: b"pong".to_vec() }));
+}
+
+#[test]
+fn probe_without_a_port_needs_none() {
+    let any = with("port = 80", "port = \"any\"");
+    for kind in ["type = \"icmp\"", "type = \"exec\"\ncommand = [\"/bin/true\"]"] {
+        let text = any.replace("interval = \"2s\"", kind);
+        assert_eq!(config(&text).services[0].probe.as_ref().expect("probed").port, 0, "{kind}");
+    }
+    let exec = config(&with("interval = \"2s\"", "type = \"exec\"\ncommand = [\"/bin/true\"]"));
+    assert_eq!(exec.services[0].probe.as_ref().expect("probed").concurrency, 8);
+}
+
+#[test]
+fn dns_server_is_probed_on_its_own_port() {
+    let dns = DNS.replace("port = 8053", "type = \"dns\"\nquery = \"health.example.org.\"");
+    let service = &config(&format!("{FLAWLESS}{dns}")).services[0];
+    let probe = service.probe.as_ref().expect("probed");
+    let Check::Dns(check) = &*probe.check else { panic!("{:?}", probe.check) };
+    assert_eq!((probe.port, check.name.as_str(), check.record.1), (53, "health.example.org", "A"));
+}
+
 #[test]
 fn every_port_is_port_zero_beside_a_service_on_one_port() {
     let any = DNS
@@ -126,7 +199,7 @@ fn every_port_is_port_zero_beside_a_service_on_one_port() {
 
 #[test]
 fn default_timeout_does_not_exceed_a_short_interval() {
-    let probe = config(&with("\"2s\"", "\"200ms\"")).services[0].probe.expect("probed");
+    let probe = config(&with("\"2s\"", "\"200ms\"")).services[0].probe.clone().expect("probed");
     assert_eq!(probe.timeout, Duration::from_millis(200));
 }
 

@@ -10,6 +10,7 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::DataPlane as _,
+    plan::advice::advice,
     reconcile::AppliedService,
     wishes::Wish,
 };
@@ -114,13 +115,14 @@ impl Truth {
         status::Backend {
             name: backend.name.clone(),
             address: backend.address,
-            forwarding: status::forwarding(backend.forwarding).to_owned(),
+            forwarding: backend.forwarding.name().to_owned(),
             weight: backend.weight,
             admin: admin(subject).to_owned(),
             by_command: wish.is_some_and(|wish| wish.over.is_some()),
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
+            says: advice(service, backend, &self.view).map(ToString::to_string),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             tracked_flows: self.census.of(service.key(), backend.address).flows,

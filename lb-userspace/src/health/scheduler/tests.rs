@@ -1,15 +1,20 @@
 //! The scheduler against backends that the test decides about, in virtual time.
 
 use std::{
+    net::SocketAddr,
     ops::Range,
     sync::{Arc, Mutex},
 };
 
-use super::{super::Health, *};
-use crate::config::Probe;
+use super::{
+    super::{Health, Target, agent::Remark, timeline::CONCURRENCY},
+    *,
+};
+use crate::config::{Check, Probe};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
+const JITTER: Duration = Duration::from_millis(125);
 
 /// A world of backends, in which the test decides who answers.
 #[derive(Clone, Default)]
@@ -24,7 +29,8 @@ struct World {
 }
 
 impl Prober for Fake {
-    async fn probe(&self, address: SocketAddr) -> Outcome {
+    async fn probe(&self, job: &Job) -> Outcome {
+        let address = job.address;
         let (silent, outcome) = {
             let mut world = self.0.lock().unwrap();
             world.started.push((Instant::now(), address));
@@ -82,7 +88,18 @@ fn key(n: u16) -> TargetKey {
 }
 
 fn target(n: u16) -> Target {
-    let probe = Probe { interval: INTERVAL, timeout: TIMEOUT, rise: 2, fall: 3, port: 80 };
+    let probe = Probe {
+        interval: INTERVAL,
+        fast_interval: INTERVAL,
+        jitter: JITTER,
+        timeout: TIMEOUT,
+        rise: 2,
+        fall: 3,
+        grace: Duration::ZERO,
+        concurrency: u32::MAX,
+        port: 80,
+        check: Arc::new(Check::Tcp),
+    };
     Target { address: address(n), probe, known: None }
 }
 
@@ -124,18 +141,26 @@ async fn trouble_of_this_host_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_probes_are_spread_over_the_interval() {
+async fn starts_are_spread_over_the_interval_for_good() {
     let begin = Instant::now();
-    let mut lab = Lab::start(targets(0..1000));
-    for _ in 0..1000 {
-        lab.event().await;
+    let lab = Lab::start(targets(0..1000));
+    for n in 0..1000 {
+        // Answers that take their time move nobody's place.
+        let outcome = if n % 3 == 0 { refused() } else { Outcome::Passed };
+        lab.answer(n, outcome);
     }
-    let mut tenths = [0; 10];
-    for (start, _) in &lab.starts()[..1000] {
-        let tenth = (*start - begin).as_millis() * 10 / (INTERVAL.as_millis() + 1);
-        tenths[usize::try_from(tenth).unwrap()] += 1;
+    time::sleep(INTERVAL * 20).await;
+    let mut shares = [0_u32; 200];
+    for (start, _) in lab.starts() {
+        let share = (start - begin).as_millis() / 200;
+        if let Some(share) = shares.get_mut(usize::try_from(share).unwrap()) {
+            *share += 1;
+        }
     }
-    assert!(tenths.iter().all(|count| (60..=140).contains(count)), "{tenths:?}");
+    // The first ones are not late by any jitter, which leaves a gap behind them.
+    for (n, share) in shares.iter().enumerate().skip(12) {
+        assert!((75..=125).contains(share), "{share} in the {n}. tenth of an interval");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,15 +169,88 @@ async fn probes_start_an_interval_apart() {
     lab.event().await;
     lab.nothing_happens().await;
     let starts = lab.starts();
-    let jitter = INTERVAL / JITTER_PART;
     assert!(starts.len() > 10);
     for pair in starts.windows(2) {
         let gap = pair[1].0 - pair[0].0;
         // The clock of tests moves in milliseconds.
-        let earliest = INTERVAL.checked_sub(jitter / 2).unwrap();
-        let range = earliest..=INTERVAL + jitter / 2 + Duration::from_millis(2);
+        let slack = Duration::from_millis(2);
+        let range = INTERVAL.checked_sub(JITTER + slack).unwrap()..=INTERVAL + JITTER + slack;
         assert!(range.contains(&gap), "{gap:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_are_faster_while_results_speak_against_the_health() {
+    let mut fast = targets(0..1);
+    fast.get_mut(&key(0)).unwrap().probe.fast_interval = INTERVAL / 10;
+    let mut lab = Lab::start(fast);
+    lab.event().await;
+    lab.answer(0, refused());
+    assert_eq!(lab.event().await.1, Health::Down);
+    let starts: Vec<_> = lab.starts().into_iter().map(|(start, _)| start).collect();
+    let [.., first, second, third] = starts[..] else { panic!("{starts:?}") };
+    for gap in [second - first, third - second] {
+        assert!((199..=202).contains(&gap.as_millis()), "{gap:?}");
+    }
+    let before = lab.starts().len();
+    time::sleep(INTERVAL * 10).await;
+    assert!((9..=11).contains(&(lab.starts().len() - before)), "back to the usual pace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_during_the_grace_say_nothing() {
+    let mut late = targets(0..2);
+    for n in 0..2 {
+        late.get_mut(&key(n)).unwrap().probe.grace = INTERVAL * 5;
+    }
+    let mut lab = Lab::start(late);
+    lab.answer(0, refused());
+    lab.answer(1, refused());
+    time::sleep(INTERVAL * 3).await;
+    assert_eq!(lab.board.borrow()[&key(0)].last_failure.as_deref(), Some("connection refused"));
+    lab.answer(1, Outcome::Passed);
+    assert_eq!(lab.event().await, ("b1".into(), Health::Up, "probe passed".into()));
+    assert_eq!(lab.event().await, ("b0".into(), Health::Down, "probe failed: connection refused".into()));
+    assert!(lab.starts()[0].0.elapsed() >= INTERVAL * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_has_as_many_probes_under_way_as_it_may() {
+    let mut narrow = targets(0..20);
+    for target in narrow.values_mut() {
+        target.probe.concurrency = 2;
+    }
+    let mut lab = Lab::start(narrow);
+    lab.world.0.lock().unwrap().silent = true;
+    for _ in 0..20 {
+        assert_eq!(lab.event().await.1, Health::Down);
+    }
+    let starts: Vec<_> = lab.starts().into_iter().map(|(start, _)| start).collect();
+    for (n, start) in starts.iter().enumerate() {
+        let under_way = starts[..n].iter().filter(|&&earlier| *start - earlier < TIMEOUT).count();
+        assert!(under_way < 2, "{under_way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_backend_says_of_itself_is_told_when_it_changes() {
+    let mut agents = targets(0..1);
+    agents.get_mut(&key(0)).unwrap().probe.check = Arc::new(Check::Agent { send: Vec::new() });
+    let mut lab = Lab::start(agents);
+    let says = |line| Outcome::Said(Remark::parse(line).unwrap());
+    lab.answer(0, says("up 75%"));
+    for (line, health, advice) in [
+        ("up 75%", Health::Up, "ready, 75%"),
+        ("drain", Health::Up, "drain, 75%"),
+        ("down#no disk", Health::Down, "drain, 75%"),
+        ("up ready", Health::Down, "ready, 75%"),
+    ] {
+        lab.answer(0, says(line));
+        let event = lab.events.recv().await.unwrap();
+        assert_eq!((event.health, event.advice.unwrap().to_string().as_str()), (health, advice), "{line}");
+    }
+    assert_eq!(lab.event().await.1, Health::Up);
+    lab.nothing_happens().await;
 }
 
 #[tokio::test(start_paused = true)]

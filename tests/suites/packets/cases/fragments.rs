@@ -1,12 +1,12 @@
-//! Fragments, where no service wants them.
+//! Fragments, where no service wants them, and where services do.
 
-use lb_common::counter::Reason::{Fragment, NotOurs};
+use lb_common::counter::Reason::{Fragment, FragmentUnknown, NotOurs};
 use lb_tests::packet::{ICMP, Packet, UDP};
 
 use crate::{
     case::Case,
-    expected::ipip,
-    scenes::{IPIP_V4, V4, ip},
+    expected::{ipip, l2},
+    scenes::{FRAGMENTS, IPIP_V4, V4, ip},
 };
 
 /// First, middle, last: offset and whether more follow.
@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend(edges());
+    cases.extend(wanted());
     cases
 }
 
@@ -50,4 +51,24 @@ fn edges() -> Vec<Case> {
 fn behind_hop_by_hop() -> Packet {
     let hop_by_hop = (0, vec![0, 1, 4, 0, 0, 0, 0]);
     Packet { extensions: vec![hop_by_hop], fragment: Some((0, true)), ..Packet::v6() }
+}
+
+fn wanted() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (family, whole) in [("IPv4", Packet::default()), ("IPv6", Packet::v6())] {
+        for (protocol, whole) in [("TCP", whole.clone()), ("UDP", Packet { protocol: UDP, ..whole })] {
+            let first = Packet { fragment: Some((0, true)), ..whole.clone() };
+            let last = Packet { fragment: Some((370, false)), ..whole.clone() };
+            let sent = l2(&first, ip(V4));
+            cases.push(FRAGMENTS.sends(format!("first {family} fragment of {protocol}"), &first, sent));
+            let sent = l2(&last, ip(V4));
+            let name = format!("last {family} fragment of {protocol} after its first");
+            cases.push(FRAGMENTS.sends(name, &last, sent).after(&first));
+            let source = if last.source.is_ipv4() { "192.0.2.99" } else { "2001:db8:c::99" };
+            let strange = Packet { source: ip(source), ..last };
+            let name = format!("last {family} fragment of {protocol} without its first");
+            cases.push(FRAGMENTS.drops(name, strange, FragmentUnknown));
+        }
+    }
+    cases
 }

@@ -1,0 +1,163 @@
+//! The part `failover`: how long a balancer goes on sending to a backend that it should not send to any more.
+//!
+//! ```text
+//!   client: frames     switch: a witness at the balancer's port     balancer: `sluice run`     b1  b2  b3
+//! ```
+//!
+//! The kernel of the client makes frames all the time, and an XDP program at the switch notes when the last one for the
+//! backend passed, so nothing that the balancer says of itself counts.
+
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use lb_tests::bpf;
+use lb_tests::interrupt;
+use lb_tests::process::wait_until;
+use lb_tests::topology::Lan;
+use sluice::daemon::now;
+
+use self::scene::{BRISK, FALL, INTERVAL, Scene, TIMEOUT, Target, WEB};
+use crate::Settings;
+use crate::report::{Report, Row, Unit};
+use crate::timing::{Spread, show_progress, spread};
+
+/// How often each end is come to.
+const RUNS: usize = 50;
+const QUICK_RUNS: usize = 2;
+
+/// How long nothing may have been sent to the backend until it is taken for the end.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How a backend ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// Its server is gone, and its kernel refuses probes.
+    ServerDies,
+    /// It is gone from the network, and nobody is told.
+    HostDies,
+    /// The operator drains it.
+    Drained,
+}
+
+/// One row to be.
+struct Case {
+    group: &'static str,
+    name: &'static str,
+    end: End,
+    target: &'static Target,
+    /// What it is compared with; where it is nothing, with a command that changes nothing.
+    at_most: Option<Duration>,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        group: "from a server's death to the last packet",
+        name: "new flows",
+        end: End::ServerDies,
+        target: &WEB,
+        at_most: Some(INTERVAL.saturating_mul(FALL)),
+    },
+    Case {
+        group: "from a host's death to the last packet",
+        name: "new flows",
+        end: End::HostDies,
+        target: &WEB,
+        at_most: Some(INTERVAL.saturating_mul(FALL).saturating_add(TIMEOUT)),
+    },
+    Case {
+        group: "from a host's death to the last packet",
+        name: "all flows, down_grace = \"0s\"",
+        end: End::HostDies,
+        target: &BRISK,
+        at_most: Some(INTERVAL.saturating_mul(FALL).saturating_add(TIMEOUT)),
+    },
+    Case {
+        group: "from `sluice drain` to the last packet",
+        name: "new flows",
+        end: End::Drained,
+        target: &WEB,
+        at_most: None,
+    },
+];
+
+/// Comes to every end, again and again.
+pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
+    let runs = if settings.quick { QUICK_RUNS } else { RUNS };
+    let object = settings.bench_object()?;
+    let lan = Lan::with_backends(&bpf::object()?, 3)?;
+    let mut scene = Scene::set_up(&lan, &object)?;
+    let mut rows = Vec::new();
+    for case in &CASES {
+        let mut samples = Vec::with_capacity(runs);
+        for run in 0..runs {
+            show_progress("run", run + 1, runs);
+            interrupt::check()?;
+            samples.push(milliseconds(case.run(&mut scene)?));
+        }
+        let reference = case.reference(&scene)?;
+        let row = Row::new(case.group, case.name, Unit::Milliseconds, spread(samples.clone()), reference);
+        rows.push(row.with_samples(samples));
+    }
+    let reference = "what the probes' settings allow at most; for drains, a command that changes nothing";
+    let note = format!("probes every {INTERVAL:?} with a timeout of {TIMEOUT:?}, down after {FALL} failures");
+    Ok(Report { notes: vec![note], ..Report::new("failover", reference, rows) })
+}
+
+impl Case {
+    /// Ends the first backend, and gives how long packets were sent to it after that.
+    fn run(&self, scene: &mut Scene<'_>) -> anyhow::Result<Duration> {
+        scene.wait_whole(self.target)?;
+        let traffic = scene.traffic(self.target)?;
+        scene.watch(self.target)?;
+        wait_until(DEADLINE, "packets to the backend", || {
+            scene.last_seen().is_ok_and(|last| last > Duration::ZERO)
+        })?;
+        let start = now();
+        self.end(scene)?;
+        wait_until(DEADLINE, "the last packet to the backend", || {
+            scene.last_seen().is_ok_and(|last| now().saturating_sub(last) > SILENCE)
+        })?;
+        let last = scene.last_seen()?;
+        traffic.check()?;
+        drop(traffic);
+        self.undo(scene)?;
+        Ok(last.saturating_sub(start))
+    }
+
+    fn end(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+        match self.end {
+            End::ServerDies => scene.servers[0] = None,
+            End::HostDies => scene.lan.backends[0].netns.ip("link set eth0 down")?,
+            End::Drained => scene.sluice(&["drain", "web/b1"])?,
+        }
+        Ok(())
+    }
+
+    fn undo(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+        match self.end {
+            End::ServerDies => scene.start_server(0),
+            End::HostDies => scene.lan.backends[0].netns.ip("link set eth0 up"),
+            End::Drained => scene.sluice(&["ready", "web/b1"]),
+        }
+    }
+
+    fn reference(&self, scene: &Scene<'_>) -> anyhow::Result<Spread> {
+        if let Some(at_most) = self.at_most {
+            return Ok(Spread::exactly(milliseconds(at_most)));
+        }
+        let status = || -> anyhow::Result<f64> {
+            let start = Instant::now();
+            scene.sluice(&["status"])?;
+            Ok(milliseconds(start.elapsed()))
+        };
+        Ok(spread((0..11).map(|_| status()).collect::<anyhow::Result<_>>()?))
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

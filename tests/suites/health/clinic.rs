@@ -1,0 +1,126 @@
+//! A balancer with services that differ in their probes alone.
+
+use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
+
+use lb_tests::{
+    balancer::{Daemon, binary},
+    bpf::{self, Pins},
+    status::{Backend, Status},
+    temporary,
+    topology::{Host, Lan},
+};
+use tempfile::TempDir;
+
+use crate::PACE;
+
+/// How long a server may take to start or to end.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is probed how.
+pub(crate) struct Patient {
+    /// Name of the service.
+    pub(crate) name: &'static str,
+    /// `tcp` or `udp`.
+    pub(crate) protocol: &'static str,
+    /// The probe's own keys.
+    pub(crate) probe: String,
+}
+
+impl Patient {
+    pub(crate) fn tcp(name: &'static str, probe: impl Into<String>) -> Self {
+        Self { name, protocol: "tcp", probe: probe.into() }
+    }
+
+    pub(crate) fn udp(name: &'static str, probe: impl Into<String>) -> Self {
+        Self { name, protocol: "udp", probe: probe.into() }
+    }
+}
+
+/// A running daemon that probes the backends of `lan`. Fields are dropped in order.
+pub(crate) struct Clinic<'net> {
+    daemon: Daemon<'net>,
+    _pins: Pins,
+    _files: TempDir,
+}
+
+/// A network with that many backends.
+pub(crate) fn lan(backends: u8) -> Lan {
+    Lan::with_backends(&bpf::object().unwrap(), backends).unwrap()
+}
+
+impl<'net> Clinic<'net> {
+    /// Starts the daemon, and waits until every backend of every service is up.
+    pub(crate) fn open(lan: &'net Lan, patients: &[Patient]) -> Self {
+        let mut clinic = Self::admit(lan, patients);
+        clinic.daemon.wait_ready().unwrap();
+        clinic
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn admit(lan: &'net Lan, patients: &[Patient]) -> Self {
+        let (pins, files) = (Pins::unique("clinic").unwrap(), temporary::directory("clinic").unwrap());
+        let (config, socket) = (files.path().join("sluice.toml"), files.path().join("sluice.sock"));
+        let mut text = format!(
+            "[balancer]\ninterfaces = [\"eth0\"]\nsocket = {socket:?}\npin_path = {:?}\nstate_path = {:?}\n{LIMITS}",
+            pins.path(),
+            files.path().join("state.json")
+        );
+        for (patient, port) in patients.iter().zip(2000..) {
+            write!(text, "{}", service(patient, port, &lan.backends)).unwrap();
+        }
+        fs::write(&config, text).unwrap();
+        let daemon =
+            Daemon::start(&lan.balancer, &binary().unwrap(), &config, &socket, &["--detach"]).unwrap();
+        Self { daemon, _pins: pins, _files: files }
+    }
+
+    /// Waits until `b1` of each service is down, for that reason.
+    #[track_caller]
+    pub(crate) fn wait_down(&mut self, services: &[&str], reason: &str) {
+        let end = format!(": {reason}");
+        for service in services {
+            self.wait(service, reason, |b1| b1.health == "down" && b1.reason.ends_with(&end));
+        }
+    }
+
+    /// Waits until `b1` of each service is up.
+    #[track_caller]
+    pub(crate) fn wait_up(&mut self, services: &[&str]) {
+        for service in services {
+            self.wait(service, "up", |b1| b1.health == "up" && b1.share > 0.0);
+        }
+    }
+
+    /// Waits until `b1` of `service` is as `condition` says.
+    #[track_caller]
+    pub(crate) fn wait(
+        &mut self,
+        service: &str,
+        what: &str,
+        condition: impl Fn(&Backend) -> bool,
+    ) -> Backend {
+        let b1 = |status: &Status| status.service(service).and_then(|service| service.backend("b1")).cloned();
+        let met = |status: &Status| b1(status).is_some_and(|backend| condition(&backend));
+        match self.daemon.wait_for(&format!("{service}: {what}"), met) {
+            Ok(status) => b1(&status).unwrap(),
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+}
+
+/// Small maps, which are made at once.
+const LIMITS: &str = "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
+    [limits]\nservices = 16\nbackends = 64\nslots = 20000\nconnections = 1024\n";
+
+fn service(patient: &Patient, port: u16, backends: &[Host]) -> String {
+    let Patient { name, protocol, probe } = patient;
+    let keys = format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"l2\"\nslots = 499");
+    let backends: String = backends.iter().map(|host| backend(&host.name, host.v4)).collect();
+    format!(
+        "[[service]]\nname = \"{name}\"\naddress = \"203.0.113.10\"\n{keys}\n[service.probe]\n{PACE}\n{probe}\n{backends}"
+    )
+}
+
+fn backend(name: &str, address: IpAddr) -> String {
+    format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+}
