@@ -153,6 +153,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         drain_deadline: None,
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
+        echo: true,
         on_full: OnFull::default(),
         guard: Guard::default(),
         probe: None,
