@@ -24,6 +24,7 @@ const EXEMPT: &[(Reason, &str)] = &[
     (Reason::SourceRate, PROGRAM),
     (Reason::ServiceRate, PROGRAM),
     (Reason::BackendFull, PROGRAM),
+    (Reason::Refused, PROGRAM),
     (Reason::Returned, UNUSED),
     (Reason::NatFull, UNUSED),
     (Reason::NoSession, UNUSED),
