@@ -5,6 +5,7 @@
 //!
 //! Everything is read anew in a function of its own: fragments are few.
 
+use aya_ebpf::bindings::xdp_md;
 use lb_common::fragment::{FragmentKey, Fragmented, REASSEMBLY_NS};
 use network_types::ip::Ipv4Hdr;
 
@@ -80,12 +81,14 @@ impl Told {
 /// What is known of a packet that is a fragment.
 #[inline(always)]
 pub fn told(packet: &Packet) -> Told {
-    Told(read(packet.handle()))
+    Told(fragment_told(packet.context()))
 }
 
+/// As [`told`]. A global function, see [`crate::guard`].
 #[inline(never)]
-fn read(handle: u64) -> u64 {
-    flow(&Packet::of(handle)).0
+#[unsafe(no_mangle)]
+pub extern "C" fn fragment_told(context: *mut xdp_md) -> u64 {
+    flow(&Packet::in_context(context)).0
 }
 
 #[inline(always)]

@@ -107,6 +107,18 @@ impl Packet {
         Self { ctx }
     }
 
+    /// The packet's context, for a global function (see [`crate::guard`]): the kernel knows the type of its argument.
+    #[inline(always)]
+    pub const fn context(&self) -> *mut xdp_md {
+        self.ctx.ctx
+    }
+
+    /// The packet of a context.
+    #[inline(always)]
+    pub const fn in_context(context: *mut xdp_md) -> Self {
+        Self { ctx: XdpContext::new(context) }
+    }
+
     /// The packet's context, for a function that is called. As a number: of a pointer the compiler would rather pass what
     /// it points to, and the verifier takes the bounds of a packet for such only as they come out of the context.
     #[inline(always)]

@@ -16,13 +16,14 @@ use crate::{
 /// Gives a packet to its service's backend, where it is guarded and may come. A packet that passes is left as it came.
 ///
 /// The stages are compiled three times, since the facts of a packet whose family and frame are known fit into the
-/// registers: where the ways of all kinds of packets meet again, they lie on the stack.
+/// registers: where the ways of all kinds of packets meet again, they lie on the stack. With guards they are compiled
+/// once, since the verifier follows every way through them and gives up after a million instructions.
 #[inline(always)]
 pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) => stages::<GUARDED>(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) => stages::<GUARDED>(packet, Link::untagged(IPV6_BE)),
+        (0, IPV4_BE) if !GUARDED => stages::<GUARDED>(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) if !GUARDED => stages::<GUARDED>(packet, Link::untagged(IPV6_BE)),
         _ => stages::<GUARDED>(packet, link),
     };
     let result = match result {

@@ -7,6 +7,7 @@
 //! The header is read from the packet anew, in a function of its own: the facts that other packets have stay as few as
 //! they are.
 
+use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     backend::{Backend, Forwarding, OldFlows},
     policy::OPTION_QUIC,
@@ -36,14 +37,15 @@ pub fn told(packet: &Packet, found: Found) -> Option<Told> {
     if found.service.options & OPTION_QUIC == 0 {
         return None;
     }
-    let word = read(packet.handle(), found.id);
+    let word = quic_told(packet.context(), found.id);
     Some(Told { flags: (word >> 16) as u8, backend: word as u16 })
 }
 
-/// As [`told`], in one word: flags above the backend.
+/// As [`told`], in one word: flags above the backend. A global function, see [`crate::guard`].
 #[inline(never)]
-fn read(handle: u64, service: u32) -> u64 {
-    let Some((kind, connection_id)) = header(&Packet::of(handle)) else {
+#[unsafe(no_mangle)]
+pub extern "C" fn quic_told(context: *mut xdp_md, service: u32) -> u64 {
+    let Some((kind, connection_id)) = header(&Packet::in_context(context)) else {
         return u64::from(FLAG_PSH) << 16 | u64::from(slot::NONE);
     };
     let flags = if matches!(kind, Kind::Opens) { FLAG_SYN } else { FLAG_PSH };

@@ -44,6 +44,7 @@ impl Authority {
 }
 
 /// How long a certificate is good.
+#[derive(Clone, Copy)]
 pub(crate) enum Lifetime {
     Days(u64),
     EndedDaysAgo(u64),

@@ -61,9 +61,10 @@ impl<'net> Clinic<'net> {
         let (pins, files) = (Pins::unique("clinic").unwrap(), temporary::directory("clinic").unwrap());
         let (config, socket) = (files.path().join("sluice.toml"), files.path().join("sluice.sock"));
         let mut text = format!(
-            "[balancer]\ninterfaces = [\"eth0\"]\nsocket = {socket:?}\npin_path = {:?}\nstate_path = {:?}\n{LIMITS}",
-            pins.path(),
-            files.path().join("state.json")
+            "[balancer]\ninterfaces = [\"eth0\"]\nsocket = \"{}\"\npin_path = \"{}\"\nstate_path = \"{}\"\n{LIMITS}",
+            socket.display(),
+            pins.path().display(),
+            files.path().join("state.json").display()
         );
         for (patient, port) in patients.iter().zip(2000..) {
             write!(text, "{}", service(patient, port, &lan.backends)).unwrap();
