@@ -56,6 +56,7 @@ pub struct Report {
 }
 
 impl fmt::Display for Report {
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (runs, seconds) = (self.runs, self.time.as_secs_f64());
         writeln!(f, "{}: {runs} runs in {seconds:.1} s, {:.0} a second", self.target, runs as f64 / seconds)?;

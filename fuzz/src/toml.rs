@@ -206,7 +206,9 @@ fn comes_to_rest(mut config: Config) -> Result<bool, String> {
     let Ok((ops, applied)) = reconcile(&Applied::new(limits, seed.index_key()), &wanted, &memory, now) else {
         return Ok(false);
     };
-    ops.iter().for_each(|op| memory.step(op));
+    for op in &ops {
+        memory.step(op);
+    }
     let wanted = plan(&config, &view, &mut tables, now);
     let (ops, _) =
         reconcile(&applied, &wanted, &memory, now).map_err(|error| format!("planned anew: {error}"))?;

@@ -72,7 +72,7 @@ impl Leaving {
         let name = address.to_string();
         let limits = BackendLimits::default();
         let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, limits, server_id };
+        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }

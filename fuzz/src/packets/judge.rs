@@ -60,15 +60,12 @@ fn sent(frame: &[u8], out: &[u8]) -> Result<(), String> {
         return Err("a sent packet has the MAC addresses that it came with".to_owned());
     }
     let ip = ip_offset(out).ok_or("a sent packet is cut before its IP header")?;
-    let length = match out[ip] >> 4 {
-        4 => {
-            let (header, _) = Ipv4Header::from_slice(&out[ip..]).map_err(|error| format!("sent: {error}"))?;
-            usize::from(header.total_len)
-        }
-        _ => {
-            let (header, _) = Ipv6Header::from_slice(&out[ip..]).map_err(|error| format!("sent: {error}"))?;
-            usize::from(header.payload_length) + 40
-        }
+    let length = if out[ip] >> 4 == 4 {
+        let (header, _) = Ipv4Header::from_slice(&out[ip..]).map_err(|error| format!("sent: {error}"))?;
+        usize::from(header.total_len)
+    } else {
+        let (header, _) = Ipv6Header::from_slice(&out[ip..]).map_err(|error| format!("sent: {error}"))?;
+        usize::from(header.payload_length) + 40
     };
     if ip + length > out.len() {
         return Err(format!("a sent packet of {} bytes says that it has {}", out.len(), ip + length));

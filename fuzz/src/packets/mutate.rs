@@ -13,7 +13,7 @@ const BYTES: [u8; 24] = [
     0xff,
 ];
 
-/// Words that mean something somewhere: EtherTypes, ports, lengths, fragments.
+/// Words that mean something somewhere: `EtherType`s, ports, lengths, fragments.
 const WORDS: [u16; 16] =
     [0, 1, 20, 28, 40, 80, 0x0800, 0x0806, 0x1fff, 0x2000, 0x4000, 0x8100, 0x86dd, 0x88a8, 0x7fff, 0xffff];
 

@@ -85,9 +85,9 @@ fn turn_ipv4(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     let quoted = u16::from_be_bytes(header.tot_len).min(QUOTED_IPV4 as u16);
     let icmp_at = link_len + Ipv4Hdr::LEN;
     let quote_at = icmp_at + ICMP_LEN;
-    quote::<QUOTED_IPV4>(packet, link_len, quote_at, quoted)?;
+    quote(packet, link_len, quote_at, quoted)?;
     move_frame(packet, quote_at - link_len, link_len)?;
-    let quote = sum::<512>(packet, quote_at)?.plus(sum::<{ QUOTED_IPV4 - 512 }>(packet, quote_at + 512)?);
+    let quote = sum_of_quote(packet, quote_at, quoted)?;
     cut(packet, quote_at, quoted)?;
     emit::write(packet, link_len, ipv4_header(vip, client, ICMP, ICMP_LEN as u16 + quoted))?;
     write_message(packet, icmp_at, message, quote)
@@ -102,10 +102,9 @@ fn turn_ipv6(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     let quoted = length.min(QUOTED_IPV6 as u16);
     let icmp_at = link_len + Ipv6Hdr::LEN;
     let quote_at = icmp_at + ICMP_LEN;
-    quote::<QUOTED_IPV6>(packet, link_len, quote_at, quoted)?;
+    quote(packet, link_len, quote_at, quoted)?;
     move_frame(packet, quote_at - link_len, link_len)?;
-    let first = sum::<512>(packet, quote_at)?.plus(sum::<512>(packet, quote_at + 512)?);
-    let quote = first.plus(sum::<{ QUOTED_IPV6 - 1024 }>(packet, quote_at + 1024)?);
+    let quote = sum_of_quote(packet, quote_at, quoted)?;
     cut(packet, quote_at, quoted)?;
     let payload_len = ICMP_LEN as u16 + quoted;
     let asked = packet.header::<Ipv6Hdr>(quote_at).ok_or(INTERNAL)?;
@@ -117,17 +116,59 @@ fn turn_ipv6(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     write_message(packet, icmp_at, message, quote.plus(pseudo_header))
 }
 
-/// Makes room in front of the packet, and has its first `quoted` bytes followed by zeros up to `N`: a sum is of as many
-/// bytes as the verifier knows, and zeros do not count.
+/// Makes room in front of the packet, and has its first `quoted` bytes followed by zeros up to a multiple of four. No
+/// further: behind a small packet there may be little room.
 #[inline(always)]
-fn quote<const N: usize>(packet: &mut Packet, ip_at: usize, at: usize, quoted: u16) -> Result<(), Verdict> {
+fn quote(packet: &mut Packet, ip_at: usize, at: usize, quoted: u16) -> Result<(), Verdict> {
     if packet.grow_front((at - ip_at) as i32)
         && packet.resize(at + usize::from(quoted))
-        && packet.resize(at + N)
+        && packet.resize(at + whole_words(quoted))
     {
         Ok(())
     } else {
         Err(NO_ROOM)
+    }
+}
+
+#[inline(always)]
+const fn whole_words(bytes: u16) -> usize {
+    (bytes as usize + 3) & !3
+}
+
+/// The sum of what is quoted, in pieces of which the verifier knows the length.
+#[inline(always)]
+fn sum_of_quote(packet: &Packet, at: usize, quoted: u16) -> Result<Sum, Verdict> {
+    let mut rest = Rest { at, bytes: whole_words(quoted), sum: Sum::default() };
+    rest.take::<512>(packet)?;
+    rest.take::<512>(packet)?;
+    rest.take::<256>(packet)?;
+    rest.take::<128>(packet)?;
+    rest.take::<64>(packet)?;
+    rest.take::<32>(packet)?;
+    rest.take::<16>(packet)?;
+    rest.take::<8>(packet)?;
+    rest.take::<4>(packet)?;
+    Ok(rest.sum)
+}
+
+/// What is left to be summed, and the sum of what was.
+struct Rest {
+    at: usize,
+    bytes: usize,
+    sum: Sum,
+}
+
+impl Rest {
+    /// Adds the next `N` bytes, if there are as many.
+    #[inline(always)]
+    fn take<const N: usize>(&mut self, packet: &Packet) -> Result<(), Verdict> {
+        if self.bytes < N {
+            return Ok(());
+        }
+        self.sum = self.sum.plus(sum::<N>(packet, self.at)?);
+        self.at += N;
+        self.bytes -= N;
+        Ok(())
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn watch(
         }
     })
     .context("cannot watch files")?;
-    let mut watched = Watched {
+    let mut files = Watched {
         file: file.to_owned(),
         text,
         lists,
@@ -83,9 +83,9 @@ pub(super) fn watch(
         watcher,
         directories: HashSet::new(),
     };
-    watched.watch_directory(directory(file))?;
+    files.watch_directory(directory(file))?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    Ok(AbortOnDrop(task::spawn(watched.tell(hangups, touches, events))))
+    Ok(AbortOnDrop(task::spawn(files.tell(hangups, touches, events))))
 }
 
 /// The directory that a file is in.

@@ -23,8 +23,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Limits, OnDeadline,
-        OnRemove, Protocol, Service, XdpMode,
+        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Gue, Limits,
+        OnDeadline, OnRemove, Protocol, Service, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     plan::{Tables, plan, tests::view},
@@ -153,7 +153,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         drain_deadline: None,
         on_deadline: OnDeadline::Move,
         tunnel_source: Vec::new(),
-        echo: true,
+        gue: Gue::default(),
         on_full: OnFull::default(),
         guard: Guard::default(),
         probe: None,

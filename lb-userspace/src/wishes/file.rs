@@ -243,7 +243,7 @@ impl SavedLeaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
         let limits = BackendLimits::default();
         let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, limits, server_id };
+        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

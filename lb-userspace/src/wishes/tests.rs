@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use AdminState::{Drain, Maintenance, Ready};
-use lb_common::backend::OldFlows;
+use lb_common::backend::{Forwarding as Mode, OldFlows};
 
 use super::{
     file::{StateError, StateFile, parse, render},

@@ -4,11 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_tests::{config::Service, topology::Host};
 
+/// UDP port of GUE tunnels.
+pub(crate) const GUE_PORT: u16 = 6080;
+
 /// A way of forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     L2,
     Ipip,
+    Gue,
+    /// GUE's variant 1, which has no header of its own.
+    GueDirect,
 }
 
 /// A family of addresses.
@@ -26,13 +32,33 @@ pub(crate) struct Case {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 2] = [Self::L2, Self::Ipip];
+    pub(crate) const ALL: [Self; 4] = [Self::L2, Self::Ipip, Self::Gue, Self::GueDirect];
 
     /// Its name in a configuration.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
+            Self::Gue | Self::GueDirect => "gue",
+        }
+    }
+
+    /// Further keys of its services.
+    fn settings(self) -> String {
+        match self {
+            Self::Gue => format!("gue = {{ port = {GUE_PORT}, variant = 0 }}"),
+            Self::GueDirect => format!("gue = {{ port = {GUE_PORT}, variant = 1 }}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Bytes of what it puts between outer IP header and packet, and whether there is an outer IP header.
+    fn overhead(self, outer: u32) -> u32 {
+        match self {
+            Self::L2 => 0,
+            Self::Ipip => outer,
+            Self::Gue => outer + 8 + 4,
+            Self::GueDirect => outer + 8,
         }
     }
 }
@@ -50,13 +76,10 @@ impl Case {
 
     /// Its VIP: one for each mode, the same digits in both families.
     pub(crate) fn vip(self) -> IpAddr {
-        let (decimal, hexadecimal) = match self.mode {
-            Mode::L2 => (10, 0x10),
-            Mode::Ipip => (20, 0x20),
-        };
+        let number = 1 + self.mode as u8;
         match self.family {
-            Family::V4 => Ipv4Addr::new(203, 0, 113, decimal).into(),
-            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, hexadecimal).into(),
+            Family::V4 => Ipv4Addr::new(203, 0, 113, 10 * number).into(),
+            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10 * u16::from(number)).into(),
         }
     }
 
@@ -67,17 +90,18 @@ impl Case {
 
     /// What the service on `port` is called.
     pub(crate) fn service_name(self, port: u16) -> String {
-        format!("{}-{:?}-{port}", self.mode.name(), self.family).to_lowercase()
+        format!("{:?}-{:?}-{port}", self.mode, self.family).to_lowercase()
     }
 
     /// A TCP service on `port` with `backends`.
     pub(crate) fn service(self, port: u16, backends: &[Host]) -> Service {
-        Service::new(&self.service_name(port), self.at(port)).with(self.mode.name(), backends)
+        let service = Service::new(&self.service_name(port), self.at(port)).with(self.mode.name(), backends);
+        Service { settings: self.mode.settings(), ..service }
     }
 
-    /// Where a server on the backend `host` gets what is sent to the VIP.
-    pub(crate) fn server_address(self, _host: &Host) -> IpAddr {
-        self.vip()
+    /// Bytes that the mode puts around a packet, between balancer and backend.
+    pub(crate) fn overhead(self) -> u32 {
+        self.mode.overhead(if self.family == Family::V4 { 20 } else { 40 })
     }
 
     /// The address of this family that `host` has itself.

@@ -38,7 +38,7 @@ fn quic_transfer_survives_migration_while_backends_are_added() {
     let services = Case::all().map(|case| service(case, &network.backends[..AT_FIRST])).collect();
     let mut scene = Scene::start(&network, services);
     for (number, case) in Case::all().enumerate() {
-        let serve = |host| Server::start(host, (case.server_address(host), PORT).into(), &certificate);
+        let serve = |host| Server::start(host, (case.vip(), PORT).into(), &certificate);
         let servers: Vec<_> = network.backends.iter().map(serve).collect();
         let mut client = Client::start(&network, case, case.at(PORT), &certificate);
         for step in 1..=MOVES {

@@ -21,7 +21,7 @@ pub(crate) struct Scene<'net> {
     pub(crate) daemon: Daemon<'net>,
     pub(crate) config: Config,
     /// One on each backend. The probes ask it.
-    _servers: Vec<Nginx>,
+    pub(crate) servers: Vec<Nginx>,
     _prepared: Vec<Prepared<'net>>,
     _pins: Pins,
     files: TempDir,
@@ -54,7 +54,7 @@ impl<'net> Scene<'net> {
         let mut daemon =
             Daemon::start(&network.balancer, &binary, &path, &config.socket, &["--detach"]).unwrap();
         daemon.wait_ready().unwrap();
-        Self { daemon, config, _servers: servers, _prepared: prepared, _pins: pins, files }
+        Self { daemon, config, servers, _prepared: prepared, _pins: pins, files }
     }
 
     /// Writes [`Scene::config`] to the file, as an editor does, and waits until the status meets `condition`.

@@ -5,6 +5,7 @@ mod extensions;
 mod fragments;
 mod icmp;
 mod lengths;
+mod malformed;
 mod memory;
 mod modes;
 mod pass;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         ("resets", resets::cases()),
         ("quic", quic::cases()),
         ("answers", answers::cases()),
+        ("malformed", malformed::cases()),
         ("memory", memory::cases()),
     ];
     subjects

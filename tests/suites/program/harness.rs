@@ -151,7 +151,7 @@ impl Harness {
             services.flat_map(|service| service.backends.iter().map(move |found| (service, found)));
         let (service, found) =
             backends.find(|(_, found)| found.name == backend).expect("a configured backend");
-        let probe = service.probe.expect("a probed service");
+        let probe = service.probe.as_ref().expect("a probed service");
         let target = (found.address, probe.port).into();
         self.view.health.insert(key, Verdict { target, health, since: self.now });
         self.converge();

@@ -25,6 +25,7 @@ pub(super) const PACKAGES: &[Package] = &[
     package("nftables", "nft", "is one of the balancers that the benchmark compares with"),
     Package { service: Some("haproxy"), ..package("haproxy", "haproxy", "is another one") },
     package("iperf3", "iperf3", "keeps a long TCP flow going and counts its retransmissions"),
+    package("iputils-ping", "ping", "pings the VIPs"),
     package("dnsmasq-base", "dnsmasq", "is the DNS server that is probed"),
     Package {
         service: Some("etcd"),

@@ -34,12 +34,8 @@ pub fn cases() -> Vec<Case> {
         .collect();
     let fin = Packet { end: Some(End::Fin), ..goes_on(Packet::default()) };
     cases.push(RESETS.gives("a reset answers a FIN", &fin, Reset, reset(&fin)));
-    let (rst, bare) = (
-        Packet { end: Some(End::Rst), ..goes_on(Packet::default()) },
-        Packet { ack: false, ..goes_on(Packet::default()) },
-    );
+    let rst = Packet { end: Some(End::Rst), ..goes_on(Packet::default()) };
     cases.push(RESETS.sends("no reset answers a reset", &rst, l2(&rst, ip(V4))));
-    cases.push(RESETS.sends("no reset answers what acknowledges nothing", &bare, l2(&bare, ip(V4))));
     let other = Packet { destination_port: 81, ..goes_on(Packet::default()) };
     cases.push(RESETS.passes("no reset answers another port", other, NotOurs));
     cases

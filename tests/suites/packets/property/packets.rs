@@ -77,7 +77,7 @@ fn shape() -> impl Strategy<Value = Packet> {
                 extensions,
                 // Bits that contradict each other are dropped where a service wants it.
                 syn: syn && end.is_none(),
-                ack: ack || end == Some(End::Fin),
+                ack: ack || end == Some(End::Fin) || !syn && end.is_none(),
                 acknowledges,
                 end,
                 payload,
