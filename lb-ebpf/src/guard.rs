@@ -73,8 +73,9 @@ const fn is_v4(facts: &Facts) -> bool {
 fn sound(found: Found, facts: &Facts) -> Result<(), Verdict> {
     let flow = &facts.flow;
     let ([high, low], [vip_high, vip_low]) = (flow.source.halves(), flow.destination.halves());
-    let is_tcp = u32::from(flow.protocol == u32::from(TCP));
-    let kind = u32::from(facts.flags) | is_tcp << TCP_BIT | u32::from(is_v4(facts)) << V4_BIT;
+    // A later fragment has no flags of its own.
+    let has_flags = u32::from(flow.protocol == u32::from(TCP) && facts.part != Part::Later);
+    let kind = u32::from(facts.flags) | has_flags << FLAGS_BIT | u32::from(is_v4(facts)) << V4_BIT;
     let reason = match malformation(kind, high, low, vip_high, vip_low) {
         BAD_FLAGS => Reason::BadFlags,
         BOGUS_SOURCE => Reason::BogusSource,
@@ -84,8 +85,8 @@ fn sound(found: Found, facts: &Facts) -> Result<(), Verdict> {
     Err(refuse(found, Refusal::Malformed, reason))
 }
 
-/// Bits of what [`malformation`] is told, beside TCP's control bits: the packet is TCP's, and IPv4's.
-const TCP_BIT: u32 = 8;
+/// Bits of what [`malformation`] is told beside TCP's control bits: the packet has some, and is IPv4's.
+const FLAGS_BIT: u32 = 8;
 const V4_BIT: u32 = 9;
 
 /// What [`malformation`] gives.
@@ -99,7 +100,7 @@ const NOTHING_WRONG: u32 = 0;
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn malformation(kind: u32, high: u64, low: u64, vip_high: u64, vip_low: u64) -> u32 {
-    if kind >> TCP_BIT & 1 != 0 && strict::is_impossible(kind as u8) {
+    if kind >> FLAGS_BIT & 1 != 0 && strict::is_impossible(kind as u8) {
         BAD_FLAGS
     } else if strict::is_bogus(&Address::from_halves([high, low]), kind >> V4_BIT & 1 != 0) {
         BOGUS_SOURCE
