@@ -41,14 +41,6 @@ impl Address {
         Self { octets: (u128::from_le_bytes(self.octets) & mask).to_le_bytes() }
     }
 
-    /// Whether both are the same address: `==` in two comparisons, where that one compares byte by byte.
-    #[must_use]
-    #[inline]
-    pub fn is(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.halves(), other.halves());
-        ours[0] == theirs[0] && ours[1] == theirs[1]
-    }
-
     /// The address as two words, native byte order.
     #[must_use]
     #[inline]

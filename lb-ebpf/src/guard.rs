@@ -68,21 +68,47 @@ const fn is_v4(facts: &Facts) -> bool {
     facts.link.ether_type_be == IPV4_BE
 }
 
+/// Whether a packet is one that somebody may have sent in good faith.
 #[inline(always)]
 fn sound(found: Found, facts: &Facts) -> Result<(), Verdict> {
     let flow = &facts.flow;
-    // A later fragment has none of its own.
-    let has_flags = flow.protocol == u32::from(TCP) && facts.part != Part::Later;
-    let reason = if has_flags && strict::is_impossible(facts.flags) {
-        Reason::BadFlags
-    } else if strict::is_bogus(&flow.source, is_v4(facts)) {
-        Reason::BogusSource
-    } else if flow.source.is(&flow.destination) {
-        Reason::Land
-    } else {
-        return Ok(());
+    let ([high, low], [vip_high, vip_low]) = (flow.source.halves(), flow.destination.halves());
+    // A later fragment has no flags of its own.
+    let has_flags = u32::from(flow.protocol == u32::from(TCP) && facts.part != Part::Later);
+    let kind = u32::from(facts.flags) | has_flags << FLAGS_BIT | u32::from(is_v4(facts)) << V4_BIT;
+    let reason = match malformation(kind, high, low, vip_high, vip_low) {
+        BAD_FLAGS => Reason::BadFlags,
+        BOGUS_SOURCE => Reason::BogusSource,
+        LAND => Reason::Land,
+        _ => return Ok(()),
     };
     Err(refuse(found, Refusal::Malformed, reason))
+}
+
+/// Bits of what [`malformation`] is told beside TCP's control bits: the packet has some, and is IPv4's.
+const FLAGS_BIT: u32 = 8;
+const V4_BIT: u32 = 9;
+
+/// What [`malformation`] gives.
+const BAD_FLAGS: u32 = 1;
+const BOGUS_SOURCE: u32 = 2;
+const LAND: u32 = 3;
+const NOTHING_WRONG: u32 = 0;
+
+/// What is wrong with a packet of these addresses. A global function, for the verifier's sake as [`exhausted`] is: what each
+/// of its comparisons tells of an address would otherwise be carried to the end of the program.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn malformation(kind: u32, high: u64, low: u64, vip_high: u64, vip_low: u64) -> u32 {
+    if kind >> FLAGS_BIT & 1 != 0 && strict::is_impossible(kind as u8) {
+        BAD_FLAGS
+    } else if strict::is_bogus(&Address::from_halves([high, low]), kind >> V4_BIT & 1 != 0) {
+        BOGUS_SOURCE
+    } else if high == vip_high && low == vip_low {
+        LAND
+    } else {
+        NOTHING_WRONG
+    }
 }
 
 /// Whether the service's lists let a source in.

@@ -126,7 +126,7 @@ fn packet_that_does_not_fit_is_quoted_as_far_as_an_error_may_be_long() {
         let mut balancer = balancer("ipip", backend);
         for packet in variants() {
             for bytes in [1441, 1442, 1443, 1461] {
-                let packet = Packet { payload: (0..bytes).map(|n| n as u8).collect(), ..packet.clone() };
+                let packet = Packet { payload: (0..=255).cycle().take(bytes).collect(), ..packet.clone() };
                 let outcome = balancer.run(&packet.build());
                 assert_eq!(outcome.reason, TooBig, "{packet:?}");
                 assert_eq!(outcome.frame, answers::too_big(&packet, 1500 - overhead), "{packet:?}");

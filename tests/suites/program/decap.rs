@@ -72,7 +72,7 @@ fn assert_survival(tunnel: &str, backend: &str) {
                 let packet = Packet { tags, traffic_class: 0xb9, ..packet.clone() };
                 let tunnelled = balancer.run(&packet.build()).frame;
                 let macs = link(
-                    backend_mac(backend.parse().unwrap()),
+                    backend_mac(backend.parse().expect("an address")),
                     EGRESS_MAC,
                     &packet.tags,
                     packet.ether_type(),

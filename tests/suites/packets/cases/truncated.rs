@@ -71,6 +71,8 @@ fn short_packets(way: &'static Way, packet: &Packet) {
         let expected: Reason = match length {
             _ if length < options_end => BadHeader,
             _ if length < headers => Truncated,
+            // The UDP header announces more.
+            _ if packet.protocol == UDP => BadHeader,
             _ => Transmitted,
         };
         let mut frame = whole[..link + length].to_vec();
