@@ -85,6 +85,8 @@ mod tests {
             admin: "ready".to_owned(),
             forwarding: "l2".to_owned(),
             health: "up".to_owned(),
+            reason: String::new(),
+            says: None,
             share,
             packets: 0,
             tracked_flows: 0,
