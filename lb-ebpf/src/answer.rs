@@ -80,7 +80,7 @@ fn turn_frame(packet: &mut Packet) -> Result<(), Verdict> {
 
 /// An IPv4 header around `payload_len` bytes, from an address that was asked to the one that has asked.
 #[inline(always)]
-fn ipv4_header(asked: [u8; 4], asker: [u8; 4], proto: u8, payload_len: u16) -> Ipv4Hdr {
+fn ipv4_header(vip: [u8; 4], client: [u8; 4], proto: u8, payload_len: u16) -> Ipv4Hdr {
     encap::checked(Ipv4Hdr {
         vihl: 0x45,
         tos: 0,
@@ -90,20 +90,20 @@ fn ipv4_header(asked: [u8; 4], asker: [u8; 4], proto: u8, payload_len: u16) -> I
         ttl: HOP_LIMIT,
         proto,
         check: [0, 0],
-        src_addr: asked,
-        dst_addr: asker,
+        src_addr: vip,
+        dst_addr: client,
     })
 }
 
 /// The same in IPv6.
 #[inline(always)]
-const fn ipv6_header(asked: [u8; 16], asker: [u8; 16], next_hdr: u8, payload_len: u16) -> Ipv6Hdr {
+const fn ipv6_header(vip: [u8; 16], client: [u8; 16], next_hdr: u8, payload_len: u16) -> Ipv6Hdr {
     Ipv6Hdr {
         vcf: [0x60, 0, 0, 0],
         payload_len: payload_len.to_be_bytes(),
         next_hdr,
         hop_limit: HOP_LIMIT,
-        src_addr: asked,
-        dst_addr: asker,
+        src_addr: vip,
+        dst_addr: client,
     }
 }

@@ -16,7 +16,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     emit,
     encap::{self, IPIP, IPV6_IN_IP},
-    packet::Packet,
+    packet::{Packet, Udp},
     parse::{Facts, IPV4_BE, IPV6_BE, UDP},
     select::Selected,
     verdict::Verdict,
@@ -64,11 +64,14 @@ fn write(
     selected: &Selected,
     is_direct: bool,
 ) -> Result<(), Verdict> {
-    let [a, b] = (FIRST_PORT | selected.hash as u16 & !FIRST_PORT).to_be_bytes();
-    let [c, d] = selected.backend.port;
     let inside = UDP_LEN + if is_direct { 0 } else { HEADER_LEN };
-    let [e, f] = facts.ip_len.wrapping_add(inside as u16).to_be_bytes();
-    emit::write(packet, at, [a, b, c, d, e, f, 0, 0])?;
+    let header = Udp {
+        source_port: (FIRST_PORT | selected.hash as u16 & !FIRST_PORT).to_be_bytes(),
+        destination_port: selected.backend.port,
+        length: facts.ip_len.wrapping_add(inside as u16).to_be_bytes(),
+        check: [0, 0],
+    };
+    emit::write(packet, at, header)?;
     if is_direct {
         Ok(())
     } else {

@@ -288,14 +288,12 @@ pub fn rule(service: u32, source: Prefix) -> u32 {
 /// Whether a source may open another flow. One that is not known yet begins anew on each CPU that meets it at once.
 #[inline(always)]
 pub fn source_admits(source: Source, rate: Rate, now_ns: u64) -> bool {
-    match SOURCES.get_ptr_mut(source).and_then(|due_ns| take(due_ns, rate, now_ns)) {
-        Some(admits) => admits,
-        None => {
-            // One that finds no room is not bounded.
-            let _ = SOURCES.insert(source, now_ns.wrapping_add(rate.interval_ns), 0);
-            true
-        }
+    if let Some(admits) = SOURCES.get_ptr_mut(source).and_then(|due_ns| take(due_ns, rate, now_ns)) {
+        return admits;
     }
+    // One that finds no room is not bounded.
+    let _ = SOURCES.insert(source, now_ns.wrapping_add(rate.interval_ns), 0);
+    true
 }
 
 /// Whether a service may be asked for another flow.

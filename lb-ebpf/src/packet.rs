@@ -35,6 +35,8 @@ unsafe impl Header for Tag {}
 // SAFETY: as above.
 unsafe impl Header for Tcp {}
 // SAFETY: as above.
+unsafe impl Header for Udp {}
+// SAFETY: as above.
 unsafe impl Header for Ipv4Hdr {}
 // SAFETY: as above.
 unsafe impl Header for Ipv6Hdr {}
@@ -69,6 +71,20 @@ pub struct Tag {
     pub tci_be: u16,
     /// EtherType of what follows, network byte order.
     pub ether_type_be: u16,
+}
+
+/// A UDP header (RFC 768), every field in network byte order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Udp {
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+    /// Bytes from this header on.
+    pub length: [u8; 2],
+    /// Checksum; zero: none.
+    pub check: [u8; 2],
 }
 
 /// A TCP header without options (RFC 9293 section 3.1), every field in network byte order.
