@@ -4,7 +4,7 @@ use lb_tests::{balancer::Daemon, process::wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::site::{DEADLINE, Site, changed};
+use crate::site::{DEADLINE, PROGRAM, Site, changed};
 
 #[test]
 fn change_of_what_is_fixed_is_refused() {
@@ -78,7 +78,7 @@ fn interface_that_leaves_the_file_is_detached_after_any_number_of_reloads() {
     save(&site, "[\"eth0\", \"peer0\"]", "[\"eth0\"]");
     wait_for_log(&daemon, "detached interface=\"peer0\"");
     assert_eq!(site.program("peer0"), Value::Null);
-    assert_eq!(site.program("eth0")["prog"]["name"], "sluice");
+    assert_eq!(site.program("eth0")["prog"]["name"], PROGRAM);
 }
 
 /// Saves the file that the daemon was started with, with one change.

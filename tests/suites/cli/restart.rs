@@ -4,7 +4,7 @@ use lb_tests::balancer::Daemon;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::site::{DEADLINE, Site, assert_says};
+use crate::site::{DEADLINE, PROGRAM, Site, assert_says};
 
 #[test]
 fn failed_start_leaves_what_a_former_daemon_kept_attached() {
@@ -30,7 +30,7 @@ fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
     site.change("[\"eth0\"]", "[\"eth0\", \"lo\"]");
     assert_says(&site.refusal(), &["cannot attach to lo"]);
     assert_eq!(site.link(), link);
-    assert_eq!(site.program("eth0")["prog"]["name"], "sluice");
+    assert_eq!(site.program("eth0")["prog"]["name"], PROGRAM);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn daemon_after_a_killed_one_takes_over_through_its_link() {
     let mut later = site.start(&["--detach"]);
     assert_eq!((site.digest(), site.link()), (digest, link));
     let taken_over = site.program("eth0");
-    assert_eq!(taken_over["prog"]["name"], "sluice");
+    assert_eq!(taken_over["prog"]["name"], PROGRAM);
     assert_ne!(taken_over["prog"]["id"], program["prog"]["id"]);
     later.terminate().unwrap();
     site.assert_nothing_left();
@@ -57,7 +57,7 @@ fn daemon_after_a_killed_one_leaves_the_interfaces_that_its_file_lacks() {
     site.change("[\"eth0\"]", "[\"peer0\"]");
     let _later = site.start(&["--detach"]);
     assert_eq!(site.program("eth0"), Value::Null);
-    assert_eq!(site.program("peer0")["prog"]["name"], "sluice");
+    assert_eq!(site.program("peer0")["prog"]["name"], PROGRAM);
 }
 
 #[test]

@@ -25,6 +25,9 @@ use tempfile::TempDir;
 /// How long a daemon may take to say something, start or end.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
+/// Name of the program that balances, where services drop what is malformed, as they do if nothing else is said.
+pub(crate) const PROGRAM: &str = "sluice_guarded";
+
 /// The device without native XDP, which every namespace has.
 pub(crate) const LOOPBACK: &str = "lo";
 

@@ -55,8 +55,8 @@ fn json_has_every_field() {
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
-    let names =
-        "address backends bytes digest generation moved_slots name packets port protocol slots tracked_flows";
+    let names = "address backends bytes digest generation moved_slots name packets port protocol refused slots \
+                 tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
 }
