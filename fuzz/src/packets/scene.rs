@@ -37,7 +37,7 @@ pub const TARGETS: [Target; 14] = [
     target("2001:db8:113::99", 80, UDP),
 ];
 
-const LIMITS: &str = "connections = 1024\nopenings = 1024\nanswers = 100000000\n";
+const LIMITS: &str = "connections = 1024\nopenings = 1024\nanswers = 10000000\n";
 
 const V4: [&str; 4] = ["198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"];
 const V6: [&str; 4] = ["2001:db8:51::11", "2001:db8:51::12", "2001:db8:51::13", "2001:db8:51::14"];
@@ -80,10 +80,20 @@ fn services(backends: usize) -> String {
                     other,
                 ),
                 of("dns", "12", "53", "protocol = \"udp\"\nforwarding = \"l2\"\ntrack = \"never\"", own),
-                of("quic", "14", "443", QUIC, own) + "server_id = \"0b11\"\n",
+                with_server_ids(&of("quic", "14", "443", QUIC, own)),
                 of("resets", "13", "80", &format!("protocol = \"tcp\"\n{RESETS}"), own),
             ]
             .concat()
         })
         .collect()
+}
+
+/// A service each of whose backends has a server id.
+fn with_server_ids(service: &str) -> String {
+    const BACKEND: &str = "[[service.backend]]\n";
+    let mut parts = service.split(BACKEND);
+    let head = parts.next().unwrap_or_default().to_owned();
+    (0..).zip(parts).fold(head, |toml, (number, rest)| {
+        toml + BACKEND + &format!("server_id = \"0b{number:02x}\"\n{rest}")
+    })
 }
