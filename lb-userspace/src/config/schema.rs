@@ -13,7 +13,7 @@ pub(super) const ROOT: Schema =
     Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "list", "service"] };
 
 pub(super) const BALANCER: Schema =
-    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
+    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "probe_mark"] };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
@@ -101,6 +101,7 @@ pub(super) const DEFAULT_PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
     ],
 };
 
@@ -117,6 +118,7 @@ pub(super) const PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
         "method",
         "path",
         "host",

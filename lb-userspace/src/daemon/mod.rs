@@ -148,6 +148,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), pins.path())?;
+    truth.prepare_roads(&netlink, pins).await;
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
@@ -158,6 +159,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
+    owner.truth.roads_mut().close(&owner.netlink, pins).await;
     owner.inputs.stop().await;
     result
 }
@@ -298,6 +300,10 @@ impl Owner<'_> {
                     Some(event) => self.note(event),
                     None => return,
                 }
+                // Probes wait for it. Not after every event, since many come at once.
+                if self.inbox.is_empty() {
+                    self.truth.follow_roads();
+                }
             }
         };
         let known = time::timeout(patience, look).await.is_ok();
@@ -354,6 +360,7 @@ impl Owner<'_> {
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         self.truth.specialise(truth::features(&config), self.pins.path())?;
+        self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())
             .and_then(|()| self.truth.adopt(config));

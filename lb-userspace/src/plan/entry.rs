@@ -40,10 +40,10 @@ pub(super) fn entry(
     let down_since = verdict.filter(|verdict| verdict.health == Health::Down).map(|verdict| verdict.since);
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
     let treatment = treatment(wanted, down_since, rules, now);
-    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    if let Some(next_hop) = view.next_hops.get(&backend.address) {
-        set_way(&mut entry, service, backend, next_hop);
-    }
+    let mut entry = match view.next_hops.get(&backend.address) {
+        Some(next_hop) => way(service, backend, next_hop),
+        None => without_way(backend),
+    };
     let reachable = entry.forwarding != Mode::Unresolved as u8;
     entry.takes_new = u8::from(treatment.takes_new && has_share(service, backend, view) && reachable);
     entry.old_flows = treatment.old_flows as u8;
@@ -66,7 +66,13 @@ fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict>
         .filter(|verdict| verdict.target == target)
 }
 
-fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &NextHop) {
+fn without_way(backend: &Backend) -> Entry {
+    Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() }
+}
+
+/// How packets get to a backend by `next_hop`, and nothing of what becomes of its flows: what its probes go by too.
+pub(crate) fn way(service: &Service, backend: &Backend, next_hop: &NextHop) -> Entry {
+    let mut entry = without_way(backend);
     entry.ifindex = next_hop.ifindex;
     entry.next_hop_mac = next_hop.mac;
     entry.source_mac = next_hop.source_mac;
@@ -77,6 +83,7 @@ fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &N
         entry.port = service.gue.port.to_be_bytes();
     }
     (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
+    entry
 }
 
 /// How packets get to a backend by `next_hop`, if they can.

@@ -7,7 +7,7 @@ use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 use super::{
     super::{
         Backend, Check, Config, DEFAULT_SEED, Forwarding, HttpVersion, OnDeadline, OnRemove, Probe, TlsCheck,
-        Trust, UdpCheck, XdpMode,
+        Trust, UdpCheck, Via, XdpMode,
     },
     DNS, FLAWLESS, parse, with,
 };
@@ -41,6 +41,7 @@ fn what_is_not_said_has_its_default() {
             grace: Duration::ZERO,
             concurrency: u32::MAX,
             port: 80,
+            via: Via::Path,
             check: Arc::new(Check::Tcp),
         })
     );
