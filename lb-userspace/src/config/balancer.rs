@@ -97,7 +97,10 @@ fn probe_mark(entry: &Entry<'_>) -> Option<u32> {
         return Some(mark);
     }
     let message = format!("{} has bits among the lower {NUMBER_BITS}", entry.excerpt());
-    entry.refuse(message, format!("expected a multiple of {:#x}, such as {DEFAULT_PROBE_MARK:#x}", NUMBER_MASK + 1))
+    entry.refuse(
+        message,
+        format!("expected a multiple of {:#x}, such as {DEFAULT_PROBE_MARK:#x}", NUMBER_MASK + 1),
+    )
 }
 
 /// A BPF file system takes no name with a dot in it (`bpf_lookup` in `kernel/bpf/inode.c`).

@@ -40,6 +40,7 @@ use crate::{
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
+    road,
     wishes::{Order, OrderError},
 };
 use inputs::Inputs;
@@ -114,6 +115,7 @@ pub async fn run(options: Options) -> Result<()> {
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
     let result = listen_and_balance(start, &options, &pins).await;
+    take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
     if keep {
@@ -124,6 +126,17 @@ pub async fn run(options: Options) -> Result<()> {
     result?;
     info!("stopped and detached");
     Ok(removed?)
+}
+
+/// Probes end with the daemon, whatever ends it.
+async fn take_down_road(pins: &Pins) {
+    let cleared = match Netlink::open() {
+        Ok(netlink) => road::clear(&netlink, pins).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = cleared {
+        warn!("something of the road of probes stays, until `sluice detach`: {}", with_causes(&error));
+    }
 }
 
 /// Holds the admin socket for as long as it balances.
@@ -159,7 +172,6 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
-    owner.truth.roads_mut().close(&owner.netlink, pins).await;
     owner.inputs.stop().await;
     result
 }

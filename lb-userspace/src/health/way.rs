@@ -60,7 +60,8 @@ impl Guide {
     pub async fn way(&self, key: &TargetKey) -> Way {
         let mut ways = self.0.clone();
         // Copied out at once: whoever tells ways waits for those who look.
-        let found = ways.wait_for(|ways| ways.contains_key(key)).await.ok().and_then(|ways| ways.get(key).copied());
+        let found =
+            ways.wait_for(|ways| ways.contains_key(key)).await.ok().and_then(|ways| ways.get(key).copied());
         match found {
             Some(way) => way,
             // Nobody tells any more: the daemon ends.

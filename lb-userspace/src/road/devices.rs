@@ -1,5 +1,8 @@
 //! The devices of the road, and the rule and the routes that lead marked packets to it.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 use rtnetlink::{
     Error, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
@@ -8,7 +11,6 @@ use rtnetlink::{
     },
 };
 use rustix::io::Errno;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use tracing::info;
 
 use super::RoadError;
@@ -16,7 +18,6 @@ use crate::{
     causes::with_causes,
     interface::{InterfaceError, Netlink},
 };
-use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 
 /// Before the rules that operators give (`ip rule` counts down from 32765), and behind that of the host's own addresses.
 const PRIORITY: u32 = 90;
@@ -47,7 +48,11 @@ pub(super) async fn make(netlink: &Netlink, mark: u32) -> Result<Pair, RoadError
     let (near, far) = names(mark);
     let failed = |what| move |source| RoadError::Netlink(what, source);
     let links = netlink.0.link();
-    links.add(LinkVeth::new(&near, &far).build()).execute().await.map_err(failed("make a pair of devices"))?;
+    links
+        .add(LinkVeth::new(&near, &far).build())
+        .execute()
+        .await
+        .map_err(failed("make a pair of devices"))?;
     let (near_index, far_index) =
         (netlink.interface(&near).await?.index, netlink.interface(&far).await?.index);
     // Nobody answers there, so nobody is to be asked.
@@ -68,16 +73,12 @@ pub(super) async fn make(netlink: &Netlink, mark: u32) -> Result<Pair, RoadError
 /// A table of its own, numbered as the mark, with nothing but a default route, and the rule that sends marked packets there.
 async fn lead(netlink: &Netlink, mark: u32, to: u32, family: AddressFamily) -> Result<(), Error> {
     let routes = netlink.0.route();
-    match family {
-        AddressFamily::Inet6 => {
-            let route = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(to).table_id(mark);
-            routes.add(route.build()).execute().await?;
-        }
-        _ => {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(to).table_id(mark);
-            routes.add(route.build()).execute().await?;
-        }
-    }
+    let route = if family == AddressFamily::Inet6 {
+        RouteMessageBuilder::<Ipv6Addr>::new().output_interface(to).table_id(mark).build()
+    } else {
+        RouteMessageBuilder::<Ipv4Addr>::new().output_interface(to).table_id(mark).build()
+    };
+    routes.add(route).execute().await?;
     let mut request = netlink.0.rule().add();
     *request.message_mut() = rule(mark, family);
     request.execute().await
@@ -100,7 +101,8 @@ fn rule(mark: u32, family: AddressFamily) -> RuleMessage {
 pub(super) async fn remove(netlink: &Netlink, mark: u32) -> Result<(), RoadError> {
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let removed = netlink.0.rule().del(rule(mark, family)).execute().await;
-        absent_or(removed).map_err(|source| RoadError::Netlink("remove the rule of marked packets", source))?;
+        absent_or(removed)
+            .map_err(|source| RoadError::Netlink("remove the rule of marked packets", source))?;
     }
     let index = match netlink.interface(&names(mark).0).await {
         Ok(interface) => interface.index,

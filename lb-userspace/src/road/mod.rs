@@ -105,8 +105,7 @@ impl Road {
         clear(netlink, pins).await?;
         let built = Self::build(netlink, pins, mark, room.min(1 << NUMBER_BITS), seed).await;
         if built.is_err() {
-            devices::remove(netlink, mark).await?;
-            unpin(&pins.road(mark))?;
+            clear(netlink, pins).await?;
         }
         built
     }
@@ -123,7 +122,8 @@ impl Road {
         let map = ebpf.map_mut(WAYS).ok_or(DataPlaneError::NoMap(WAYS))?;
         map.pin(pins.road(mark)).map_err(RoadError::Pin)?;
         let pair = devices::make(netlink, mark).await?;
-        offload::compute_checksums(&pair.near).map_err(|source| RoadError::Checksums(pair.near.clone(), source))?;
+        offload::compute_checksums(&pair.near)
+            .map_err(|source| RoadError::Checksums(pair.near.clone(), source))?;
         attach(&mut ebpf, &pair)?;
         let ways = mapped(&mut ebpf, WAYS, room as usize * size_of::<Backend>())?;
         Ok(Self { mark, ways, room, carries_v6: pair.carries_v6, _ebpf: ebpf })
@@ -151,21 +151,9 @@ impl Road {
     pub fn lead(&self, number: u32, backend: &Backend) {
         self.ways.write(number, backend, None);
     }
-
-    /// Takes the road down.
-    ///
-    /// # Errors
-    ///
-    /// [`RoadError`] where something stays.
-    pub async fn close(self, netlink: &Netlink, pins: &Pins) -> Result<(), RoadError> {
-        let mark = self.mark;
-        drop(self);
-        devices::remove(netlink, mark).await?;
-        Ok(unpin(&pins.road(mark))?)
-    }
 }
 
-/// Takes down every road that was left behind with these pins.
+/// Takes down the roads that daemons with these pins have built. A device goes with the programs that it has.
 ///
 /// # Errors
 ///
@@ -196,8 +184,7 @@ fn attach(ebpf: &mut Ebpf, pair: &devices::Pair) -> Result<(), RoadError> {
         .attach_to_if_index(pair.far_index, XdpMode::Skb)
         .map_err(refused(SEND_PROGRAM))?;
     let program = ebpf.program_mut(MARK_PROGRAM).ok_or(LoadError::NoProgram(MARK_PROGRAM))?;
-    let program: &mut SchedClassifier =
-        program.try_into().map_err(|_| LoadError::NoProgram(MARK_PROGRAM))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(|_| LoadError::NoProgram(MARK_PROGRAM))?;
     program.load().map_err(refused(MARK_PROGRAM))?;
     // From Linux 6.6 on no queueing discipline has to be there.
     if KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(6, 6, 0)) {

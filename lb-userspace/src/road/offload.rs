@@ -55,11 +55,14 @@ pub(super) fn compute_checksums(device: &str) -> io::Result<()> {
 /// The number of ethtool's family on this host.
 fn family(socket: &Socket) -> io::Result<u16> {
     let answer = ask(socket, CONTROLLER, GET_FAMILY, &attribute(FAMILY_NAME, &text("ethtool")))?;
-    let unknown = || io::Error::new(io::ErrorKind::Unsupported, "the kernel has no netlink family of ethtool");
+    let unknown =
+        || io::Error::new(io::ErrorKind::Unsupported, "the kernel has no netlink family of ethtool");
     let mut rest = answer.get(HEADER + GENERIC..).unwrap_or_default();
     while let Some((&[a, b, c, d], _)) = rest.split_first_chunk::<ATTRIBUTE>() {
         let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
-        if kind == FAMILY_ID && let Some(&[a, b]) = rest.get(ATTRIBUTE..ATTRIBUTE + 2) {
+        if kind == FAMILY_ID
+            && let Some(&[a, b]) = rest.get(ATTRIBUTE..ATTRIBUTE + 2)
+        {
             return Ok(u16::from_ne_bytes([a, b]));
         }
         rest = rest.get(aligned(length).max(ATTRIBUTE)..).unwrap_or_default();

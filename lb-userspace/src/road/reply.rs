@@ -60,9 +60,15 @@ pub fn source(
 
 /// Whether the reverse path filter lets a reply pass, where it comes by the interface by which the probe went
 /// (`ip-sysctl.rst`, `rp_filter`: 1 is strict, 2 loose).
-fn filter(vip: IpAddr, own: OwnWay, next_hop: &NextHop, rp_filter: impl Fn(&str) -> u8) -> Result<(), Detour> {
+fn filter(
+    vip: IpAddr,
+    own: OwnWay,
+    next_hop: &NextHop,
+    rp_filter: impl Fn(&str) -> u8,
+) -> Result<(), Detour> {
     // Behind a VLAN's tag lies an interface of another name and number.
-    let is_back = matches!(own, OwnWay::By { ifindex, .. } if ifindex == next_hop.ifindex) || next_hop.vlan != 0;
+    let is_back =
+        matches!(own, OwnWay::By { ifindex, .. } if ifindex == next_hop.ifindex) || next_hop.vlan != 0;
     let interface = &next_hop.interface;
     let remedy = match (rp_filter(interface), own) {
         (1, OwnWay::By { .. }) if !is_back => format!("set net.ipv4.conf.{interface}.rp_filter to 2"),

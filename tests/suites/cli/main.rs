@@ -13,5 +13,6 @@ mod maps;
 mod refuse;
 mod reload;
 mod restart;
+mod road;
 mod site;
 mod status;

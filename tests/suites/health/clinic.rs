@@ -51,7 +51,7 @@ impl Patient {
 /// A running daemon that probes the backends of `lan`. Fields are dropped in order.
 pub(crate) struct Clinic<'net> {
     pub(crate) daemon: Daemon<'net>,
-    pub(crate) pins: Pins,
+    _pins: Pins,
     _files: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl<'net> Clinic<'net> {
         fs::write(&config, text).unwrap();
         let daemon =
             Daemon::start(&lan.balancer, &binary().unwrap(), &config, &socket, &["--detach"]).unwrap();
-        Self { daemon, pins, _files: files }
+        Self { daemon, _pins: pins, _files: files }
     }
 
     /// Waits until `b1` of each service is down, for that reason.
@@ -127,7 +127,8 @@ const LIMITS: &str = "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
 
 fn service(patient: &Patient, port: u16, backends: &[Host]) -> String {
     let Patient { name, protocol, probe, vip, forwarding, via } = patient;
-    let keys = format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499");
+    let keys =
+        format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499");
     let address = |host: &Host| if vip.is_ipv4() { host.v4 } else { host.v6 };
     let backends: String = backends.iter().map(|host| backend(&host.name, address(host))).collect();
     format!(

@@ -1,12 +1,12 @@
 //! Probes that take the way of clients' packets: what they see that others do not.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use lb_tests::{
     balancer::{Prepared, binary},
     netns::Netns,
     server::Nginx,
-    topology::{Lan, VIP4, VIP6},
+    topology::{Lan, OTHER_VIP6, VIP4, VIP6},
 };
 
 use crate::clinic::{Clinic, Patient, lan};
@@ -64,7 +64,8 @@ fn backend_that_does_not_serve_the_vip_is_down() {
     host.netns.ip(&format!("address add {VIP4}/32 dev lo")).unwrap();
     clinic.wait_up(&ALL);
 
-    host.netns.ip("link set dev eth0 xdp off").unwrap();
+    // What holds the decapsulator is its pin.
+    fs::remove_file(prepared.pins.path().join("link")).unwrap();
     clinic.wait_down(&TUNNELLED, SILENCE);
     clinic.wait_up(&["l2", "l2-v6", "direct"]);
     prepared.down().unwrap();
@@ -74,6 +75,25 @@ fn backend_that_does_not_serve_the_vip_is_down() {
 
     clinic.daemon.terminate().unwrap();
     assert_eq!(leftovers(&lan.balancer.netns), "");
+}
+
+#[test]
+fn answers_that_this_host_would_drop_are_not_waited_for() {
+    let lan = lan(1);
+    let host = &lan.backends[0];
+    filter_strictly(&lan);
+    // No way to the VIP of its own, and a VIP that it has itself.
+    lan.balancer.netns.ip(&format!("address add {OTHER_VIP6}/128 dev lo")).unwrap();
+    let _server = Nginx::start(host).unwrap();
+    let patients =
+        [Patient::tcp("v4", TCP).by_path(VIP4, "l2"), Patient::tcp("v6", TCP).by_path(OTHER_VIP6, "l2")];
+    let clinic = Clinic::open(&lan, &patients);
+    let log = clinic.daemon.process.log();
+    let filtered = "own addresses: their replies, from 203.0.113.10 on eth0, would be dropped by this host's reverse path \
+                    filter: add a route to 203.0.113.10 by eth0, and reload service=\"v4\"";
+    let own = "own addresses: 2001:db8:113::20 is an address of this host too, so that the kernel would keep them for \
+               itself service=\"v6\"";
+    assert!(log.contains(filtered) && log.contains(own), "{log}");
 }
 
 /// What a road of probes consists of, as far as it is there.

@@ -14,4 +14,5 @@ mod pass;
 mod quic;
 mod remember;
 mod reset;
+mod road;
 mod select;

@@ -64,8 +64,12 @@ impl Roads {
 
     /// Builds the road where `config` asks for one, and looks which ways this host's own packets to the VIPs take.
     pub(in crate::daemon) async fn prepare(&mut self, config: &Config, netlink: &Netlink, pins: &Pins) {
-        let vips: BTreeSet<IpAddr> =
-            config.services.iter().filter(|service| has_paths(service)).map(|service| service.address).collect();
+        let vips: BTreeSet<IpAddr> = config
+            .services
+            .iter()
+            .filter(|service| has_paths(service))
+            .map(|service| service.address)
+            .collect();
         self.told.clear();
         if vips.is_empty() {
             return;
@@ -102,14 +106,6 @@ impl Roads {
             *told = ways;
             differs
         });
-    }
-
-    /// Takes the road down.
-    pub(in crate::daemon) async fn close(&mut self, netlink: &Netlink, pins: &Pins) {
-        let Some(road) = self.road.take() else { return };
-        if let Err(error) = road.close(netlink, pins).await {
-            warn!("something of the road of probes stays: {}; `sluice detach` removes it", with_causes(&error));
-        }
     }
 
     fn way(&mut self, service: &Service, backend: &Backend, next_hop: &NextHop) -> Way {
