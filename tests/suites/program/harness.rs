@@ -93,6 +93,11 @@ impl Harness {
         Self::load(UNGUARDED, "", toml, |_| {})
     }
 
+    /// As [`Self::new`], the program that has `features` too.
+    pub fn with_features(features: u32, toml: &str) -> Self {
+        Self::load(GUARDED | features, "", toml, |_| {})
+    }
+
     /// As [`Self::new`], with more under `[limits]`.
     pub fn with_limits(limits: &str, toml: &str) -> Self {
         Self::load(GUARDED, limits, toml, |_| {})
@@ -140,6 +145,12 @@ impl Harness {
         for backend in self.config.services.iter().flat_map(|service| &service.backends) {
             self.view.next_hops.entry(backend.address).or_insert_with(|| next_hop(backend.address));
         }
+        self.converge();
+    }
+
+    /// Makes an address this host's own.
+    pub fn own(&mut self, address: &str) {
+        self.view.own.insert(address.parse().expect("an address"));
         self.converge();
     }
 
