@@ -221,7 +221,7 @@ pub fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
 }
 
 /// As [`run`], with metadata in the headroom: the context says where the frame begins behind it (`struct xdp_md`).
-fn run_behind(program: &Xdp, metadata: usize, frame: &[u8]) -> (u32, Vec<u8>) {
+pub fn run_behind(program: &Xdp, metadata: usize, frame: &[u8]) -> (u32, Vec<u8>) {
     let input = [&vec![0; metadata], frame].concat();
     // data, data_end, data_meta, and the interface and queue, which stay the kernel's choice.
     let context = [metadata as u32, input.len() as u32, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
