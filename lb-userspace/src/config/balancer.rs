@@ -34,13 +34,16 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
     let probe_mark = section.optional("probe_mark", probe_mark);
+    let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
+    let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
-        pin_path: pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value),
+        pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
         probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
+        next_program: next_program.map(|path| path.value),
     })
 }
 
@@ -101,6 +104,16 @@ fn probe_mark(entry: &Entry<'_>) -> Option<u32> {
         message,
         format!("expected a multiple of {:#x}, such as {DEFAULT_PROBE_MARK:#x}", NUMBER_MASK + 1),
     )
+}
+
+/// A program that jumps to itself gets each packet again and again.
+fn next_program(entry: &Entry<'_>, pin_path: &Path) -> Option<PathBuf> {
+    let path = entry.path()?;
+    if path.starts_with(pin_path) {
+        let message = format!("{} is Sluice's own", entry.excerpt());
+        return entry.refuse(message, "expected a program that is pinned outside of balancer.pin_path");
+    }
+    Some(path)
 }
 
 /// A BPF file system takes no name with a dot in it (`bpf_lookup` in `kernel/bpf/inode.c`).

@@ -94,6 +94,8 @@ pub struct Balancer {
     pub state_path: PathBuf,
     /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
     pub probe_mark: u32,
+    /// Where the XDP program is pinned that gets what passes.
+    pub next_program: Option<PathBuf>,
 }
 
 /// Which kind of XDP to attach with.

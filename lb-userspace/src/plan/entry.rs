@@ -41,6 +41,9 @@ pub(super) fn entry(
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
     let treatment = treatment(wanted, down_since, rules, now);
     let mut entry = match view.next_hops.get(&backend.address) {
+        _ if view.own.contains(&backend.address) => {
+            Entry { forwarding: Mode::Local as u8, ..without_way(backend) }
+        }
         Some(next_hop) => way(service, backend, next_hop),
         None => without_way(backend),
     };

@@ -93,11 +93,16 @@ impl Roads {
         for service in config.services.iter().filter(|service| has_paths(service)) {
             let leaving = view.wishes.leaving_of(service.key()).map(|leaving| &leaving.backend);
             for backend in service.backends.iter().chain(leaving) {
-                if let Some(next_hop) = view.next_hops.get(&backend.address)
-                    && service.is_probed_by_path(backend)
-                {
-                    ways.insert(key(service, &backend.name), self.way(service, backend, next_hop));
+                if !service.is_probed_by_path(backend) {
+                    continue;
                 }
+                let way = match view.next_hops.get(&backend.address) {
+                    // This host's own server: nothing that it sends there leaves it.
+                    _ if view.own.contains(&backend.address) => Way::Direct,
+                    Some(next_hop) => self.way(service, backend, next_hop),
+                    None => continue,
+                };
+                ways.insert(key(service, &backend.name), way);
             }
         }
         self.forget_others(&ways);
