@@ -3,7 +3,6 @@
 
 mod error;
 
-
 use lb_common::{counter::Reason, knobs::FEATURE_ECHO, policy::OPTION_ECHO};
 
 use crate::{

@@ -119,9 +119,7 @@ fn index<const GUARDED: bool>(
     }
     match in_tables(found, &facts.flow, hash, features)? {
         Told::Alone(index) => Ok(index),
-        Told::Moved(slot, before) => {
-            remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts)
-        }
+        Told::Moved(slot, before) => remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts),
     }
 }
 

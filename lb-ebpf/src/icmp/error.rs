@@ -13,12 +13,7 @@
 mod quote;
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::{
-    address::Address,
-    backend::Backend,
-    counter::Reason,
-    flow::Flow,
-};
+use lb_common::{address::Address, backend::Backend, counter::Reason, flow::Flow};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{

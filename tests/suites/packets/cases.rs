@@ -1,6 +1,7 @@
 //! The table, a file for each subject.
 
 mod answers;
+pub mod errors;
 mod extensions;
 mod fragments;
 mod icmp;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         ("vlan", vlan::cases()),
         ("extensions", extensions::cases()),
         ("icmp", icmp::cases()),
+        ("errors", errors::cases()),
         ("fragments", fragments::cases()),
         ("lengths", lengths::cases()),
         ("resets", resets::cases()),

@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader};
+use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader};
 use lb_tests::packet::{BALANCER_MAC, CLIENT_MAC, Packet, TCP, link};
 
 use crate::harness::{EGRESS_MAC, backend_mac};
+
+/// UDP port of GUE tunnels.
+pub const GUE_PORT: u16 = 6081;
 
 /// Source addresses of the harness's outer headers.
 const TUNNEL_SOURCE_V4: [u8; 4] = [198, 51, 100, 1];
@@ -80,12 +83,45 @@ pub fn ipip(packet: &Packet, backend: IpAddr) -> Expected {
 
 /// The same, with these tags.
 pub fn ipip_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Expected {
-    let protocol = if packet.destination.is_ipv4() { IpNumber::IPV4 } else { IpNumber::IPV6 };
+    tunnelled(packet, backend, tags, (inner_protocol(packet), &[]))
+}
+
+fn inner_protocol(packet: &Packet) -> IpNumber {
+    if packet.destination.is_ipv4() { IpNumber::IPV4 } else { IpNumber::IPV6 }
+}
+
+/// `packet` in UDP behind GUE's header, one hop further.
+pub fn gue(packet: &Packet, backend: IpAddr) -> Expected {
+    in_udp(packet, backend, &[0, inner_protocol(packet).0, 0, 0])
+}
+
+/// `packet` in UDP alone, one hop further.
+pub fn gue_direct(packet: &Packet, backend: IpAddr) -> Expected {
+    in_udp(packet, backend, &[])
+}
+
+/// The source port, which varies by the flow, lies beyond those that anybody is given.
+fn in_udp(packet: &Packet, backend: IpAddr, header: &[u8]) -> Expected {
+    let length = (8 + header.len() + packet.ip().len()) as u16;
+    let udp = UdpHeader { source_port: 0xc000, destination_port: GUE_PORT, length, checksum: 0 };
+    let between = [&udp.to_bytes()[..], header].concat();
+    let at = 14 + 4 * packet.tags.len() + if backend.is_ipv4() { 20 } else { 40 };
+    tunnelled(packet, backend, &packet.tags, (IpNumber::UDP, &between)).but_for(at, &[0x3f, 0xff])
+}
+
+/// `packet`, one hop further, behind `between`, in an outer header that names its protocol.
+fn tunnelled(
+    packet: &Packet,
+    backend: IpAddr,
+    tags: &[(u16, u16)],
+    (protocol, between): (IpNumber, &[u8]),
+) -> Expected {
     let ether_type = if backend.is_ipv4() { 0x0800 } else { 0x86dd };
     let link = egress(backend, tags, ether_type);
-    let outer = outer(packet, backend, protocol, packet.ip().len());
+    let outer = outer(packet, backend, protocol, between.len() + packet.ip().len());
     let at = link.len();
-    let expected = Expected::exactly([link, outer, payload(&packet.passed_on())].concat());
+    let bytes = [&link, &outer, between, &payload(&packet.passed_on())].concat();
+    let expected = Expected::exactly(bytes);
     if backend.is_ipv4() { expected } else { expected.but_for_flow_label(at) }
 }
 

@@ -60,8 +60,21 @@ pub static L2_V6: Scene = Scene::new(|| forwarding("l2", V6));
 pub static IPIP_V4: Scene = Scene::new(|| forwarding("ipip", V4));
 pub static IPIP_V6: Scene = Scene::new(|| forwarding("ipip", V6));
 
+pub static GUE_V4: Scene = Scene::new(|| gue(0, V4));
+pub static GUE_V6: Scene = Scene::new(|| gue(0, V6));
+pub static GUE_DIRECT_V4: Scene = Scene::new(|| gue(1, V4));
+pub static GUE_DIRECT_V6: Scene = Scene::new(|| gue(1, V6));
+
+fn gue(variant: u8, backend: &str) -> Harness {
+    let rest = format!(
+        "forwarding = \"gue\"\ngue = {{ port = {}, variant = {variant} }}",
+        crate::expected::GUE_PORT
+    );
+    balancer(&everywhere(&rest, &[backend]))
+}
+
 /// Every way.
-pub const WAYS: [Way; 4] = [
+pub const WAYS: [Way; 8] = [
     Way { name: "l2, IPv4 backend", scene: &L2_V4, backend: V4, expected: crate::expected::l2, overhead: 0 },
     Way { name: "l2, IPv6 backend", scene: &L2_V6, backend: V6, expected: crate::expected::l2, overhead: 0 },
     Way {
@@ -77,6 +90,34 @@ pub const WAYS: [Way; 4] = [
         backend: V6,
         expected: crate::expected::ipip,
         overhead: 40,
+    },
+    Way {
+        name: "gue, IPv4 backend",
+        scene: &GUE_V4,
+        backend: V4,
+        expected: crate::expected::gue,
+        overhead: 32,
+    },
+    Way {
+        name: "gue, IPv6 backend",
+        scene: &GUE_V6,
+        backend: V6,
+        expected: crate::expected::gue,
+        overhead: 52,
+    },
+    Way {
+        name: "gue without header, IPv4 backend",
+        scene: &GUE_DIRECT_V4,
+        backend: V4,
+        expected: crate::expected::gue_direct,
+        overhead: 28,
+    },
+    Way {
+        name: "gue without header, IPv6 backend",
+        scene: &GUE_DIRECT_V6,
+        backend: V6,
+        expected: crate::expected::gue_direct,
+        overhead: 48,
     },
 ];
 

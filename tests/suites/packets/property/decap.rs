@@ -7,6 +7,7 @@ use sluice::dataplane::OBJECT;
 
 use super::XDP_PASS;
 use crate::{
+    expected::GUE_PORT,
     harness,
     scenes::{VIPS, ip},
 };
@@ -16,7 +17,10 @@ pub struct Decapsulator(aya::Ebpf);
 
 impl Decapsulator {
     pub fn new() -> Self {
-        let mut ebpf = EbpfLoader::new().load(OBJECT).expect("the object loads");
+        let port = u32::from(GUE_PORT);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("GUE_PORT", &port, true);
+        let mut ebpf = loader.load(OBJECT).expect("the object loads");
         let map = ebpf.map_mut("decap_vips").expect("the object has the map");
         let mut vips: HashMap<_, [u8; 16], u8> = map.try_into().expect("a hash map");
         for vip in VIPS {
@@ -40,14 +44,15 @@ fn program(ebpf: &mut aya::Ebpf) -> &mut Xdp {
     program.try_into().expect("an XDP program")
 }
 
-/// What lies behind the outer IP header of a frame.
-pub fn by_etherparse(frame: &[u8]) -> Option<Vec<u8>> {
+/// What lies behind the outer IP header of a frame, and `between` bytes.
+pub fn by_etherparse(frame: &[u8], between: usize) -> Option<Vec<u8>> {
     let headers = PacketHeaders::from_ethernet_slice(frame).ok()?;
     let link = 14 + 4 * headers.link_exts.len();
-    match frame.get(link)? >> 4 {
-        4 => Some(Ipv4Header::from_slice(&frame[link..]).ok()?.1.to_vec()),
-        _ => Some(Ipv6Header::from_slice(&frame[link..]).ok()?.1.to_vec()),
-    }
+    let behind = match frame.get(link)? >> 4 {
+        4 => Ipv4Header::from_slice(&frame[link..]).ok()?.1,
+        _ => Ipv6Header::from_slice(&frame[link..]).ok()?.1,
+    };
+    Some(behind.get(between..)?.to_vec())
 }
 
 /// An IP packet without what a tunnel may change: TTL, ECN and what depends on them.
