@@ -33,6 +33,8 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
         gue::in_ipv4(packet, facts, selected)?;
     } else if uses(FEATURE_GUE) && gue::carries(selected.backend) {
         gue::in_ipv6(packet, facts, selected)?;
+    } else if forwarding == Forwarding::Local as u8 {
+        return Ok(Verdict::pass(Reason::Local));
     } else {
         return Err(Verdict::drop(Reason::Internal));
     }

@@ -13,7 +13,12 @@
 mod quote;
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::{address::Address, backend::Backend, counter::Reason, flow::Flow};
+use lb_common::{
+    address::Address,
+    backend::{Backend, Forwarding},
+    counter::Reason,
+    flow::Flow,
+};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
@@ -91,17 +96,26 @@ pub extern "C" fn icmp_error_framed(context: *mut xdp_md, holder: u64) -> u64 {
 #[inline(always)]
 fn framed(packet: &mut Packet, holder: Holder) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
+    let selected = holder.selected()?;
+    let verdict = if selected.backend.forwarding == Forwarding::Local as u8 {
+        Verdict::pass(Reason::Local)
+    } else {
+        frame(packet, selected.backend)?
+    };
+    count(&SERVICE_COUNTERS, holder.service(), bytes);
+    count(&BACKEND_COUNTERS, selected.id, bytes);
+    Ok(verdict)
+}
+
+#[inline(always)]
+fn frame(packet: &mut Packet, backend: &Backend) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(INTERNAL)?;
     let facts = facts(packet, link, link.len()).ok_or(INTERNAL)?;
-    let selected = holder.selected()?;
-    let backend = selected.backend;
     let outer = usize::from(backend.overhead());
     let ether_type_be = if outer == 0 { link.ether_type_be } else { outer_type_be(backend) };
     let egress = emit::egress_link(packet, &facts, backend, ether_type_be);
     emit::make_room_for(packet, &facts, backend, egress, outer).map_err(unanswered)?;
     emit::frame(packet, emit::macs(backend), egress)?;
-    count(&SERVICE_COUNTERS, holder.service(), bytes);
-    count(&BACKEND_COUNTERS, selected.id, bytes);
     Ok(emit::leave(packet, backend.ifindex))
 }
 

@@ -1,16 +1,21 @@
 //! The table, a file for each subject.
 
 mod answers;
+mod decap;
 pub mod errors;
 mod extensions;
 mod fragments;
+mod full;
 mod icmp;
 mod lengths;
+mod lists;
+mod local;
 mod malformed;
 mod memory;
 mod modes;
 mod pass;
 mod quic;
+mod rates;
 mod resets;
 mod services;
 mod size;
@@ -36,7 +41,12 @@ pub fn all() -> Vec<Case> {
         ("quic", quic::cases()),
         ("answers", answers::cases()),
         ("malformed", malformed::cases()),
+        ("lists", lists::cases()),
+        ("rates", rates::cases()),
+        ("full", full::cases()),
         ("memory", memory::cases()),
+        ("local", local::cases()),
+        ("decap", decap::cases()),
     ];
     subjects
         .into_iter()

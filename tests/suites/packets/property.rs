@@ -15,11 +15,11 @@ use proptest::{
 
 use crate::{
     case::Scene,
+    decapsulator::Decapsulator,
     harness::{self, EGRESS_MAC, backend_mac},
     scenes::{SPREAD, WAYS, ip},
     trial,
 };
-use decap::Decapsulator;
 
 /// Actions (linux/bpf.h, `enum xdp_action`).
 const XDP_PASS: u32 = 2;
@@ -63,13 +63,13 @@ fn tunnelled_comes_out() {
     let mut decapsulator = Decapsulator::new();
     let decapsulate = RefCell::new(&mut decapsulator);
     for way in WAYS.iter().filter(|way| way.overhead > 0) {
-        let between = way.overhead - if way.backend.contains(':') { 40 } else { 20 };
         holds(&packets::for_a_vip(), |packet| {
             let (action, out) = run(way.scene, &packet.build());
             prop_assert_eq!(action, XDP_TX);
             let link = link(backend_mac(ip(way.backend)), EGRESS_MAC, &packet.tags, packet.ether_type());
             let inner = [packet.ip(), vec![0; packet.padding]].concat();
             let inner = || decap::without_ttl(inner.clone());
+            let between = way.overhead - if way.backend.contains(':') { 40 } else { 20 };
             prop_assert_eq!(decap::by_etherparse(&out, between).map(decap::without_ttl), Some(inner()));
             let stripped = decapsulate.borrow_mut().run(&out);
             prop_assert_eq!(&stripped[..link.len()], &link);

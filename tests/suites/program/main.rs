@@ -11,6 +11,8 @@ mod guard_rates;
 mod guard_strict;
 mod harness;
 mod icmp;
+mod local;
+mod next;
 mod pass;
 mod quic;
 mod remember;
