@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Balancer, XdpMode, schema,
+    Balancer, XdpMode,
+    location::location,
+    schema,
     section::{Entry, Section},
 };
 
@@ -29,12 +31,14 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let location = section.optional("location", location);
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path: pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value),
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        location: location.map(|location| location.value),
     })
 }
 

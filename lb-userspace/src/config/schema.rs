@@ -12,8 +12,10 @@ pub(super) struct Schema {
 pub(super) const ROOT: Schema =
     Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "list", "service"] };
 
-pub(super) const BALANCER: Schema =
-    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
+pub(super) const BALANCER: Schema = Schema {
+    header: "[balancer]",
+    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location"],
+};
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
@@ -50,6 +52,14 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
     ],
@@ -77,6 +87,14 @@ pub(super) const SERVICE: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
         "quic",
@@ -146,6 +164,8 @@ pub(super) const BACKEND: Schema = Schema {
         "name",
         "address",
         "weight",
+        "priority",
+        "location",
         "admin",
         "forwarding",
         "max_new_per_sec",
