@@ -153,7 +153,7 @@ impl SharingPolicy {
             scope: section.optional("scope", |entry| entry.choice(SCOPES)),
             prefer: section.optional("prefer", |entry| entry.choice(PREFERENCES)),
             overprovisioning: section.optional("overprovisioning", overprovisioning),
-            panic_threshold: section.optional("panic_threshold", |entry| entry.percent()),
+            panic_threshold: section.optional("panic_threshold", Entry::percent),
             panic: section.optional("panic", |entry| entry.choice(PANICS)),
             all_down: section.optional("all_down", |entry| entry.choice(ALL_DOWN)),
             min_healthy: section.optional("min_healthy", min_healthy),
@@ -224,11 +224,10 @@ fn overprovisioning(entry: &Entry<'_>) -> Option<u32> {
         _ => return entry.refuse_type(EXPECTED),
     };
     let (least, most) = OVERPROVISIONING;
-    let percent = (factor * 100.0).round();
-    if (f64::from(least)..=f64::from(most)).contains(&percent) {
-        return Some(percent as u32);
-    }
-    entry.refuse(format!("{} is out of range", entry.excerpt()), EXPECTED)
+    let percent = u32::try_from((factor * 100.0).round() as i64).ok();
+    percent
+        .filter(|percent| (least..=most).contains(percent))
+        .or_else(|| entry.refuse(format!("{} is out of range", entry.excerpt()), EXPECTED))
 }
 
 /// A number of backends, or a part of the weight.

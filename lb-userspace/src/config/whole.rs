@@ -40,7 +40,9 @@ fn services(
     readings.iter().for_each(Reading::check);
     check_together(root, &readings);
     if let Some(balancer) = balancer {
-        readings.iter().for_each(|reading| check_places(balancer, reading));
+        for reading in &readings {
+            check_places(balancer, reading);
+        }
     }
     limits.check(root.file, &readings);
     let mut services: Vec<_> =

@@ -194,7 +194,9 @@ impl Classes {
             }
         }
         let largest = parts.values().copied().fold(0.0, f64::max);
-        parts.values_mut().for_each(|part| *part = if largest > 0.0 { *part / largest } else { 0.0 });
+        for part in parts.values_mut().filter(|part| **part > 0.0) {
+            *part /= largest;
+        }
         Self { prefer, priorities, parts }
     }
 
@@ -204,7 +206,7 @@ impl Classes {
         let Some(part) = self.parts.get(&class).filter(|part| able > 0 && **part > 0.0) else { return 0 };
         let ability = able / u64::from(candidate.weight);
         let factor = ratio(ability.into(), WHOLE_ABILITY.into()) * part * TARGET;
-        u64::from(candidate.weight) * (factor.round() as u64).max(1)
+        u64::from(candidate.weight) * (factor.round() as i64).max(1).unsigned_abs()
     }
 }
 

@@ -128,8 +128,9 @@ mod tests {
 
     #[test]
     fn who_begins_is_who_did_not_take_flows_before() {
-        // (who takes flows, when, who has begun and when)
-        let sequence: [(&[&str], u64, &[(&str, u64)]); 8] = [
+        /// Who takes flows, when, who has begun and when.
+        type Step<'a> = (&'a [&'a str], u64, &'a [(&'a str, u64)]);
+        let sequence: [Step<'_>; 8] = [
             (&["a", "b"], 1, &[]),
             (&["a"], 2, &[]),
             (&["a", "b"], 3, &[("b", 3)]),

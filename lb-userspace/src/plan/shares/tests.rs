@@ -36,9 +36,14 @@ fn found(sharing: &Sharing, candidates: &[Candidate]) -> Shares {
     shares(sharing, candidates, SWEEP, NOW)
 }
 
-/// What each is promised, in per cent.
-fn percents(shares: &Shares) -> Vec<f64> {
-    (0..shares.targets.len()).map(|at| (shares.promised(at) * 1_000.0).round() / 10.0).collect()
+/// A part in per mille.
+fn permille(part: f64) -> i32 {
+    (part * 1_000.0).round() as i32
+}
+
+/// What each is promised, in per mille.
+fn promises(shares: &Shares) -> Vec<i32> {
+    (0..shares.targets.len()).map(|at| permille(shares.promised(at))).collect()
 }
 
 /// So many candidates of each kind, one after another.
@@ -46,14 +51,14 @@ fn crowd(kinds: &[(usize, Candidate)]) -> Vec<Candidate> {
     kinds.iter().flat_map(|(count, kind)| std::iter::repeat_n(*kind, *count)).collect()
 }
 
-/// What each kind is promised in all, in per cent.
-fn of_kinds(sharing: &Sharing, kinds: &[(usize, Candidate)]) -> Vec<f64> {
+/// What each kind is promised in all, in per mille.
+fn of_kinds(sharing: &Sharing, kinds: &[(usize, Candidate)]) -> Vec<i32> {
     let shares = found(sharing, &crowd(kinds));
     let mut next = 0;
     let mut sum = |count: usize| {
         let sum: f64 = (next..next + count).map(|at| shares.promised(at)).sum();
         next += count;
-        (sum * 1_000.0).round() / 10.0
+        permille(sum)
     };
     kinds.iter().map(|(count, _)| sum(*count)).collect()
 }
@@ -69,24 +74,24 @@ fn target_of_a_plain_service_is_a_multiple_of_the_weight() {
 #[test]
 fn what_one_is_promised_follows_the_table() {
     let sharing = sharing();
-    let one = |special: Candidate| percents(&found(&sharing, &[special, WELL, WELL, WELL]))[0];
+    let one = |special: Candidate| promises(&found(&sharing, &[special, WELL, WELL, WELL]))[0];
     let table = [
-        ("well", WELL, 25.0),
-        ("not probed yet", Candidate { health: None, ..WELL }, 25.0),
-        ("down", DOWN, 0.0),
-        ("drained", Candidate { ready: false, ..WELL }, 0.0),
-        ("out of reach", Candidate { reachable: false, ..WELL }, 0.0),
-        ("without weight", Candidate { weight: 0, ..WELL }, 0.0),
-        ("heavy", Candidate { weight: 3, ..WELL }, 50.0),
-        ("held back by a roll-out", Candidate { part: 0, ..WELL }, 0.0),
-        ("a third by a roll-out", Candidate { part: WHOLE / 3, ..WELL }, 10.0),
-        ("three tenths by its own word", Candidate { percent: 30, ..WELL }, 9.1),
-        ("nothing by its own word", Candidate { percent: 0, ..WELL }, 0.0),
-        ("three times as much by its own word", Candidate { percent: 300, ..WELL }, 50.0),
-        ("of the next level", Candidate { priority: 1, ..WELL }, 0.0),
+        ("well", WELL, 250),
+        ("not probed yet", Candidate { health: None, ..WELL }, 250),
+        ("down", DOWN, 0),
+        ("drained", Candidate { ready: false, ..WELL }, 0),
+        ("out of reach", Candidate { reachable: false, ..WELL }, 0),
+        ("without weight", Candidate { weight: 0, ..WELL }, 0),
+        ("heavy", Candidate { weight: 3, ..WELL }, 500),
+        ("held back by a roll-out", Candidate { part: 0, ..WELL }, 0),
+        ("a third by a roll-out", Candidate { part: WHOLE / 3, ..WELL }, 100),
+        ("three tenths by its own word", Candidate { percent: 30, ..WELL }, 91),
+        ("nothing by its own word", Candidate { percent: 0, ..WELL }, 0),
+        ("three times as much by its own word", Candidate { percent: 300, ..WELL }, 500),
+        ("of the next level", Candidate { priority: 1, ..WELL }, 0),
     ];
     for (what, special, expected) in table {
-        assert!((one(special) - expected).abs() < 0.05, "{what}: {}", one(special));
+        assert_eq!(one(special), expected, "{what}");
     }
 }
 
@@ -96,14 +101,14 @@ fn what_a_priority_cannot_carry_is_the_next_ones() {
     let last = Candidate { priority: 7, ..WELL };
     // (up and down of priority 0, of 1, of 7; their parts)
     let table = [
-        ([10, 0, 10, 0, 10, 0], [100.0, 0.0, 0.0]),
-        ([8, 2, 10, 0, 10, 0], [100.0, 0.0, 0.0]),
-        ([5, 5, 10, 0, 10, 0], [70.0, 30.0, 0.0]),
-        ([5, 5, 1, 9, 10, 0], [70.0, 14.0, 16.0]),
-        ([0, 10, 10, 0, 10, 0], [0.0, 100.0, 0.0]),
-        ([0, 10, 0, 10, 10, 0], [0.0, 0.0, 100.0]),
-        ([1, 9, 1, 9, 0, 10], [50.0, 50.0, 0.0]),
-        ([1, 9, 0, 0, 0, 0], [100.0, 0.0, 0.0]),
+        ([10, 0, 10, 0, 10, 0], [1_000, 0, 0]),
+        ([8, 2, 10, 0, 10, 0], [1_000, 0, 0]),
+        ([5, 5, 10, 0, 10, 0], [700, 300, 0]),
+        ([5, 5, 1, 9, 10, 0], [700, 140, 160]),
+        ([0, 10, 10, 0, 10, 0], [0, 1_000, 0]),
+        ([0, 10, 0, 10, 10, 0], [0, 0, 1_000]),
+        ([1, 9, 1, 9, 0, 10], [500, 500, 0]),
+        ([1, 9, 0, 0, 0, 0], [1_000, 0, 0]),
     ];
     for (counts, expected) in table {
         let kinds = [
@@ -116,7 +121,7 @@ fn what_a_priority_cannot_carry_is_the_next_ones() {
         ];
         let found = of_kinds(&sharing(), &kinds);
         assert_eq!([found[0], found[2], found[4]], expected, "{counts:?}");
-        assert_eq!([found[1], found[3], found[5]], [0.0; 3], "{counts:?}");
+        assert_eq!([found[1], found[3], found[5]], [0; 3], "{counts:?}");
     }
 }
 
@@ -124,7 +129,7 @@ fn what_a_priority_cannot_carry_is_the_next_ones() {
 fn drained_backends_leave_their_level_less_to_carry_with() {
     let drained = Candidate { ready: false, ..WELL };
     let spare = Candidate { priority: 1, ..WELL };
-    assert_eq!(of_kinds(&sharing(), &[(2, WELL), (2, drained), (1, spare)]), [70.0, 0.0, 30.0]);
+    assert_eq!(of_kinds(&sharing(), &[(2, WELL), (2, drained), (1, spare)]), [700, 0, 300]);
 }
 
 #[test]
@@ -143,23 +148,23 @@ fn near_backends_come_first_as_far_as_they_can_carry_it() {
         ]
     };
     let table = [
-        ([1, 1, 0, 5, 5], [50.0, 50.0, 0.0, 0.0, 0.0]),
-        ([1, 1, 2, 5, 5], [35.0, 35.0, 0.0, 30.0, 0.0]),
-        ([0, 0, 2, 5, 5], [0.0, 0.0, 0.0, 100.0, 0.0]),
-        ([0, 0, 2, 0, 5], [0.0, 0.0, 0.0, 0.0, 100.0]),
+        ([1, 1, 0, 5, 5], [500, 500, 0, 0, 0]),
+        ([1, 1, 2, 5, 5], [350, 350, 0, 300, 0]),
+        ([0, 0, 2, 5, 5], [0, 0, 0, 1_000, 0]),
+        ([0, 0, 2, 0, 5], [0, 0, 0, 0, 1_000]),
     ];
     for (counts, expected) in table {
         assert_eq!(of_kinds(&sharing, &kinds(counts)), expected, "{counts:?}");
     }
     let anywhere = Sharing { prefer: Prefer::None, ..sharing };
-    assert_eq!(of_kinds(&anywhere, &kinds([1, 1, 0, 4, 4])), [10.0, 10.0, 0.0, 40.0, 40.0]);
+    assert_eq!(of_kinds(&anywhere, &kinds([1, 1, 0, 4, 4])), [100, 100, 0, 400, 400]);
 }
 
 #[test]
 fn priority_counts_more_than_distance() {
     let near_spare = Candidate { shared_labels: 3, priority: 1, ..WELL };
     let sharing = Sharing { prefer: Prefer::Near, ..sharing() };
-    assert_eq!(of_kinds(&sharing, &[(1, WELL), (1, near_spare)]), [100.0, 0.0]);
+    assert_eq!(of_kinds(&sharing, &[(1, WELL), (1, near_spare)]), [1_000, 0]);
 }
 
 #[test]
@@ -167,10 +172,13 @@ fn scope_says_who_counts() {
     let place = |shared_labels| Candidate { shared_labels, ..WELL };
     let kinds = [(1, place(4)), (1, place(3)), (1, place(2)), (1, place(1)), (1, place(0))];
     let of = |scope| of_kinds(&Sharing { scope, ..sharing() }, &kinds);
-    assert_eq!(of(Scope::Global), [20.0; 5]);
-    assert_eq!(of(Scope::Region), [25.0, 25.0, 25.0, 25.0, 0.0]);
-    assert_eq!(of(Scope::Datacentre), [50.0, 50.0, 0.0, 0.0, 0.0]);
+    assert_eq!(of(Scope::Global), [200; 5]);
+    assert_eq!(of(Scope::Region), [250, 250, 250, 250, 0]);
+    assert_eq!(of(Scope::Datacentre), [500, 500, 0, 0, 0]);
 }
+
+/// Who there is, whether probes are followed, and what each kind gets.
+type PanicRow<'a> = (&'a [(usize, Candidate)], Belief, &'a [i32]);
 
 #[test]
 fn panic_begins_where_no_level_has_enough() {
@@ -178,18 +186,18 @@ fn panic_begins_where_no_level_has_enough() {
     let spare_down = Candidate { priority: 1, ..DOWN };
     let drained = Candidate { ready: false, ..WELL };
     let sharing = Sharing { panic_threshold: 40, ..sharing() };
-    let table: [(&[(usize, Candidate)], Belief, &[f64]); 6] = [
-        (&[(4, WELL), (6, DOWN)], Belief::Probes, &[100.0, 0.0]),
-        (&[(3, WELL), (7, DOWN)], Belief::Panic(Panic::All), &[30.0, 70.0]),
-        (&[(0, WELL), (5, DOWN), (5, spare)], Belief::Probes, &[0.0, 0.0, 100.0]),
+    let table: [PanicRow<'_>; 6] = [
+        (&[(4, WELL), (6, DOWN)], Belief::Probes, &[1_000, 0]),
+        (&[(3, WELL), (7, DOWN)], Belief::Panic(Panic::All), &[300, 700]),
+        (&[(0, WELL), (5, DOWN), (5, spare)], Belief::Probes, &[0, 0, 1_000]),
         (
             &[(1, WELL), (4, DOWN), (1, spare), (4, spare_down)],
             Belief::Panic(Panic::All),
-            &[10.0, 40.0, 10.0, 40.0],
+            &[100, 400, 100, 400],
         ),
         // What the operator has taken out is not for probes to judge, and gets nothing.
-        (&[(2, WELL), (2, DOWN), (6, drained)], Belief::Probes, &[100.0, 0.0, 0.0]),
-        (&[(1, WELL), (2, DOWN), (7, drained)], Belief::Panic(Panic::All), &[33.3, 66.7, 0.0]),
+        (&[(2, WELL), (2, DOWN), (6, drained)], Belief::Probes, &[1_000, 0, 0]),
+        (&[(1, WELL), (2, DOWN), (7, drained)], Belief::Panic(Panic::All), &[333, 667, 0]),
     ];
     for (kinds, belief, expected) in table {
         let shares = found(&sharing, &crowd(kinds));
@@ -219,13 +227,9 @@ fn probes_that_all_fail_at_once_are_not_believed() {
     for (what, candidates, expected) in table {
         let shares = found(&open, candidates);
         assert_eq!(shares.belief == Belief::AllDown, expected, "{what}");
-        let gets =
-            candidates.iter().zip(&shares.targets).filter(|(candidate, _)| candidate.health != WELL.health);
-        assert!(
-            gets.into_iter().all(|(candidate, &target)| (target > 0) == (expected && candidate.ready)
-                || candidate.health.is_none()),
-            "{what}"
-        );
+        for (candidate, &target) in candidates.iter().zip(&shares.targets).filter(|(one, _)| !one.is_up()) {
+            assert_eq!(target > 0, expected && candidate.ready, "{what}");
+        }
         assert_eq!(found(&sharing(), candidates).belief, Belief::Probes, "{what}, closed");
     }
 }
@@ -233,18 +237,17 @@ fn probes_that_all_fail_at_once_are_not_believed() {
 #[test]
 fn levels_hold_where_probes_are_not_believed() {
     let spare = Candidate { priority: 1, ..DOWN };
-    assert_eq!(of_kinds(&Sharing::default(), &[(2, DOWN), (2, spare)]), [100.0, 0.0]);
+    assert_eq!(of_kinds(&Sharing::default(), &[(2, DOWN), (2, spare)]), [1_000, 0]);
 }
 
 #[test]
 fn slow_start_is_a_fifth_at_a_time() {
     let sharing = Sharing { slow_start: at(40), ..sharing() };
-    let table =
-        [(1_000, 1, 4.8), (990, 2, 9.1), (980, 3, 13.0), (970, 4, 16.7), (960, 5, 20.0), (1, 5, 20.0)];
+    let table = [(1_000, 1, 48), (990, 2, 91), (980, 3, 130), (970, 4, 167), (960, 5, 200), (1, 5, 200)];
     for (started, step, expected) in table {
         let starting = Candidate { started: Some(at(started)), ..WELL };
         let shares = found(&sharing, &[starting, WELL, WELL, WELL, WELL]);
-        assert_eq!(percents(&shares)[0], expected, "since {started}");
+        assert_eq!(promises(&shares)[0], expected, "since {started}");
         assert_eq!(shares.steps[0], (step < STEPS).then_some(step), "since {started}");
         let next = (step < STEPS).then(|| at(started + 10 * u64::from(step)));
         assert_eq!(shares.until, next, "since {started}");
@@ -255,7 +258,7 @@ fn slow_start_is_a_fifth_at_a_time() {
 fn backends_that_start_together_share_as_ever() {
     let sharing = Sharing { slow_start: at(40), ..sharing() };
     let starting = Candidate { started: Some(NOW), ..WELL };
-    assert_eq!(percents(&found(&sharing, &[starting; 4])), [25.0; 4]);
+    assert_eq!(promises(&found(&sharing, &[starting; 4])), [250; 4]);
 }
 
 #[test]
@@ -263,7 +266,7 @@ fn level_that_starts_takes_over_step_by_step() {
     let sharing = Sharing { slow_start: at(40), ..sharing() };
     let starting = Candidate { started: Some(NOW), ..WELL };
     let spare = Candidate { priority: 1, ..WELL };
-    assert_eq!(of_kinds(&sharing, &[(4, starting), (1, spare)]), [28.0, 72.0]);
+    assert_eq!(of_kinds(&sharing, &[(4, starting), (1, spare)]), [280, 720]);
 }
 
 #[test]
