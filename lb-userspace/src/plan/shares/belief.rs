@@ -23,6 +23,16 @@ impl Belief {
     pub const fn follows_probes(self) -> bool {
         matches!(self, Self::Probes | Self::Panic(Panic::None))
     }
+
+    /// As `sluice status` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Probes => "followed",
+            Self::Panic(_) => "panic",
+            Self::AllDown => "all_down",
+        }
+    }
 }
 
 /// Whether the probes of these candidates are followed. What the operator has taken out does not speak against them.
