@@ -12,7 +12,7 @@ use super::{
 };
 use crate::admin::{
     client,
-    status::{Backend, Service, Status},
+    status::{Backend, NextProgram, Service, Status},
 };
 
 /// Arguments of `sluice status`.
@@ -43,13 +43,20 @@ fn render(status: &Status) -> String {
         tracking.openings,
         tracking.refused.connections + tracking.refused.openings
     )];
+    parts.extend(status.next_program.as_ref().map(next_program));
     parts.extend(status.fleet.as_ref().map(fleet));
     parts.extend(status.services.iter().map(service));
     parts.push(format!("packets by reason\n{}", reasons(status)));
     parts.join("\n\n")
 }
 
-/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to be empty.
+fn next_program(next: &NextProgram) -> String {
+    let NextProgram { name, id, path } = next;
+    format!("what passes goes on to {name} (id {id}), pinned at {path}")
+}
+
+/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to
+/// be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
     for line in shares(service).into_iter().chain(guards(service)) {

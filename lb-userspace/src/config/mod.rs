@@ -99,6 +99,8 @@ pub struct Balancer {
     pub state_path: PathBuf,
     /// Where this host is.
     pub location: Option<Location>,
+    /// Where the XDP program is pinned that gets what passes.
+    pub next_program: Option<PathBuf>,
 }
 
 /// Which kind of XDP to attach with.

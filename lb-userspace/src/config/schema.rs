@@ -14,7 +14,7 @@ pub(super) const ROOT: Schema =
 
 pub(super) const BALANCER: Schema = Schema {
     header: "[balancer]",
-    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location"],
+    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location", "next_program"],
 };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };

@@ -172,6 +172,7 @@ fn config_of(services: Vec<Service>) -> Config {
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
             location: None,
+            next_program: None,
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,

@@ -10,6 +10,7 @@ mod check;
 mod digest;
 mod drain;
 mod maps;
+mod next;
 mod refuse;
 mod reload;
 mod restart;

@@ -9,7 +9,7 @@ use crate::{
     admin::status::{self, Status},
     config::{self, AdminState, Backend, Service},
     daemon::now,
-    dataplane::DataPlane as _,
+    dataplane::{DataPlane as _, next::NextProgram},
     plan::{
         PlannedService,
         advice::advice,
@@ -39,6 +39,7 @@ impl Truth {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: self.path.display().to_string(),
             interfaces: self.interfaces.clone(),
+            next_program: self.dataplane.next().map(next_program),
             arena: status::Arena { used, slots },
             tracking: self.dataplane.tracking().into(),
             fleet: self.fleet_status(),
@@ -130,7 +131,7 @@ impl Truth {
         status::Backend {
             name: backend.name.clone(),
             address: backend.address,
-            forwarding: backend.forwarding.name().to_owned(),
+            forwarding: self.forwarding(backend).to_owned(),
             weight: backend.weight,
             admin: admin(subject).to_owned(),
             by_command: wish.is_some_and(|wish| wish.over.is_some()),
@@ -172,6 +173,11 @@ impl Truth {
         Some(of(&self.planned(subject.service)?.shares, at))
     }
 
+    /// How it is forwarded to, which is not for the file alone to say.
+    fn forwarding(&self, backend: &Backend) -> &'static str {
+        if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
+    }
+
     fn share(&self, subject: Subject<'_>) -> f64 {
         let planned = self.planned(subject.service);
         let slots = subject.at.and_then(|at| planned?.table.shares().get(at).copied()).unwrap_or(0);
@@ -186,6 +192,9 @@ impl Truth {
     }
 
     fn next_hop_status(&self, backend: &Backend) -> String {
+        if self.view.own.contains(&backend.address) {
+            return "this host".to_owned();
+        }
         let failed = self.unreachable.get(&backend.address);
         match (self.view.next_hops.get(&backend.address), failed) {
             (Some(next_hop), _)
@@ -208,6 +217,11 @@ fn levels(shares: &Shares) -> Vec<status::Level> {
 fn slow_start(shares: &Shares, at: usize) -> Option<status::SlowStart> {
     let step = shares.steps.get(at).copied().flatten()?;
     Some(status::SlowStart { step, steps: STEPS })
+}
+
+fn next_program(next: &NextProgram) -> status::NextProgram {
+    let (name, id) = next.name_and_id();
+    status::NextProgram { path: next.path().display().to_string(), name, id }
 }
 
 fn admin(subject: Subject<'_>) -> &'static str {
