@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Balancer, XdpMode, schema,
+    Balancer, XdpMode,
+    location::location,
+    schema,
     section::{Entry, Section},
 };
 
@@ -29,6 +31,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let location = section.optional("location", location);
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
@@ -37,6 +40,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),
     })
 }

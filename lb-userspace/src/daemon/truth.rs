@@ -33,7 +33,7 @@ use crate::{
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram},
     health::{Health, HealthEvent, TargetKey},
     neighbours::{Resolution, Unreachable},
-    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -361,6 +361,18 @@ impl Truth {
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
+        let before = self.view.started.clone();
+        self.view.started.look(taking(config, &self.view), now());
+        let followed = self.follow_started(config);
+        if followed.is_err() {
+            self.view.started = before;
+        } else if self.view.started.all() != before.all() {
+            self.keep_or_log();
+        }
+        followed
+    }
+
+    fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
