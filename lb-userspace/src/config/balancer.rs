@@ -8,7 +8,9 @@ use std::{
 use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 
 use super::{
-    Balancer, XdpMode, schema,
+    Balancer, XdpMode,
+    location::location,
+    schema,
     section::{Entry, Section},
 };
 
@@ -34,6 +36,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
     let probe_mark = section.optional("probe_mark", probe_mark);
+    let location = section.optional("location", location);
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
@@ -43,6 +46,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
         probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
+        location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),
     })
 }

@@ -21,12 +21,15 @@ mod gue;
 mod limits;
 mod list;
 mod load;
+mod location;
+mod places;
 mod policy;
 mod probe;
 mod quic;
 mod schema;
 mod section;
 mod service;
+mod sharing;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,8 @@ pub use check::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
+pub use location::Location;
+pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
@@ -94,6 +99,8 @@ pub struct Balancer {
     pub state_path: PathBuf,
     /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
     pub probe_mark: u32,
+    /// Where this host is.
+    pub location: Option<Location>,
     /// Where the XDP program is pinned that gets what passes.
     pub next_program: Option<PathBuf>,
 }
@@ -191,6 +198,8 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.
     pub quic: Option<Quic>,
+    /// Which backends get how much of the new flows.
+    pub sharing: Sharing,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
@@ -339,6 +348,10 @@ pub struct Backend {
     pub address: IpAddr,
     /// Share of new flows relative to the other backends; 0: none.
     pub weight: u32,
+    /// Its level: 0 is asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub location: Option<Location>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
@@ -347,6 +360,24 @@ pub struct Backend {
     pub server_id: Option<ServerId>,
     /// How many flows it may be given.
     pub limits: BackendLimits,
+}
+
+impl Backend {
+    /// One that is in no file: it takes no new flows.
+    #[must_use]
+    pub const fn unlisted(name: String, address: IpAddr, forwarding: Forwarding) -> Self {
+        Self {
+            name,
+            address,
+            weight: 0,
+            priority: 0,
+            location: None,
+            admin: AdminState::Drain,
+            forwarding,
+            server_id: None,
+            limits: BackendLimits { max_new_per_sec: None, max_connections: None },
+        }
+    }
 }
 
 /// What connection ids of a QUIC service look like.

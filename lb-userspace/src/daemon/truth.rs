@@ -35,7 +35,7 @@ use crate::{
     health::{Health, HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::{Resolution, Unreachable},
-    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -386,6 +386,18 @@ impl Truth {
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
+        let before = self.view.started.clone();
+        self.view.started.look(taking(config, &self.view), now());
+        let followed = self.follow_started(config);
+        if followed.is_err() {
+            self.view.started = before;
+        } else if self.view.started.all() != before.all() {
+            self.keep_or_log();
+        }
+        followed
+    }
+
+    fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
             self.roads.follow(config, &self.view);
             let plan = plan(config, &self.view, &mut self.tables, now());

@@ -99,7 +99,7 @@ impl Roads {
                 let way = match view.next_hops.get(&backend.address) {
                     // This host's own server: nothing that it sends there leaves it.
                     _ if view.own.contains(&backend.address) => Way::Direct,
-                    Some(next_hop) => self.way(service, backend, next_hop),
+                    Some(next_hop) => self.way(service, backend, next_hop, view),
                     None => continue,
                 };
                 ways.insert(key(service, &backend.name), way);
@@ -113,8 +113,8 @@ impl Roads {
         });
     }
 
-    fn way(&mut self, service: &Service, backend: &Backend, next_hop: &NextHop) -> Way {
-        match self.path(service, backend, next_hop) {
+    fn way(&mut self, service: &Service, backend: &Backend, next_hop: &NextHop, view: &View) -> Way {
+        match self.path(service, backend, next_hop, view) {
             Ok(path) => Way::Path(path),
             Err(detour) => {
                 if self.told.insert((service.name.clone(), detour.clone())) {
@@ -125,7 +125,13 @@ impl Roads {
         }
     }
 
-    fn path(&mut self, service: &Service, backend: &Backend, next_hop: &NextHop) -> Result<Path, Detour> {
+    fn path(
+        &mut self,
+        service: &Service,
+        backend: &Backend,
+        next_hop: &NextHop,
+        view: &View,
+    ) -> Result<Path, Detour> {
         let vip = service.address;
         let own = self.own.get(&vip).copied().unwrap_or(OwnWay::Nowhere);
         let source = source(vip, own, next_hop, rp_filter)?;
@@ -134,7 +140,7 @@ impl Roads {
             return Err(Detour::NoRoad);
         }
         let key = key(service, &backend.name);
-        let entry = way(service, backend, next_hop);
+        let entry = way(service, backend, view);
         let number = match self.led.get(&key) {
             Some((number, _)) => *number,
             None => self.numbers.take(road.room()).ok_or(Detour::NoRoad)?,
