@@ -18,4 +18,5 @@ pub mod neighbours;
 pub mod plan;
 pub mod reconcile;
 pub mod rules;
+pub mod version;
 pub mod wishes;

@@ -4,6 +4,7 @@ pub(crate) mod advice;
 mod entry;
 pub mod guards;
 mod policy;
+pub mod rollout;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -71,8 +71,8 @@ impl Leaving {
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
         let name = address.to_string();
         let limits = BackendLimits::default();
-        let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
+        let (weight, version, admin, server_id) = (0, None, AdminState::Drain, None);
+        let backend = Backend { name, address, weight, version, admin, forwarding, server_id, limits };
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     file::{File, Located, Place},
     policy::{Policy, forwarding},
     quic::server_id,
+    rollout::version,
     schema,
     section::{Entry, Section},
 };
@@ -36,6 +37,8 @@ pub(super) struct Reading {
     pub(super) backend: Backend,
     pub(super) address: Place,
     pub(super) weight: Place,
+    pub(super) version: Place,
+    pub(super) mentions_version: bool,
     pub(super) server_id: Place,
     pub(super) mentions_server_id: bool,
 }
@@ -68,6 +71,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let name = section.required("name", "name = \"web-1\"", Entry::name);
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
+    let version = section.optional("version", version);
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
     let forwarding = section.optional("forwarding", forwarding).or_else(|| policy.forwarding.clone());
     let server_id = section.optional("server_id", server_id);
@@ -78,6 +82,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             name: name?.value,
             address: address.value,
             weight: weight.map_or(1, |weight| weight.value),
+            version: version.map(|version| version.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
             limits: limits(section),
@@ -85,6 +90,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         },
         address: address.place,
         weight: section.place_of("weight"),
+        version: section.place_of("version"),
+        mentions_version: section.mentions("version"),
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),
     })

@@ -15,6 +15,7 @@ mod check;
 mod coherence;
 mod diagnostics;
 mod file;
+mod flap;
 mod fleet;
 mod guard;
 mod gue;
@@ -24,6 +25,7 @@ mod load;
 mod policy;
 mod probe;
 mod quic;
+mod rollout;
 mod schema;
 mod section;
 mod service;
@@ -47,13 +49,14 @@ use lb_common::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::Rules;
+use crate::{rules::Rules, version::Version};
 
 pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
+pub use rollout::{Canary, Compatible, NoShare, Pattern, Prefer, Rollout};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
@@ -185,8 +188,12 @@ pub struct Service {
     pub fragments: bool,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
+    /// When a backend changes its health too often to be given flows; none: never.
+    pub flap: Option<Flap>,
     /// What connection ids look like; none: they are not read.
     pub quic: Option<Quic>,
+    /// How it goes from one version to the next; none: versions mean nothing.
+    pub rollout: Option<Rollout>,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
@@ -254,6 +261,17 @@ impl Default for SourceRate {
     fn default() -> Self {
         Self { rate: Rate::default(), ipv4: 32, ipv6: 64 }
     }
+}
+
+/// When a backend changes its health too often to be given flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flap {
+    /// More changes than this
+    pub changes: u32,
+    /// within this time.
+    pub within: Duration,
+    /// How long its health has to stay the same until it is given flows again.
+    pub hold: Duration,
 }
 
 /// What becomes of the old flows of a backend that is gone from the file.
@@ -328,6 +346,8 @@ pub struct Backend {
     pub address: IpAddr,
     /// Share of new flows relative to the other backends; 0: none.
     pub weight: u32,
+    /// What it runs; every backend of a service with a roll-out has one.
+    pub version: Option<Version>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.

@@ -50,6 +50,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "flap",
         "probe",
         "guard",
     ],
@@ -77,6 +78,8 @@ pub(super) const SERVICE: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "flap",
+        "rollout",
         "probe",
         "guard",
         "quic",
@@ -85,6 +88,10 @@ pub(super) const SERVICE: Schema = Schema {
 };
 
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
+
+pub(super) const FLAP: Schema = Schema { header: "flap", keys: &["changes", "within", "hold"] };
+
+pub(super) const ROLLOUT: Schema = Schema { header: "rollout", keys: &["compatible", "prefer", "canary"] };
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
@@ -146,6 +153,7 @@ pub(super) const BACKEND: Schema = Schema {
         "name",
         "address",
         "weight",
+        "version",
         "admin",
         "forwarding",
         "max_new_per_sec",
@@ -168,7 +176,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 17] = [
+pub(super) const ALL: [&Schema; 19] = [
     &ROOT,
     &BALANCER,
     &FLEET,
@@ -180,6 +188,8 @@ pub(super) const ALL: [&Schema; 17] = [
     &SERVICE,
     &AFFINITY,
     &GUE,
+    &FLAP,
+    &ROLLOUT,
     &PROBE,
     &QUIC,
     &GUARD,

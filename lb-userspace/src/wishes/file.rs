@@ -242,8 +242,8 @@ impl SavedLeaving {
     fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
         let limits = BackendLimits::default();
-        let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
+        let (weight, version, admin, server_id) = (0, None, AdminState::Drain, None);
+        let backend = Backend { name, address, weight, version, admin, forwarding, server_id, limits };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

@@ -1,0 +1,22 @@
+//! `flap`: when a backend changes its health too often to be given flows.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{Flap, schema, section::Entry};
+
+/// More changes than a backend's history has room for could not be counted after a restart.
+const CHANGES: RangeInclusive<u32> = 2..=15;
+const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// A table with all of its keys, or a word. `Some(None)`: the service does without, whatever [defaults] say.
+pub(super) fn flap(entry: &Entry<'_>) -> Option<Option<Flap>> {
+    if entry.value.is_str() {
+        return entry.choice(&[("off", None)]);
+    }
+    let section = entry.section(&schema::FLAP)?;
+    let changes = section.required("changes", "changes = 6", |entry| entry.integer(&CHANGES));
+    let within = section.required("within", "within = \"5m\"", |entry| entry.duration(&WITHIN));
+    let hold = section.required("hold", "hold = \"10m\"", |entry| entry.duration(&HOLD));
+    Some(Some(Flap { changes: changes?.value, within: within?.value, hold: hold?.value }))
+}
