@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod fleet;
 pub mod health;
+pub mod history;
 pub mod host;
 pub mod interface;
 pub mod neighbours;

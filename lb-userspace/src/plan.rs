@@ -8,6 +8,7 @@ pub mod rollout;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod versions;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,11 +30,13 @@ use crate::{
     config::{AdminState, Backend, Config, OnRemove, Service},
     health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
+    version::Version,
     wishes::{Leaving, Wish, Wishes},
 };
 use advice::{advice, stricter, weights};
 use entry::entry;
 use state::Wanted;
+use versions::{Standing, versions};
 
 /// What is known about the world beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +49,8 @@ pub struct View {
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.
     pub advice: HashMap<TargetKey, Advised>,
+    /// The backends that are held for changing their health too often, and until when.
+    pub damped: HashMap<TargetKey, Duration>,
 }
 
 /// What a backend says of itself.
@@ -102,6 +107,10 @@ pub struct PlannedService {
     pub backends: Vec<Entry>,
     /// Which backends connection ids name, by address.
     pub server_ids: Vec<(Address, ServerId)>,
+    /// The least version of the line that runs, where the service has a roll-out.
+    pub runs: Option<Version>,
+    /// What that means for each of `backends`; empty where it has none.
+    pub parts: Vec<rollout::Part>,
     /// Entries of backends that are gone from the configuration and keep their old flows.
     pub leaving: Vec<Entry>,
 }
@@ -144,16 +153,41 @@ fn plan_service(
         until = until.into_iter().chain(planned.until).min();
         planned.entry
     };
-    let configured = service.backends.iter();
-    let backends: Vec<Entry> = configured
-        .map(|backend| {
-            let wanted = wanted(service, backend, view);
-            entry_of(backend, stricter(wanted, advice(service, backend, view)))
-        })
+    let wanted: Vec<Wanted> = service
+        .backends
+        .iter()
+        .map(|backend| stricter(wanted(service, backend, view), advice(service, backend, view)))
         .collect();
+    let mut backends: Vec<Entry> =
+        service.backends.iter().zip(&wanted).map(|(backend, &wanted)| entry_of(backend, wanted)).collect();
     let leaving = view.wishes.leaving_of(service.key());
     let leaving =
         leaving.map(|leaving| entry_of(&leaving.backend, wanted_of_leaving(service, leaving))).collect();
+    let until_released = hold_damped(service, view, &mut backends);
+    let mut weights = weights(service, view);
+    let standings: Vec<_> = (0..backends.len())
+        .map(|at| Standing {
+            wanted: wanted[at],
+            verdict: entry::verdict(service, &service.backends[at], view),
+            takes_new: backends[at].takes_new != 0,
+            weight: f64::from(weights[at]),
+        })
+        .collect();
+    let decision = versions(service, view, &standings, now);
+    if let Some(decision) = &decision {
+        for ((entry, weight), part) in backends.iter_mut().zip(&mut weights).zip(&decision.parts) {
+            if part.factor() <= 0.0 {
+                entry.takes_new = 0;
+            } else {
+                *weight = (f64::from(*weight) * part.factor() * 10_000.0).round() as u32;
+            }
+        }
+    }
+    until = [until, until_released, decision.as_ref().and_then(|decision| decision.until)]
+        .into_iter()
+        .flatten()
+        .min();
+    let (runs, parts) = decision.map(|decision| (decision.runs.cloned(), decision.parts)).unwrap_or_default();
     let takes_new = backends.iter().map(|entry| entry.takes_new != 0).collect();
     let planned = PlannedService {
         name: service.name.clone(),
@@ -164,12 +198,34 @@ fn plan_service(
         options: policy::options(service),
         policy: policy::policy(service),
         guards: guards::of_service(service),
-        table: tables.table(config, service, view, takes_new),
+        table: tables.table(config, service, weights, takes_new),
         backends,
         server_ids: policy::server_ids(service),
+        runs,
+        parts,
         leaving,
     };
     (planned, until)
+}
+
+/// Gives no new flows to backends that are held, if others of the service take flows. Until when the next one is.
+fn hold_damped(service: &Service, view: &View, backends: &mut [Entry]) -> Option<Duration> {
+    if view.damped.is_empty() {
+        return None;
+    }
+    let until = |backend: &Backend| {
+        view.damped.get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() }).copied()
+    };
+    let held: Vec<_> = service.backends.iter().map(until).collect();
+    let others_take = backends.iter().zip(&held).any(|(entry, held)| entry.takes_new != 0 && held.is_none());
+    if others_take {
+        backends
+            .iter_mut()
+            .zip(&held)
+            .filter(|(_, held)| held.is_some())
+            .for_each(|(entry, _)| entry.takes_new = 0);
+    }
+    held.into_iter().flatten().min()
 }
 
 /// A drain that nobody has noticed the beginning of.
@@ -197,9 +253,15 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 }
 
 impl Tables {
-    fn table(&mut self, config: &Config, service: &Service, view: &View, takes_new: Vec<bool>) -> Arc<Table> {
+    fn table(
+        &mut self,
+        config: &Config,
+        service: &Service,
+        weights: Vec<u32>,
+        takes_new: Vec<bool>,
+    ) -> Arc<Table> {
         let names = service.backends.iter().map(|backend| backend.name.clone());
-        let members: Vec<_> = names.zip(weights(service, view)).collect();
+        let members: Vec<_> = names.zip(weights).collect();
         if let Some(memo) = self.memo.get_mut(&service.name)
             && memo.members == members
             && memo.length == service.slots

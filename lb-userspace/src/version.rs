@@ -12,12 +12,14 @@ use std::{
 };
 
 use semver::{BuildMetadata, Prerelease};
+use serde::{Deserialize, Serialize};
 
 /// The most numbers that a version has.
 const MOST_NUMBERS: usize = 4;
 
 /// A version. Two that differ in zeros alone (`1.0`, `1.0.0`) are the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Version {
     /// As it was written.
     text: String,
@@ -64,6 +66,20 @@ impl FromStr for Version {
             before: Prerelease::new(before.unwrap_or_default()).map_err(|_| refused())?,
             build: BuildMetadata::new(build.unwrap_or_default()).map_err(|_| refused())?,
         })
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = NoVersion;
+
+    fn try_from(text: String) -> Result<Self, NoVersion> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.text
     }
 }
 

@@ -7,10 +7,12 @@ use super::{
     daemon::{DaemonArgs, Output, print, print_json},
     fleet::fleet,
     guards::guards,
+    history::last_change,
+    rollout::rollout,
     state::{cell, sentence},
 };
 use crate::admin::{
-    client,
+    WITH_HISTORIES, client,
     status::{Backend, Service, Status},
 };
 
@@ -22,7 +24,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, "/v1/status"))?;
+    let path = match args.daemon.output {
+        Output::Json => WITH_HISTORIES,
+        Output::Table => "/v1/status",
+    };
+    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, path))?;
     match args.daemon.output {
         Output::Json => print_json(&status),
         Output::Table => print(&render(&status)),
@@ -51,7 +57,7 @@ fn render(status: &Status) -> String {
 /// A line about the service, its backends, and lines about its guards and each of them that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
-    for line in guards(service) {
+    for line in service.rollout.iter().map(rollout).chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }
@@ -90,6 +96,7 @@ fn backends(backends: &[Backend]) -> Table {
         "packets",
         "bytes",
         "next hop",
+        "last change",
     ]);
     for backend in backends {
         table.add_row([
@@ -103,6 +110,7 @@ fn backends(backends: &[Backend]) -> Table {
             backend.traffic.packets.to_string(),
             backend.traffic.bytes.to_string(),
             backend.next_hop.clone(),
+            backend.last_change.as_ref().map(last_change).unwrap_or_default(),
         ]);
     }
     align_right(&mut table, &[3, 5, 6, 7, 8]);

@@ -11,8 +11,9 @@ const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_h
 
 /// A table with all of its keys, or a word. `Some(None)`: the service does without, whatever [defaults] say.
 pub(super) fn flap(entry: &Entry<'_>) -> Option<Option<Flap>> {
-    if entry.value.is_str() {
-        return entry.choice(&[("off", None)]);
+    if !entry.value.is_table() {
+        const EXPECTED: &str = "expected { changes = 6, within = \"5m\", hold = \"10m\" } or \"off\"";
+        return if entry.value.as_str() == Some("off") { Some(None) } else { entry.refuse_type(EXPECTED) };
     }
     let section = entry.section(&schema::FLAP)?;
     let changes = section.required("changes", "changes = 6", |entry| entry.integer(&CHANGES));

@@ -56,7 +56,7 @@ pub use check::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
-pub use rollout::{Canary, Compatible, NoShare, Pattern, Prefer, Rollout};
+pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");

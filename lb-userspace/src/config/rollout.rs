@@ -18,7 +18,7 @@ pub struct Rollout {
     /// Which versions run side by side.
     pub compatible: Compatible,
     /// Which of them new flows go to.
-    pub prefer: Prefer,
+    pub prefer: PreferVersion,
     /// What another of them gets of the new flows nevertheless.
     pub canary: Option<Canary>,
 }
@@ -49,7 +49,7 @@ pub enum Pattern {
 /// Which of the versions that run side by side new flows go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Prefer {
+pub enum PreferVersion {
     /// The newest that takes flows
     Newest,
     /// The oldest that takes flows
@@ -60,7 +60,8 @@ pub enum Prefer {
 }
 
 /// A share of new flows, in ten-thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Canary(u16);
 
 const WHOLE: u16 = 10_000;
@@ -130,6 +131,20 @@ impl FromStr for Canary {
     }
 }
 
+impl TryFrom<String> for Canary {
+    type Error = NoShare;
+
+    fn try_from(text: String) -> Result<Self, NoShare> {
+        text.parse()
+    }
+}
+
+impl From<Canary> for String {
+    fn from(canary: Canary) -> Self {
+        canary.to_string()
+    }
+}
+
 impl Display for Canary {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let (whole, hundredths) = (self.0 / 100, self.0 % 100);
@@ -141,13 +156,39 @@ impl Display for Canary {
     }
 }
 
-impl Display for Prefer {
+impl Display for PreferVersion {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         out.pad(match self {
             Self::Newest => "newest",
             Self::Oldest => "oldest",
             Self::Weight => "weight",
         })
+    }
+}
+
+impl Display for Compatible {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Patch => out.write_str("patch"),
+            Self::Minor => out.write_str("minor"),
+            Self::Exact => out.write_str("exact"),
+            Self::Listed(patterns) => {
+                let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+                out.write_str(&patterns.join(" or "))
+            }
+        }
+    }
+}
+
+impl Display for Pattern {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(version) => version.fmt(out),
+            Self::Numbers(numbers) => {
+                numbers.iter().try_for_each(|number| write!(out, "{number}."))?;
+                out.write_str("*")
+            }
+        }
     }
 }
 
@@ -166,8 +207,14 @@ pub(super) fn version(entry: &Entry<'_>) -> Option<Version> {
 
 /// A table with any of the keys.
 pub(super) fn rollout(entry: &Entry<'_>) -> Option<Rollout> {
-    const PREFERENCES: &[(&str, Prefer)] =
-        &[("newest", Prefer::Newest), ("oldest", Prefer::Oldest), ("weight", Prefer::Weight)];
+    const PREFERENCES: &[(&str, PreferVersion)] = &[
+        ("newest", PreferVersion::Newest),
+        ("oldest", PreferVersion::Oldest),
+        ("weight", PreferVersion::Weight),
+    ];
+    if !entry.value.is_table() {
+        return entry.refuse_type("expected a table such as { compatible = \"patch\", prefer = \"newest\" }");
+    }
     let section = entry.section(&schema::ROLLOUT)?;
     let compatible = section.optional("compatible", compatible);
     let prefer = section.optional("prefer", |entry| entry.choice(PREFERENCES));

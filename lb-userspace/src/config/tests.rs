@@ -6,6 +6,7 @@ mod fuzz;
 mod guards;
 mod questionable;
 mod quic;
+mod rollout;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

@@ -58,7 +58,7 @@ pub(super) fn entry(
 }
 
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
-fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
+pub(super) fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
     let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
     view.health
         .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Canary, Compatible, Prefer},
+    config::{Canary, Compatible, PreferVersion},
     version::Version,
 };
 
@@ -21,7 +21,7 @@ pub struct Rules<'a> {
     /// Which versions make a line.
     pub compatible: &'a Compatible,
     /// Which of them new flows go to.
-    pub prefer: Prefer,
+    pub prefer: PreferVersion,
     /// What another of them gets nevertheless.
     pub canary: Option<Canary>,
     /// A version of the line that the operator has said go to.
@@ -67,7 +67,7 @@ pub enum Part {
 /// What a roll-out comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<'a> {
-    /// The least version of the line that runs; none while all have stopped.
+    /// The least version of the line that runs; none while nobody is to have new flows.
     pub runs: Option<&'a Version>,
     /// One for each candidate.
     pub parts: Vec<Part>,
@@ -82,9 +82,7 @@ pub fn decide<'a>(rules: Rules<'a>, candidates: &[Candidate<'a>], now: Duration)
     let in_line = |candidate: &Candidate<'_>| {
         runs.is_none_or(|line| rules.compatible.run_side_by_side(line, candidate.version))
     };
-    let takers: Vec<_> =
-        candidates.iter().filter(|candidate| candidate.takes_new && in_line(candidate)).collect();
-    let split = Split::of(rules, &takers);
+    let split = Split::of(rules, &takers(candidates, in_line));
     let part = |candidate: &Candidate<'_>| match (in_line(candidate), split.factor(candidate.version)) {
         (false, _) => Part::Waits,
         (true, factor) if factor > 0.0 => Part::Takes(factor),
@@ -97,6 +95,19 @@ pub fn decide<'a>(rules: Rules<'a>, candidates: &[Candidate<'a>], now: Duration)
     Decision { runs, parts: candidates.iter().map(part).collect(), until: stops.filter(|&at| at > now).min() }
 }
 
+/// Those of the line that runs whose versions count. Where none takes flows, that is all that could come back: what to do
+/// about it is not for a roll-out to say.
+fn takers<'c, 'a>(
+    candidates: &'c [Candidate<'a>],
+    in_line: impl Fn(&Candidate<'a>) -> bool,
+) -> Vec<&'c Candidate<'a>> {
+    let those = |counts: fn(&Candidate<'_>) -> bool| -> Vec<_> {
+        candidates.iter().filter(|candidate| in_line(candidate) && counts(candidate)).collect()
+    };
+    let able = those(|candidate| candidate.takes_new);
+    if able.is_empty() { those(|candidate| candidate.stopped != Stopped::Yes) } else { able }
+}
+
 /// The least version of the line that runs.
 fn running<'a>(rules: Rules<'_>, candidates: &[Candidate<'a>], now: Duration) -> Option<&'a Version> {
     let live = || candidates.iter().filter(|candidate| candidate.stopped.is_live(now));
@@ -104,7 +115,12 @@ fn running<'a>(rules: Rules<'_>, candidates: &[Candidate<'a>], now: Duration) ->
         let of_line = live().filter(|candidate| rules.compatible.run_side_by_side(line, candidate.version));
         of_line.map(|candidate| candidate.version).min()
     };
-    rules.go.and_then(like).or_else(|| live().map(|candidate| candidate.version).min())
+    let down = || candidates.iter().filter(|candidate| candidate.stopped != Stopped::Yes);
+    rules.go.and_then(like).or_else(|| least(live())).or_else(|| least(down()))
+}
+
+fn least<'c, 'a: 'c>(candidates: impl Iterator<Item = &'c Candidate<'a>>) -> Option<&'a Version> {
+    candidates.map(|candidate| candidate.version).min()
 }
 
 impl Stopped {
@@ -158,13 +174,13 @@ impl<'a> Split<'a> {
     fn role(&self, version: &Version) -> Role {
         let (is_oldest, is_newest) = (self.oldest == Some(version), self.newest == Some(version));
         match self.rules.prefer {
-            Prefer::Newest if is_newest => Role::Preferred,
-            Prefer::Newest if is_oldest => Role::Canary,
-            Prefer::Oldest if is_oldest => Role::Preferred,
-            Prefer::Oldest if is_newest => Role::Canary,
-            Prefer::Newest | Prefer::Oldest => Role::Spare,
-            Prefer::Weight if is_newest && self.rules.canary.is_some() => Role::Canary,
-            Prefer::Weight => Role::Preferred,
+            PreferVersion::Newest if is_newest => Role::Preferred,
+            PreferVersion::Newest if is_oldest => Role::Canary,
+            PreferVersion::Oldest if is_oldest => Role::Preferred,
+            PreferVersion::Oldest if is_newest => Role::Canary,
+            PreferVersion::Newest | PreferVersion::Oldest => Role::Spare,
+            PreferVersion::Weight if is_newest && self.rules.canary.is_some() => Role::Canary,
+            PreferVersion::Weight => Role::Preferred,
         }
     }
 
@@ -196,7 +212,7 @@ mod tests {
     /// The line that runs, and what each backend gets in per cent of the new flows; `-` where it waits. Backends are a
     /// version, whether they have stopped, and a weight.
     fn decided(
-        (compatible, prefer, canary, go): (Compatible, Prefer, &str, &str),
+        (compatible, prefer, canary, go): (Compatible, PreferVersion, &str, &str),
         backends: &[(&str, Stopped, u32)],
     ) -> (String, String) {
         let versions: Vec<_> = backends.iter().map(|(text, ..)| version(text)).collect();
@@ -232,7 +248,7 @@ mod tests {
     #[test]
     fn one_line_runs_at_a_time() {
         // (backends, the line that runs, what each gets)
-        let table: [(&[(&str, Stopped, u32)], &str, &str); 14] = [
+        let table: [(&[(&str, Stopped, u32)], &str, &str); 15] = [
             (&[("1.0.1", No, 1), ("1.0.2", No, 1)], "1.0.1", "50 50"),
             (&[("2.4.2", No, 1), ("2.5.1", No, 1)], "2.4.2", "100 -"),
             (&[("2.5.1", No, 1), ("2.4.2", No, 1), ("2.4.1", No, 3)], "2.4.1", "- 25 75"),
@@ -250,10 +266,12 @@ mod tests {
             (&[("2.4.2", Yes, 1), ("2.5.1", Yes, 1), ("3.0", No, 1)], "3.0", "- - 100"),
             // Where all have stopped, nobody waits for anybody.
             (&[("2.4.2", Yes, 1), ("2.5.1", Yes, 1)], "none", "NaN NaN"),
+            // Where all are down for long, the oldest come first if somebody has to have flows.
+            (&[("2.5.1", From(at(9)), 1), ("2.4.2", From(at(100)), 1)], "2.4.2", "- NaN"),
             (&[], "none", ""),
         ];
         for (backends, runs, shares) in table {
-            let found = decided((Compatible::Patch, Prefer::Weight, "", ""), backends);
+            let found = decided((Compatible::Patch, PreferVersion::Weight, "", ""), backends);
             assert_eq!((found.0.as_str(), found.1.as_str()), (runs, shares), "{backends:?}");
         }
     }
@@ -271,7 +289,7 @@ mod tests {
             ("9.9", &[old, new], "2.4.2", "100 -"),
         ];
         for (go, backends, runs, shares) in table {
-            let found = decided((Compatible::Patch, Prefer::Weight, "", go), backends);
+            let found = decided((Compatible::Patch, PreferVersion::Weight, "", go), backends);
             assert_eq!((found.0.as_str(), found.1.as_str()), (runs, shares), "go {go}: {backends:?}");
         }
     }
@@ -280,27 +298,27 @@ mod tests {
     fn preference_and_canary_split_new_flows() {
         let (a, b, c) = (("1.0.1", No, 1), ("1.0.2", No, 1), ("1.0.3", No, 3));
         let down = |version| (version, From(at(900)), 1);
-        let table: [(Prefer, &str, &[(&str, Stopped, u32)], &str); 17] = [
-            (Prefer::Weight, "", &[a, b, c], "20 20 60"),
-            (Prefer::Newest, "", &[a, b, c], "0 0 100"),
-            (Prefer::Oldest, "", &[a, b, c], "100 0 0"),
-            (Prefer::Newest, "0%", &[a, c], "0 100"),
+        let table: [(PreferVersion, &str, &[(&str, Stopped, u32)], &str); 17] = [
+            (PreferVersion::Weight, "", &[a, b, c], "20 20 60"),
+            (PreferVersion::Newest, "", &[a, b, c], "0 0 100"),
+            (PreferVersion::Oldest, "", &[a, b, c], "100 0 0"),
+            (PreferVersion::Newest, "0%", &[a, c], "0 100"),
             // The canary is the other end of the line.
-            (Prefer::Newest, "5%", &[a, b, c], "5 0 95"),
-            (Prefer::Oldest, "5%", &[a, b, c], "95 0 5"),
-            (Prefer::Weight, "5%", &[a, b, c], "47.5 47.5 5"),
-            (Prefer::Weight, "0%", &[a, b], "100 0"),
-            (Prefer::Oldest, "100%", &[a, c], "0 100"),
-            (Prefer::Oldest, "0.25%", &[a, a, c, c], "49.88 49.88 0.13 0.13"),
+            (PreferVersion::Newest, "5%", &[a, b, c], "5 0 95"),
+            (PreferVersion::Oldest, "5%", &[a, b, c], "95 0 5"),
+            (PreferVersion::Weight, "5%", &[a, b, c], "47.5 47.5 5"),
+            (PreferVersion::Weight, "0%", &[a, b], "100 0"),
+            (PreferVersion::Oldest, "100%", &[a, c], "0 100"),
+            (PreferVersion::Oldest, "0.25%", &[a, a, c, c], "49.88 49.88 0.13 0.13"),
             // What is down leaves its role to the next one.
-            (Prefer::Newest, "", &[a, b, down("1.0.3")], "0 100 0"),
-            (Prefer::Newest, "5%", &[down("1.0.1"), b, c], "0 5 95"),
-            (Prefer::Oldest, "5%", &[a, b, down("1.0.3")], "95 5 0"),
+            (PreferVersion::Newest, "", &[a, b, down("1.0.3")], "0 100 0"),
+            (PreferVersion::Newest, "5%", &[down("1.0.1"), b, c], "0 5 95"),
+            (PreferVersion::Oldest, "5%", &[a, b, down("1.0.3")], "95 5 0"),
             // One that is alone has all.
-            (Prefer::Oldest, "5%", &[a, a], "50 50"),
-            (Prefer::Oldest, "5%", &[down("1.0.1"), c], "0 100"),
-            (Prefer::Newest, "5%", &[a, down("1.0.3")], "100 0"),
-            (Prefer::Weight, "5%", &[c, c], "50 50"),
+            (PreferVersion::Oldest, "5%", &[a, a], "50 50"),
+            (PreferVersion::Oldest, "5%", &[down("1.0.1"), c], "0 100"),
+            (PreferVersion::Newest, "5%", &[a, down("1.0.3")], "100 0"),
+            (PreferVersion::Weight, "5%", &[c, c], "50 50"),
         ];
         for (prefer, canary, backends, shares) in table {
             let (_, found) = decided((Compatible::Minor, prefer, canary, ""), backends);
@@ -312,17 +330,31 @@ mod tests {
     fn decision_ends_when_the_next_one_counts_as_stopped() {
         let version = version("1.0");
         let of = |stopped| Candidate { version: &version, takes_new: false, stopped, weight: 1.0 };
-        let rules = Rules { compatible: &Compatible::Patch, prefer: Prefer::Weight, canary: None, go: None };
+        let rules =
+            Rules { compatible: &Compatible::Patch, prefer: PreferVersion::Weight, canary: None, go: None };
         let decision =
             decide(rules, &[of(From(at(140))), of(From(at(120))), of(From(at(100))), of(Yes), of(No)], NOW);
         assert_eq!(decision.until, Some(at(120)));
     }
 
     #[test]
+    fn versions_count_where_nobody_takes_flows() {
+        let (one, two, three) = (version("1.0"), version("1.0.1"), version("1.0.2"));
+        let of = |version, stopped| Candidate { version, takes_new: false, stopped, weight: 1.0 };
+        let (compatible, prefer, canary) = (&Compatible::Patch, PreferVersion::Newest, "5%".parse().ok());
+        let rules = Rules { compatible, prefer, canary, go: None };
+        let candidates = [of(&one, From(at(900))), of(&two, From(at(90))), of(&three, Yes)];
+        let parts = decide(rules, &candidates, NOW).parts;
+        let Part::Takes(canary) = parts[0] else { panic!("{parts:?}") };
+        assert!((canary - 5.0 / 95.0).abs() < 1e-9, "{canary}");
+        assert_eq!(parts[1..], [Part::Takes(1.0), Part::Spare]);
+    }
+
+    #[test]
     fn weights_stay_as_they_are_without_a_canary() {
         let (one, two) = (version("1.0"), version("1.0.1"));
         let of = |version| Candidate { version, takes_new: true, stopped: No, weight: 7.0 };
-        for prefer in [Prefer::Newest, Prefer::Weight] {
+        for prefer in [PreferVersion::Newest, PreferVersion::Weight] {
             let rules = Rules { compatible: &Compatible::Patch, prefer, canary: None, go: None };
             assert_eq!(decide(rules, &[of(&one), of(&two)], NOW).parts[1], Part::Takes(1.0));
         }

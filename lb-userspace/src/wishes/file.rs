@@ -4,6 +4,7 @@
 //! which it began. One that lies ahead, since somebody has set the clock back, counts as now.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
     net::IpAddr,
@@ -14,7 +15,7 @@ use std::{
 use lb_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Leaving, Wish, Wishes, key};
+use super::{Leaving, RolloutWish, Wish, Wishes, key};
 use crate::config::{AdminState, Backend, BackendLimits, Forwarding, OnDeadline, Protocol};
 
 /// The layout's number.
@@ -131,6 +132,8 @@ struct Saved {
     version: u32,
     backends: Vec<SavedBackend>,
     leaving: Vec<SavedLeaving>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rollouts: BTreeMap<String, RolloutWish>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,6 +189,7 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Wishes, ParseE
             .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
         leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)).collect(),
+        rollouts: saved.rollouts,
     })
 }
 
@@ -202,7 +206,12 @@ pub fn render(wishes: &Wishes, boot: Duration) -> String {
         wish: SavedWish::new(wish, boot),
     });
     let leaving = wishes.leaving.iter().map(|leaving| SavedLeaving::new(leaving, boot));
-    let saved = Saved { version: VERSION, backends: backends.collect(), leaving: leaving.collect() };
+    let saved = Saved {
+        version: VERSION,
+        backends: backends.collect(),
+        leaving: leaving.collect(),
+        rollouts: wishes.rollouts.clone(),
+    };
     serde_json::to_string_pretty(&saved).expect("strings, numbers and lists are all JSON has to hold") + "\n"
 }
 

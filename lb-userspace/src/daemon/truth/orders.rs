@@ -9,6 +9,7 @@ use crate::{
     causes::with_causes,
     daemon::{OrderEvent, now},
     health::TargetKey,
+    history::Aspect,
     wishes::{OrderError, file::StateError},
 };
 
@@ -32,7 +33,9 @@ impl Truth {
         }
         if self.view.wishes != before {
             let TargetKey { service, backend } = &target;
-            info!(service, backend, state = status::admin(order.state), "set by command");
+            let state = status::admin(order.state);
+            info!(service, backend, state, "set by command");
+            self.record.change(&target, Aspect::Admin, state, "by command");
             self.next_look = now();
         }
         let warning =
@@ -52,9 +55,10 @@ impl Truth {
             };
             drop(answer.send(result));
         }
+        self.answer_rollouts(problem);
     }
 
-    fn keep(&mut self) -> Result<(), StateError> {
+    pub(super) fn keep(&mut self) -> Result<(), StateError> {
         self.state.save(&self.view.wishes, self.boot)
     }
 

@@ -10,6 +10,8 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::DataPlane as _,
+    health::TargetKey,
+    history::Change,
     plan::advice::advice,
     reconcile::AppliedService,
     wishes::Wish,
@@ -28,7 +30,7 @@ struct Subject<'a> {
 }
 
 impl Truth {
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self, histories: bool) -> Status {
         let (used, slots) = self.applied.arena_use();
         let reasons = Reason::ALL.iter().zip(self.dataplane.reasons());
         Status {
@@ -38,17 +40,25 @@ impl Truth {
             arena: status::Arena { used, slots },
             tracking: self.dataplane.tracking().into(),
             fleet: self.fleet_status(),
-            services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
+            services: self
+                .config
+                .services
+                .iter()
+                .map(|service| self.service_status(service, histories))
+                .collect(),
             reasons: reasons
                 .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
                 .collect(),
         }
     }
 
-    fn service_status(&self, service: &Service) -> status::Service {
-        let key = service.key();
-        let applied = self.applied.service(&key);
-        let backends: Vec<_> = self.subjects(service).map(|subject| self.backend_status(subject)).collect();
+    fn service_status(&self, service: &Service, histories: bool) -> status::Service {
+        let applied = self.applied.service(&service.key());
+        let backend = |subject: Subject<'_>| {
+            let history = histories.then(|| self.history(&key(subject.service, &subject.backend.name)));
+            status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
+        };
+        let backends: Vec<_> = self.subjects(service).map(backend).collect();
         status::Service {
             name: service.name.clone(),
             address: service.address,
@@ -61,6 +71,7 @@ impl Truth {
             tracked_flows: backends.iter().map(|backend| backend.tracked_flows).sum(),
             prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
             refused: self.refused(applied),
+            rollout: self.rollout_status(service),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
                 .unwrap_or_default()
@@ -117,12 +128,16 @@ impl Truth {
             address: backend.address,
             forwarding: backend.forwarding.name().to_owned(),
             weight: backend.weight,
+            version: backend.version.as_ref().map(ToString::to_string),
             admin: admin(subject).to_owned(),
             by_command: wish.is_some_and(|wish| wish.over.is_some()),
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
             says: advice(service, backend, &self.view).map(ToString::to_string),
+            held_back: self.held_back(service, subject.at, &target),
+            last_change: self.record.histories().of(&target).next_back().map(|change| self.told(change)),
+            history: Vec::new(),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             tracked_flows: self.census.of(service.key(), backend.address).flows,
@@ -140,6 +155,15 @@ impl Truth {
             limits: self.limits(backend, applied.map(|(id, _)| id)),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
+    }
+
+    fn history(&self, key: &TargetKey) -> Vec<status::Change> {
+        self.record.histories().of(key).map(|change| self.told(change)).collect()
+    }
+
+    fn told(&self, change: &Change) -> status::Change {
+        let Change { at, aspect: what, is, why } = change.clone();
+        status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
     }
 
     fn share(&self, subject: Subject<'_>) -> f64 {
