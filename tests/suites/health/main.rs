@@ -1,5 +1,5 @@
 //! Probes: real servers fail in every way that each type of probe can see, and come back. Verdict and reason are
-//! what `sluice status` tells.
+//! what `sluice status` tells. And what is made of it: roll-outs, damping, histories.
 //!
 //! Needs root. Every test has a network of its own, so they run in parallel.
 
@@ -9,8 +9,12 @@ mod agent;
 mod certificate;
 mod clinic;
 mod datagrams;
+#[path = "../netns/held.rs"]
+mod held;
 mod listener;
 mod programs;
+mod rollout;
+mod stage;
 mod web;
 
 /// What each service's probe says beside its type.
