@@ -95,7 +95,9 @@ fn packet(frames: &Frames) -> Packet {
 fn template(packet: &Packet, macs: [[u8; 6]; 2]) -> anyhow::Result<[u8; FRAME]> {
     let mut frame = packet.build();
     frame[..12].copy_from_slice(macs.as_flattened());
-    frame.try_into().map_err(|frame: Vec<u8>| anyhow::anyhow!("the frame has {} bytes, not {FRAME}", frame.len()))
+    frame
+        .try_into()
+        .map_err(|frame: Vec<u8>| anyhow::anyhow!("the frame has {} bytes, not {FRAME}", frame.len()))
 }
 
 /// As a number.
