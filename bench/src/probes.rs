@@ -56,18 +56,18 @@ const QUICK_SIZE: Size = Size { services: 10, seconds: 6 };
 /// Probes, and looks.
 pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let size = if settings.quick { QUICK_SIZE } else { SIZE };
-    let site = Site::new()?;
-    let idle = site.run(&size, "none")?;
+    let place = Site::new()?;
+    let idle = place.run(&size, "none")?;
     let idle_memory = resident(idle.daemon.process.id())?;
     drop(idle);
-    let busy = site.run(&size, "tcp")?;
-    wait_until(DEADLINE, "a probe of every backend", || site.listener.count() >= size.backends() as usize)?;
+    let busy = place.run(&size, "tcp")?;
+    wait_until(DEADLINE, "a probe of every backend", || place.listener.count() >= size.backends() as usize)?;
     // Whatever a start brings with it is over after a while.
-    wait_until(DEADLINE, "two rounds of probes", || site.listener.count() >= 3 * size.backends() as usize)?;
-    site.listener.clear();
+    wait_until(DEADLINE, "two rounds of probes", || place.listener.count() >= 3 * size.backends() as usize)?;
+    place.listener.clear();
     let pid = busy.daemon.process.id();
     let usage = watch(pid, size.seconds)?;
-    let arrivals = site.listener.arrivals();
+    let arrivals = place.listener.arrivals();
     let status = busy.daemon.status()?;
     anyhow::ensure!(status.is_ready(), "not every backend is up: the machine is too slow for this");
     Ok(report(&size, &usage, &arrivals, [resident(pid)?, idle_memory]))

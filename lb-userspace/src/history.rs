@@ -77,6 +77,7 @@ impl Aspect {
 
 impl Histories {
     /// The changes of a backend, the oldest first.
+    #[must_use]
     pub fn of(&self, key: &TargetKey) -> impl DoubleEndedIterator<Item = &Change> + use<'_> {
         self.of.get(key).into_iter().flatten()
     }
@@ -93,6 +94,7 @@ impl Histories {
     }
 
     /// The backends that have one.
+    #[must_use]
     pub fn backends(&self) -> impl ExactSizeIterator<Item = &TargetKey> {
         self.of.keys()
     }

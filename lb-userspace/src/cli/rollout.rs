@@ -110,10 +110,10 @@ pub(super) fn rollout(rollout: &Rollout) -> String {
     };
     rules.push_str(by_command(rollout.prefer_by_command));
     if let Some(canary) = canary {
-        rules.push_str(&format!(", canary {canary}{}", by_command(rollout.canary_by_command)));
+        rules += &[", canary ", canary, by_command(rollout.canary_by_command)].concat();
     }
     if let Some(go) = go {
-        rules.push_str(&format!(", go to {go} by command"));
+        rules += &[", go to ", go, " by command"].concat();
     }
     let versions: Vec<_> = versions.iter().map(version).collect();
     format!("roll-out: {}; {rules}", versions.join(", "))

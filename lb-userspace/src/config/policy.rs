@@ -11,10 +11,10 @@ use lb_common::{
 };
 
 use super::{
-    DRAIN_DEADLINES, Flap, Forwarding, Gue, OnDeadline, OnRemove,
+    DRAIN_DEADLINES, Forwarding, Gue, OnDeadline, OnRemove,
     affinity::{Affinity, affinity},
     file::Located,
-    flap::flap,
+    flap::{Damping, flap},
     guard::GuardPolicy,
     gue::gue,
     probe::ProbePolicy,
@@ -66,7 +66,7 @@ pub(super) struct Policy {
     pub(super) on_full: Option<Located<OnFull>>,
     pub(super) echo: Option<Located<bool>>,
     pub(super) fragments: Option<Located<bool>>,
-    pub(super) flap: Option<Located<Option<Flap>>>,
+    pub(super) flap: Option<Located<Damping>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
 }

@@ -104,7 +104,7 @@ impl<'a> Reading<'a> {
             // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
-            flap: value_or(self.policy.flap, None),
+            flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
             rollout: self.rollout.map(|rollout| rollout.value),
             backends,

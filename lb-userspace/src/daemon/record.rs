@@ -18,7 +18,10 @@ use crate::{
         Health, TargetKey,
         damping::{Damper, Turn},
     },
-    history::{Aspect, Change, HELD, Histories, journal::Journal},
+    history::{
+        Aspect, Change, HELD, Histories,
+        journal::{Journal, JournalError},
+    },
     wishes::Wishes,
 };
 
@@ -149,11 +152,13 @@ impl Record {
         for (key, (backend, admin)) in backends(to.0, to.1) {
             match before.get(&key).filter(|(before, _)| before.address == backend.address) {
                 Some(&(former, was)) => self.compare(&key, (former, was), (backend, admin)),
-                None => self.change(&key, Aspect::Admin, status::admin(admin), "the file has it now"),
+                None => {
+                    self.tell(&key, Aspect::Admin, status::admin(admin), "the file has it now".to_owned());
+                }
             }
         }
         for (key, _) in leaving(to).filter(|(key, _)| before.contains_key(key)) {
-            self.change(&key, Aspect::Admin, "leaving", "gone from the file");
+            self.tell(&key, Aspect::Admin, "leaving", "gone from the file".to_owned());
         }
         self.forget(to.0, to.1);
     }
@@ -211,21 +216,21 @@ impl Record {
     /// Writes what has changed.
     pub(super) fn save(&mut self) {
         let saved = self.journal.save(&self.histories);
-        self.complain(saved.err().map(|error| with_causes(&error)));
+        self.complain(saved);
     }
 
     fn rewrite(&mut self) {
         let written = self.journal.rewrite(&self.histories);
-        self.complain(written.err().map(|error| with_causes(&error)));
+        self.complain(written);
     }
 
-    fn complain(&mut self, problem: Option<String>) {
-        if let Some(problem) = &problem
-            && !self.is_failing
+    fn complain(&mut self, written: Result<(), JournalError>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
+        if let Err(error) = written
+            && !was_failing
         {
-            warn!("a restart will not know what has become of backends: {problem}");
+            warn!("a restart will not know what has become of backends: {}", with_causes(&error));
         }
-        self.is_failing = problem.is_some();
     }
 }
 

@@ -55,7 +55,9 @@ fn wishes(config: &Config, applied: &Applied, file: &mut StateFile, boot: Durati
     for target in wishes.follow(config, now()) {
         tell_overruled(&target.service, &target.backend);
     }
-    wishes.follow_rollouts(config).iter().for_each(|service| tell_overruled_rollout(service));
+    for service in wishes.follow_rollouts(config) {
+        tell_overruled_rollout(&service);
+    }
     wishes
 }
 

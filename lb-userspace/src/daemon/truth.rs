@@ -320,7 +320,9 @@ impl Truth {
         for target in overruled {
             remember::tell_overruled(&target.service, &target.backend);
         }
-        overruled_rollouts.iter().for_each(|service| remember::tell_overruled_rollout(service));
+        for service in overruled_rollouts {
+            remember::tell_overruled_rollout(&service);
+        }
         self.record.follow((&self.config, &before), (&config, &self.view.wishes));
         self.config = config;
         self.keep_or_log();

@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn changes_of_health_follow_the_table() {
         // (changes before, whether it was held, when the next change comes, what that comes to, until when it is held)
-        let table: [(&[u64], bool, u64, Option<Turn>, Option<u64>); 9] = [
+        type Case = (&'static [u64], bool, u64, Option<Turn>, Option<u64>);
+        let table: [Case; 9] = [
             (&[], false, 100, None, None),
             (&[98, 99], false, 100, None, None),
             (&[97, 98, 99], false, 100, Some(Held(4)), Some(130)),

@@ -136,14 +136,13 @@ impl Journal {
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                if let Some(directory) = self.path.parent() {
-                    fs::create_dir_all(directory)?;
-                }
-                self.file.insert(OpenOptions::new().create(true).append(true).open(&self.path)?)
+        let file = if let Some(file) = &mut self.file {
+            file
+        } else {
+            if let Some(directory) = self.path.parent() {
+                fs::create_dir_all(directory)?;
             }
+            self.file.insert(OpenOptions::new().create(true).append(true).open(&self.path)?)
         };
         file.write_all(text.as_bytes())
     }

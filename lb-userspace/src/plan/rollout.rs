@@ -111,12 +111,12 @@ fn takers<'c, 'a>(
 /// The least version of the line that runs.
 fn running<'a>(rules: Rules<'_>, candidates: &[Candidate<'a>], now: Duration) -> Option<&'a Version> {
     let live = || candidates.iter().filter(|candidate| candidate.stopped.is_live(now));
-    let like = |line: &Version| {
+    let least_of = |line: &Version| {
         let of_line = live().filter(|candidate| rules.compatible.run_side_by_side(line, candidate.version));
         of_line.map(|candidate| candidate.version).min()
     };
     let down = || candidates.iter().filter(|candidate| candidate.stopped != Stopped::Yes);
-    rules.go.and_then(like).or_else(|| least(live())).or_else(|| least(down()))
+    rules.go.and_then(least_of).or_else(|| least(live())).or_else(|| least(down()))
 }
 
 fn least<'c, 'a: 'c>(candidates: impl Iterator<Item = &'c Candidate<'a>>) -> Option<&'a Version> {
@@ -205,6 +205,9 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// A version, whether it has stopped, and a weight.
+    type Backend = (&'static str, Stopped, u32);
+
     fn version(text: &str) -> Version {
         text.parse().unwrap()
     }
@@ -213,7 +216,7 @@ mod tests {
     /// version, whether they have stopped, and a weight.
     fn decided(
         (compatible, prefer, canary, go): (Compatible, PreferVersion, &str, &str),
-        backends: &[(&str, Stopped, u32)],
+        backends: &[Backend],
     ) -> (String, String) {
         let versions: Vec<_> = backends.iter().map(|(text, ..)| version(text)).collect();
         let (canary, go) = (canary.parse().ok(), go.parse().ok());
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn one_line_runs_at_a_time() {
         // (backends, the line that runs, what each gets)
-        let table: [(&[(&str, Stopped, u32)], &str, &str); 15] = [
+        let table: [(&[Backend], &str, &str); 15] = [
             (&[("1.0.1", No, 1), ("1.0.2", No, 1)], "1.0.1", "50 50"),
             (&[("2.4.2", No, 1), ("2.5.1", No, 1)], "2.4.2", "100 -"),
             (&[("2.5.1", No, 1), ("2.4.2", No, 1), ("2.4.1", No, 3)], "2.4.1", "- 25 75"),
@@ -279,7 +282,7 @@ mod tests {
     #[test]
     fn operator_says_go() {
         let (old, new) = (("2.4.2", No, 1), ("2.5.1", No, 1));
-        let table: [(&str, &[(&str, Stopped, u32)], &str, &str); 6] = [
+        let table: [(&str, &[Backend], &str, &str); 6] = [
             ("2.5.1", &[old, new], "2.5.1", "- 100"),
             ("2.5.0", &[old, new], "2.5.1", "- 100"),
             ("2.4.2", &[old, new, ("3.0", No, 1)], "2.4.2", "100 - -"),
@@ -298,7 +301,7 @@ mod tests {
     fn preference_and_canary_split_new_flows() {
         let (a, b, c) = (("1.0.1", No, 1), ("1.0.2", No, 1), ("1.0.3", No, 3));
         let down = |version| (version, From(at(900)), 1);
-        let table: [(PreferVersion, &str, &[(&str, Stopped, u32)], &str); 17] = [
+        let table: [(PreferVersion, &str, &[Backend], &str); 17] = [
             (PreferVersion::Weight, "", &[a, b, c], "20 20 60"),
             (PreferVersion::Newest, "", &[a, b, c], "0 0 100"),
             (PreferVersion::Oldest, "", &[a, b, c], "100 0 0"),

@@ -162,7 +162,7 @@ fn killed_daemon_leaves_a_roll_out_as_it_was() {
     assert!(changes.len() == 1 && changes[0].contains("b3"), "{changes:#?}");
     let status = stage.wait("b3 to have its share", |status| share(status, "b3") > 0.3);
     assert!(held(&status).is_some() && (0.19..0.21).contains(&share(&status, "b4")), "{status:?}");
-    assert_eq!(share(&status, "b5"), 0.0);
+    assert!(share(&status, "b5") < f64::EPSILON, "{status:?}");
     let log = stage.history("web/b3");
     assert_eq!(log.last(), Some(&health("up")));
 }

@@ -63,7 +63,7 @@ impl Truth {
     pub(super) fn rollout_status(&self, service: &Service) -> Option<status::Rollout> {
         let rules = self.view.wishes.rules_of(service)?;
         let wish = self.view.wishes.rollout_of(&service.name).cloned().unwrap_or_default();
-        let planned = self.plan.services.iter().find(|planned| planned.name == service.name);
+        let planned = self.planned(service);
         Some(status::Rollout {
             compatible: rules.compatible.to_string(),
             prefer: rules.prefer.to_string(),
@@ -76,14 +76,21 @@ impl Truth {
         })
     }
 
+    fn planned(&self, service: &Service) -> Option<&PlannedService> {
+        let services = &self.plan.services;
+        let at = services.binary_search_by(|planned| planned.name.cmp(&service.name)).ok()?;
+        Some(&services[at])
+    }
+
     /// Why a backend is given no new flows though it is ready and up.
     pub(super) fn held_back(&self, service: &Service, at: Option<usize>, key: &TargetKey) -> Option<String> {
+        let planned = self.planned(service)?;
+        let at = at.filter(|&at| planned.backends.get(at).is_some_and(|entry| entry.takes_new == 0))?;
         if self.view.damped.contains_key(key) {
             let change = self.record.histories().last(key, Aspect::Damping)?;
             return Some(format!("held for {}", change.why));
         }
-        let planned = self.plan.services.iter().find(|planned| planned.name == service.name)?;
-        match (planned.parts.get(at?)?, &planned.runs) {
+        match (planned.parts.get(at)?, &planned.runs) {
             (Part::Waits, Some(runs)) => Some(format!("its version waits while {runs} runs")),
             (Part::Spare, _) => Some("another version is preferred".to_owned()),
             _ => None,
