@@ -27,7 +27,7 @@ pub enum Forwarding {
     Gue6Direct = 7,
     /// Rewritten to the backend's address and port; replies come back through the balancer.
     Nat = 8,
-    /// The backend is this host: to its own stack.
+    /// The backend is this host: to its own stack, as it came. Needs no knob, since nobody else gets as far as to ask.
     Local = 9,
 }
 

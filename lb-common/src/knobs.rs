@@ -54,6 +54,3 @@ pub const FEATURE_COOKIES: u32 = 1 << 16;
 
 /// Another program gets what passes.
 pub const FEATURE_NEXT: u32 = 1 << 17;
-
-/// A backend is this host.
-pub const FEATURE_LOCAL: u32 = 1 << 18;

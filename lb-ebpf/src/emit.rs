@@ -40,6 +40,8 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
         frame(packet, macs(backend), link)?;
     } else if uses(FEATURE_GUE) && gue::carries(backend) {
         gue::encapsulate(packet, facts, selected)?;
+    } else if backend.forwarding == Forwarding::Local as u8 {
+        return Ok(Verdict::pass(Reason::Local));
     } else {
         return Err(Verdict::drop(Reason::Internal));
     }

@@ -1,6 +1,6 @@
 //! Entries of Sluice's XDP programs; each is a call and a verdict.
 //!
-//! `sluice` balances, `sluice_decap` is the far end of its tunnels on a backend, `sluice_pass` does nothing: a veth
+//! `sluice` balances (`sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far end of its tunnels on a backend, `sluice_pass` does nothing: a veth
 //! device takes in what another program transmits only while its own end carries a program.
 
 #![no_std]
@@ -19,6 +19,7 @@ mod icmp;
 mod limits;
 mod lookup;
 mod maps;
+mod next;
 mod object;
 mod packet;
 mod parse;
@@ -47,6 +48,16 @@ pub fn sluice(ctx: XdpContext) -> u32 {
 pub fn sluice_guarded(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
     verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet))
+}
+
+/// The same, and what passes goes on to another program. A program of its own, since one that can jump to another has a
+/// longer prologue, whether it does or not.
+#[xdp]
+#[inline(always)]
+pub fn sluice_chained(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    let action = verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet));
+    next::call(&packet, action)
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.

@@ -9,7 +9,7 @@ use core::ptr::{self, NonNull};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     helpers::{
         bpf_ktime_get_ns,
         generated::{bpf_ktime_get_coarse_ns, bpf_map_lookup_elem},
@@ -121,6 +121,10 @@ pub static REASONS: PerCpuArray<Traffic, { Reason::COUNT }> = PerCpuArray::new()
 /// What the maps say of themselves, for the daemon alone.
 #[btf_map(name = "control")]
 pub static CONTROL: Array<Control, 1> = Array::new();
+
+/// The program that gets what passes; empty: none.
+#[btf_map(name = "next_program")]
+pub static NEXT_PROGRAM: ProgramArray<1> = ProgramArray::new();
 
 /// VIPs whose tunnelled packets a backend takes in; the value is unused.
 #[btf_map(name = "decap_vips")]

@@ -45,6 +45,8 @@ pub struct View {
     pub health: HashMap<TargetKey, Verdict>,
     /// The last known way to each backend address.
     pub next_hops: HashMap<IpAddr, NextHop>,
+    /// Backend addresses that are this host's own.
+    pub own: HashSet<IpAddr>,
     /// What the operator wants, beyond what the configuration says.
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.

@@ -68,6 +68,17 @@ impl PassProgram {
         Ok(Self(pins))
     }
 
+    /// Pins it to another path too.
+    ///
+    /// # Errors
+    ///
+    /// The path is taken.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        let mut bpftool = Command::new("bpftool");
+        output(bpftool.args(["prog", "pin", "pinned"]).arg(self.0.path().join("sluice_pass")).arg(path))
+            .map(drop)
+    }
+
     /// Attaches it to a veth device: what XDP transmits into its peer arrives only then.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Directory of the pins.
     pub pin_path: PathBuf,
+    /// Further lines of TOML for `[balancer]`.
+    pub balancer: String,
     /// Addresses of all balancers of the fleet.
     pub peers: Vec<IpAddr>,
     /// The services.
@@ -82,10 +84,11 @@ impl Display for Config {
         writeln!(out, "[balancer]\ninterfaces = {:?}", self.interfaces)?;
         writeln!(
             out,
-            "socket = \"{}\"\npin_path = \"{}\"\nstate_path = \"{}\"\n",
+            "socket = \"{}\"\npin_path = \"{}\"\nstate_path = \"{}\"\n{}\n",
             self.socket.display(),
             self.pin_path.display(),
-            self.socket.with_extension("json").display()
+            self.socket.with_extension("json").display(),
+            self.balancer
         )?;
         writeln!(out, "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"")?;
         let peers: Vec<_> = self.peers.iter().map(ToString::to_string).collect();

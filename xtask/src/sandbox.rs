@@ -149,6 +149,7 @@ fn configuration(backends: &[Host]) -> Config {
         interfaces: vec!["eth0".to_owned()],
         socket: SOCKET.into(),
         pin_path: PIN_PATH.into(),
+        balancer: String::new(),
         peers: Vec::new(),
         services: services().into_iter().map(service).collect(),
     }

@@ -97,6 +97,7 @@ fn sluice<'net>(net: &'net TwoArmed, forwarding: &'static str) -> anyhow::Result
         interfaces: vec!["eth0".to_owned()],
         socket: files.path().join("sluice.sock"),
         pin_path: pins.path().to_owned(),
+        balancer: String::new(),
         peers: Vec::new(),
         services: vec![service],
     };

@@ -16,6 +16,9 @@ pub struct Status {
     pub config: String,
     /// Where the program is attached.
     pub interfaces: Vec<Interface>,
+    /// The program that gets what passes, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_program: Option<NextProgram>,
     /// How full the arena is.
     pub arena: Arena,
     /// How many flows are remembered.
@@ -36,6 +39,17 @@ pub struct Interface {
     pub name: String,
     /// `native` or `generic`.
     pub mode: String,
+}
+
+/// The XDP program that gets what passes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextProgram {
+    /// Where it was pinned.
+    pub path: String,
+    /// Its name, as far as the kernel keeps it.
+    pub name: String,
+    /// The kernel's number of it.
+    pub id: u32,
 }
 
 /// Fill of the arena, in slots.
@@ -220,7 +234,7 @@ pub struct Backend {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// `l2`, `ipip` or `gue`.
+    /// `l2`, `ipip` or `gue`; `local` where it is this host.
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,
@@ -279,6 +293,9 @@ pub struct Limits {
     /// Those that it has.
     pub connections: u64,
 }
+
+/// How a backend is forwarded to that is this host.
+pub const LOCAL: &str = "local";
 
 /// The admin state of a backend that is gone from the file.
 pub const LEAVING: &str = "leaving";

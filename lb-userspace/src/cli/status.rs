@@ -13,7 +13,7 @@ use super::{
 };
 use crate::admin::{
     WITH_HISTORIES, client,
-    status::{Backend, Service, Status},
+    status::{Backend, NextProgram, Service, Status},
 };
 
 /// Arguments of `sluice status`.
@@ -48,10 +48,16 @@ fn render(status: &Status) -> String {
         tracking.openings,
         tracking.refused.connections + tracking.refused.openings
     )];
+    parts.extend(status.next_program.as_ref().map(next_program));
     parts.extend(status.fleet.as_ref().map(fleet));
     parts.extend(status.services.iter().map(service));
     parts.push(format!("packets by reason\n{}", reasons(status)));
     parts.join("\n\n")
+}
+
+fn next_program(next: &NextProgram) -> String {
+    let NextProgram { name, id, path } = next;
+    format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
 /// A line about the service, its backends, and lines about its guards and each of them that is to be empty.

@@ -56,6 +56,7 @@ pub(super) fn status(services: Vec<Service>) -> Status {
         version: "0".to_owned(),
         config: "sluice.toml".to_owned(),
         interfaces: Vec::new(),
+        next_program: None,
         arena: Arena { used: 0, slots: 1 },
         tracking: Tracking::default(),
         fleet: None,

@@ -29,12 +29,15 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
+    let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
-        pin_path: pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value),
+        pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        next_program: next_program.map(|path| path.value),
     })
 }
 
@@ -80,6 +83,16 @@ fn socket(entry: &Entry<'_>) -> Option<PathBuf> {
     if length > MAX_BYTES {
         let message = format!("a path of {length} bytes is too long for a socket");
         return entry.refuse(message, format!("expected at most {MAX_BYTES} bytes"));
+    }
+    Some(path)
+}
+
+/// A program that jumps to itself gets each packet again and again.
+fn next_program(entry: &Entry<'_>, pin_path: &Path) -> Option<PathBuf> {
+    let path = entry.path()?;
+    if path.starts_with(pin_path) {
+        let message = format!("{} is Sluice's own", entry.excerpt());
+        return entry.refuse(message, "expected a program that is pinned outside of balancer.pin_path");
     }
     Some(path)
 }

@@ -12,8 +12,10 @@ pub(super) struct Schema {
 pub(super) const ROOT: Schema =
     Schema { header: "the top level", keys: &["balancer", "fleet", "limits", "defaults", "list", "service"] };
 
-pub(super) const BALANCER: Schema =
-    Schema { header: "[balancer]", keys: &["interfaces", "mode", "socket", "pin_path", "state_path"] };
+pub(super) const BALANCER: Schema = Schema {
+    header: "[balancer]",
+    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "next_program"],
+};
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 

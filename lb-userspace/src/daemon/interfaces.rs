@@ -45,6 +45,7 @@ impl Attachments {
 
     /// Attaches the program everywhere, through the links that are there where there are some.
     pub(super) fn attach(&mut self, dataplane: &mut EbpfDataPlane, pin_path: &Path) -> Result<()> {
+        dataplane.hold_next(pin_path)?;
         let program = dataplane.program()?;
         for attachment in &mut self.interfaces {
             let place: Place = attach::place(&attachment.interface, &attachment.pin)?;
@@ -55,7 +56,8 @@ impl Attachments {
         }
         let pin = pin_path.join(pins::PROGRAM);
         unpin(&pin)?;
-        program.pin(&pin).with_context(|| format!("cannot pin the program to {}", pin.display()))
+        program.pin(&pin).with_context(|| format!("cannot pin the program to {}", pin.display()))?;
+        Ok(dataplane.release_former_next(pin_path)?)
     }
 
     /// Detaches from all interfaces but these.

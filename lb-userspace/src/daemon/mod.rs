@@ -36,7 +36,7 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, pins::Pins},
+    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -164,13 +164,14 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let stop = Stop::watch()?;
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
+    let next = next_program(&config)?;
     let features = truth::features(&config);
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
-    truth.specialise(truth.features_of_leaving(), pins.path())?;
+    truth.specialise(truth.features_of_leaving(), next, pins.path())?;
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
@@ -192,6 +193,12 @@ fn load(path: &std::path::Path) -> Result<Config> {
         warn!("{}", warning.unnamed());
     }
     Ok(config)
+}
+
+/// Opens the program that gets what passes.
+fn next_program(config: &Config) -> Result<Option<NextProgram>> {
+    let path = config.balancer.next_program.as_deref();
+    Ok(path.map(NextProgram::open).transpose()?)
 }
 
 /// An error as a log says it, which has a word of its own for how grave it is.
@@ -376,11 +383,15 @@ impl Owner<'_> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
-        self.truth.specialise(truth::features(&config), self.pins.path())?;
+        let next = next_program(&config)?;
+        let former = self.truth.specialise(truth::features(&config), next, self.pins.path())?;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())
             .and_then(|()| self.truth.adopt(config));
         if result.is_err() {
+            if let Err(error) = self.truth.dataplane_mut().replace_next(former) {
+                warn!("the program before gets no packets any more: {}", with_causes(&error));
+            }
             attachments.detach_others(self.pins)?;
             return result;
         }

@@ -18,8 +18,8 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT,
-        FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
+        FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -31,10 +31,10 @@ use crate::{
     admin::status,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
-    dataplane::{ebpf::EbpfDataPlane, load::Knobs},
+    dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram},
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
-    neighbours::Resolution,
+    neighbours::{Resolution, Unreachable},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
@@ -88,6 +88,7 @@ pub(super) fn features(config: &Config) -> u32 {
         // Not only where the file says so: a command may ask for it at any time.
         (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
+        (config.balancer.next_program.is_some(), FEATURE_NEXT),
         (any(|service| service.guard.drops_malformed), FEATURE_STRICT),
         (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
@@ -205,6 +206,7 @@ impl Truth {
             .flat_map(|service| service.backends.iter().map(move |b| (service, b)))
             .all(|(service, backend)| {
                 let way = self.view.next_hops.contains_key(&backend.address)
+                    || self.view.own.contains(&backend.address)
                     || self.unreachable.contains_key(&backend.address);
                 way && self.has_been_probed(service, &backend.name)
             })
@@ -235,6 +237,12 @@ impl Truth {
     }
 
     fn note_next_hop(&mut self, address: IpAddr, resolution: Resolution) {
+        if resolution == Resolution::Failed(Unreachable::Local) {
+            return self.note_own(address);
+        }
+        if self.view.own.remove(&address) {
+            info!(%address, "this host is the backend no more");
+        }
         match resolution {
             Resolution::Resolved(next_hop) => {
                 if self.unreachable.remove(&address).is_some() {
@@ -250,6 +258,15 @@ impl Truth {
                 self.unreachable.insert(address, reason.to_string());
             }
         }
+    }
+
+    /// A backend's address is this host's own, so there is no way to it, nor need of one.
+    fn note_own(&mut self, address: IpAddr) {
+        if self.view.own.insert(address) {
+            info!(%address, "this host is the backend: what is for it passes to the stack");
+        }
+        self.view.next_hops.remove(&address);
+        self.unreachable.remove(&address);
     }
 
     fn note_health(&mut self, event: HealthEvent) {
@@ -294,15 +311,20 @@ impl Truth {
         self.view.advice.insert(target.clone(), advised);
     }
 
-    /// Loads and swaps in another program, where `features` need one.
-    pub(super) fn specialise(&mut self, features: u32, pin_path: &Path) -> Result<()> {
+    /// Loads another program, where `features` need one. What passes goes on to `next`; gives the one before.
+    pub(super) fn specialise(
+        &mut self,
+        features: u32,
+        next: Option<NextProgram>,
+        pin_path: &Path,
+    ) -> Result<Option<NextProgram>> {
         if features & !self.features == 0 {
-            return Ok(());
+            return Ok(self.dataplane.replace_next(next)?);
         }
         let features = features | self.features;
-        self.dataplane.specialise(knobs(&self.config, features), pin_path)?;
+        let former = self.dataplane.specialise(knobs(&self.config, features), next, pin_path)?;
         self.features = features;
-        Ok(())
+        Ok(former)
     }
 
     /// Makes another configuration the one that runs: all of it, or nothing.

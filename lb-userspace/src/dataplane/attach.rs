@@ -27,7 +27,8 @@ pub enum AttachError {
     /// Another XDP program has the interface.
     #[error(
         "{interface} has an XDP program of somebody else: {program:?} (id {id}); take it off \
-             (`ip link set dev {interface} xdp off`, or stop what attached it)"
+             (`ip link set dev {interface} xdp off`, or stop what attached it), or let it go on behind Sluice: \
+             `bpftool prog pin id {id} /sys/fs/bpf/{program}`, take it off, and set balancer.next_program to that path"
     )]
     ForeignProgram {
         /// The interface.

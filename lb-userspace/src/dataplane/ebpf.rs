@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap as StdHashMap, HashSet},
-    fmt, io,
+    fmt, io, mem,
     os::fd::AsFd as _,
     path::Path,
     sync::atomic::Ordering,
@@ -42,6 +42,7 @@ use super::{
     load::{Knobs, LoadError, balancer, load_object, program, signature},
     mapped::Mapped,
     news::News,
+    next::{self, NextError, NextProgram},
     refused,
     server_ids::ServerIds,
 };
@@ -66,6 +67,8 @@ pub struct EbpfDataPlane {
     ebpf: Ebpf,
     /// Name of the program that balances.
     balancer: &'static str,
+    /// The program that gets what passes.
+    next: Option<NextProgram>,
     flow_key: HashKey,
     services: Mapped,
     policies: Mapped,
@@ -130,6 +133,7 @@ impl EbpfDataPlane {
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
             balancer: balancer(knobs.features),
+            next: None,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             limit: limits.connections.max(limits.openings),
@@ -164,16 +168,58 @@ impl EbpfDataPlane {
         }
     }
 
-    /// Replaces the program by one that is specialised for other features, on the same maps.
+    /// Replaces the program by one that is specialised for other features, on the same maps, and makes `next` the one that
+    /// gets what passes; gives the one before.
     ///
     /// # Errors
     ///
     /// As for [`Self::load`]; the program that is loaded stays.
-    pub fn specialise(&mut self, knobs: Knobs<'_>, pin_path: &Path) -> Result<(), LoadError> {
-        self.ebpf = load_object(knobs, Some(pin_path))?;
+    pub fn specialise(
+        &mut self,
+        knobs: Knobs<'_>,
+        next: Option<NextProgram>,
+        pin_path: &Path,
+    ) -> Result<Option<NextProgram>, LoadError> {
+        let mut ebpf = load_object(knobs, Some(pin_path))?;
+        next::set(&mut ebpf, next.as_ref())?;
+        self.ebpf = ebpf;
         self.balancer = balancer(knobs.features);
         self.news = News::of(&mut self.ebpf);
-        Ok(())
+        Ok(mem::replace(&mut self.next, next))
+    }
+
+    /// Makes `next` the program that gets what passes, and gives the one before.
+    ///
+    /// # Errors
+    ///
+    /// [`NextError`], and then the one before goes on to get it.
+    pub fn replace_next(&mut self, next: Option<NextProgram>) -> Result<Option<NextProgram>, NextError> {
+        next::set(&mut self.ebpf, next.as_ref())?;
+        Ok(mem::replace(&mut self.next, next))
+    }
+
+    /// The program that gets what passes.
+    #[must_use]
+    pub const fn next(&self) -> Option<&NextProgram> {
+        self.next.as_ref()
+    }
+
+    /// Sees to it that the program that is about to be attached keeps the one that gets what passes.
+    ///
+    /// # Errors
+    ///
+    /// [`NextError::Pin`].
+    pub fn hold_next(&self, pin_path: &Path) -> Result<(), NextError> {
+        next::hold(&self.ebpf, pin_path)
+    }
+
+    /// Lets go of what programs need for that which have been replaced everywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`NextError::Pin`].
+    pub fn release_former_next(&self, pin_path: &Path) -> Result<(), NextError> {
+        next::release_others(&self.ebpf, pin_path)
     }
 
     /// Flows of moved slots that went on since the last time, at most `most`, where the program tells of them

@@ -11,18 +11,27 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
-    knobs::{FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT},
+    knobs::{
+        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NEXT, FEATURE_PEERS, FEATURE_RATES,
+        FEATURE_STRICT,
+    },
     service::bucket_count,
     slot::LINE,
 };
 
-use super::{DataPlaneError, OBJECT, pins};
+use super::{DataPlaneError, OBJECT, next::NextError, pins};
 use crate::config::Limits;
 
-/// Name of the balancing program in the object: another one where anything is guarded.
+/// Name of the balancing program in the object: another one where anything is guarded, or where what passes goes on.
 pub(super) const fn balancer(features: u32) -> &'static str {
     const GUARDS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
-    if features & GUARDS == 0 { "sluice" } else { "sluice_guarded" }
+    if features & FEATURE_NEXT != 0 {
+        "sluice_chained"
+    } else if features & GUARDS != 0 {
+        "sluice_guarded"
+    } else {
+        "sluice"
+    }
 }
 
 /// Bytes of the ring by which flows are told of, where they are: room for some 16,000 of them.
@@ -65,6 +74,9 @@ pub enum LoadError {
     /// A map is not as expected.
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
+    /// What passes cannot go on to another program.
+    #[error(transparent)]
+    Next(#[from] NextError),
 }
 
 /// What a program is specialised for when it is loaded.

@@ -8,6 +8,7 @@ pub mod load;
 pub mod mapped;
 pub mod memory;
 mod news;
+pub mod next;
 pub mod pins;
 mod server_ids;
 

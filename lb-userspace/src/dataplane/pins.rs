@@ -3,6 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/sluice/services, service_index, backends, …   maps
 //! /sys/fs/bpf/sluice/program                                the balancing program
+//! /sys/fs/bpf/sluice/next-17                                the map by which it jumps to another program
 //! /sys/fs/bpf/sluice/link-eth0                              one link per interface
 //! ```
 //!
@@ -13,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::next;
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open, statfs},
     mount::{MountFlags, mount},
@@ -129,9 +131,8 @@ impl Pins {
     ///
     /// [`PinError::File`] where the directory cannot be read.
     pub fn linked_interfaces(&self) -> Result<Vec<String>, PinError> {
-        let entries = fs::read_dir(&self.path).map_err(file_error("read", &self.path))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| name.strip_prefix(LINK).map(str::to_owned)).collect())
+        let names = names_below(&self.path)?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix(LINK).map(str::to_owned)).collect())
     }
 
     /// Whether any map is pinned.
@@ -183,7 +184,9 @@ impl Pins {
     ///
     /// [`PinError::File`] names the pin that stayed.
     pub fn remove_maps(&self) -> Result<(), PinError> {
-        MAPS.iter().chain([&PROGRAM]).try_for_each(|name| unpin(&self.path.join(name)))
+        let names = names_below(&self.path)?;
+        let next = names.iter().map(String::as_str).filter(|name| name.starts_with(next::PIN));
+        MAPS.into_iter().chain([PROGRAM]).chain(next).try_for_each(|name| unpin(&self.path.join(name)))
     }
 
     /// Removes all pins, links included, which detaches the programs; then the directory.
@@ -199,6 +202,12 @@ impl Pins {
         self.remove_maps()?;
         fs::remove_dir(&self.path).map_err(file_error("remove", &self.path))
     }
+}
+
+/// The names of what is pinned in a directory.
+pub(super) fn names_below(path: &Path) -> Result<Vec<String>, PinError> {
+    let entries = fs::read_dir(path).map_err(file_error("read", path))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 /// Removes a pin; one that is not there is no error.

@@ -41,7 +41,9 @@ pub(super) fn entry(
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
     let treatment = treatment(wanted, down_since, rules, now);
     let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    if let Some(next_hop) = view.next_hops.get(&backend.address) {
+    if view.own.contains(&backend.address) {
+        entry.forwarding = Mode::Local as u8;
+    } else if let Some(next_hop) = view.next_hops.get(&backend.address) {
         set_way(&mut entry, service, backend, next_hop);
     }
     let reachable = entry.forwarding != Mode::Unresolved as u8;

@@ -175,6 +175,7 @@ fn config_of(services: Vec<Service>) -> Config {
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
+            next_program: None,
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,

@@ -10,6 +10,7 @@ mod check;
 mod drain;
 mod history;
 mod maps;
+mod next;
 mod refuse;
 mod reload;
 mod restart;

@@ -46,6 +46,7 @@ impl<'net> Scene<'net> {
             interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            balancer: String::new(),
             peers: Vec::new(),
             services,
         };

@@ -6,11 +6,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
 mod backend;
+mod beside;
 mod drain;
 mod fleet;
 mod health;
 mod held;
 mod lifecycle;
+mod local;
 mod neighbours;
 mod redirect;
 mod reload;

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 /// What makes a daemon take its data plane with it.
-const DETACH: &[&str] = &["--detach"];
+pub(crate) const DETACH: &[&str] = &["--detach"];
 
 /// A running balancer, and backends with nginx and a decapsulator each. Fields are dropped in order.
 pub(crate) struct Scene<'net> {
@@ -41,19 +41,32 @@ impl<'net> Scene<'net> {
         services: Vec<Service>,
         options: &[&str],
     ) -> Self {
+        Self::start_adjusted(balancer, backends, services, options, |_| {})
+    }
+
+    /// The same, after `adjust` has had the configuration.
+    pub(crate) fn start_adjusted(
+        balancer: &'net Host,
+        backends: &'net [Host],
+        services: Vec<Service>,
+        options: &[&str],
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let binary = binary().unwrap();
         let prepare = |host| Prepared::up(host, &binary, &[VIP4, VIP6], &[]).unwrap();
         let prepared = backends.iter().map(prepare).collect();
         let servers = backends.iter().map(|host| Nginx::start(host).unwrap()).collect();
         let pins = Pins::unique("balancer").unwrap();
         let files = temporary::directory("balancer").unwrap();
-        let config = Config {
+        let mut config = Config {
             interfaces: vec!["eth0".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            balancer: String::new(),
             peers: Vec::new(),
             services,
         };
+        adjust(&mut config);
         let path = files.path().join("sluice.toml");
         fs::write(&path, config.to_string()).unwrap();
         let mut daemon = Daemon::start(balancer, &binary, &path, &config.socket, options).unwrap();

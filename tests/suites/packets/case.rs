@@ -16,18 +16,36 @@ use crate::{
     harness::{Harness, Outcome},
 };
 
-/// A configuration, loaded when a case asks for it first and shared by all that do. So a case may not change what others
-/// of its scene rely on; one that remembers a flow takes ports of its own.
-pub struct Scene {
-    build: fn() -> Harness,
-    harness: OnceLock<Mutex<Harness>>,
+/// A program that frames are run through.
+pub trait Subject: Send {
+    /// Runs it on `frame`, where the driver has taken `metadata` bytes of the headroom.
+    fn run_behind(&mut self, metadata: usize, frame: &[u8]) -> Outcome;
+}
+
+impl Subject for Harness {
+    fn run_behind(&mut self, metadata: usize, frame: &[u8]) -> Outcome {
+        Self::run_behind(self, metadata, frame)
+    }
+}
+
+/// A program and what it is loaded with when a case asks for it first, shared by all that do. So a case may not change what
+/// others of its scene rely on; one that remembers a flow takes ports of its own.
+pub struct Scene<S: 'static = Harness> {
+    build: fn() -> S,
+    subject: OnceLock<Mutex<S>>,
+}
+
+/// A scene, whatever its program.
+trait Stage: Sync {
+    /// What becomes of `frame` after others.
+    fn outcome(&self, history: &[Vec<u8>], metadata: usize, frame: &[u8]) -> Outcome;
 }
 
 /// One packet and what becomes of it.
 pub struct Case {
     subject: &'static str,
     name: String,
-    scene: &'static Scene,
+    scene: &'static dyn Stage,
     /// Frames of before.
     history: Vec<Vec<u8>>,
     frame: Vec<u8>,
@@ -71,10 +89,22 @@ impl Frame for &Packet {
     }
 }
 
-impl Scene {
+impl<S: Subject> Stage for Scene<S> {
+    fn outcome(&self, history: &[Vec<u8>], metadata: usize, frame: &[u8]) -> Outcome {
+        self.with(|subject| {
+            let _stays = OneCpu::new();
+            for frame in history {
+                subject.run_behind(0, frame);
+            }
+            subject.run_behind(metadata, frame)
+        })
+    }
+}
+
+impl<S: Subject> Scene<S> {
     /// What `build` loads.
-    pub const fn new(build: fn() -> Harness) -> Self {
-        Self { build, harness: OnceLock::new() }
+    pub const fn new(build: fn() -> S) -> Self {
+        Self { build, subject: OnceLock::new() }
     }
 
     /// A case of a packet that passes as it came.
@@ -103,11 +133,11 @@ impl Scene {
         self.case(name, frame, reason, Out::Frame(expected))
     }
 
-    /// Does something with the balancer while no case does.
-    pub fn with<T>(&self, what: impl FnOnce(&mut Harness) -> T) -> T {
-        let harness = self.harness.get_or_init(|| Mutex::new((self.build)()));
-        // A case that fails leaves the balancer as good as it was.
-        what(&mut harness.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Does something with the program while no case does.
+    pub fn with<T>(&self, what: impl FnOnce(&mut S) -> T) -> T {
+        let subject = self.subject.get_or_init(|| Mutex::new((self.build)()));
+        // A case that fails leaves it as good as it was.
+        what(&mut subject.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn case(&'static self, name: impl Into<String>, frame: impl Frame, reason: Reason, out: Out) -> Case {
@@ -149,13 +179,7 @@ impl Case {
     }
 
     fn check(&self) -> Result<(), String> {
-        let outcome = self.scene.with(|balancer| {
-            let _stays = OneCpu::new();
-            for frame in &self.history {
-                balancer.run(frame);
-            }
-            balancer.run_behind(self.metadata, &self.frame)
-        });
+        let outcome = self.scene.outcome(&self.history, self.metadata, &self.frame);
         if outcome.reason == self.reason && self.is_right(&outcome) {
             return Ok(());
         }

@@ -1,15 +1,20 @@
 //! The table, a file for each subject.
 
 mod answers;
+mod decap;
 mod extensions;
 mod fragments;
+mod full;
 mod icmp;
 mod lengths;
+mod lists;
+mod local;
 mod malformed;
 mod memory;
 mod modes;
 mod pass;
 mod quic;
+mod rates;
 mod resets;
 mod services;
 mod size;
@@ -34,7 +39,12 @@ pub fn all() -> Vec<Case> {
         ("quic", quic::cases()),
         ("answers", answers::cases()),
         ("malformed", malformed::cases()),
+        ("lists", lists::cases()),
+        ("rates", rates::cases()),
+        ("full", full::cases()),
         ("memory", memory::cases()),
+        ("local", local::cases()),
+        ("decap", decap::cases()),
     ];
     subjects
         .into_iter()

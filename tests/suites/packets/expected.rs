@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader};
+use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader};
 use lb_tests::packet::{BALANCER_MAC, CLIENT_MAC, Packet, TCP, link};
 
 use crate::harness::{EGRESS_MAC, backend_mac};
@@ -10,6 +10,11 @@ use crate::harness::{EGRESS_MAC, backend_mac};
 /// Source addresses of the harness's outer headers.
 const TUNNEL_SOURCE_V4: [u8; 4] = [198, 51, 100, 1];
 const TUNNEL_SOURCE_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0x51, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// Where a backend takes in what comes by GUE, if the file says nothing else (IANA's number).
+pub const GUE_PORT: u16 = 6080;
+/// What the source ports of tunnels begin at (RFC 6335 section 6).
+const FIRST_PORT: u16 = 0xc000;
 
 /// A frame, in which some bits may be any.
 #[derive(Clone, Debug)]
@@ -89,6 +94,35 @@ pub fn ipip_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Exp
     if backend.is_ipv4() { expected } else { expected.but_for_flow_label(at) }
 }
 
+/// `packet` in UDP, behind a header that says what it is, one hop further.
+pub fn gue(packet: &Packet, backend: IpAddr) -> Expected {
+    gue_tagged(packet, backend, &packet.tags)
+}
+
+/// The same, with these tags.
+pub fn gue_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Expected {
+    let protocol = if packet.destination.is_ipv4() { IpNumber::IPV4 } else { IpNumber::IPV6 };
+    in_udp(packet, backend, tags, &[0, protocol.0, 0, 0])
+}
+
+/// `packet` in UDP and nothing else, one hop further.
+pub fn gue_direct(packet: &Packet, backend: IpAddr) -> Expected {
+    in_udp(packet, backend, &packet.tags, &[])
+}
+
+/// The flow chooses among the source ports.
+fn in_udp(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)], header: &[u8]) -> Expected {
+    let length = 8 + header.len() + packet.ip().len();
+    let udp =
+        UdpHeader { source_port: FIRST_PORT, destination_port: GUE_PORT, length: length as u16, checksum: 0 };
+    let link = egress(backend, tags, if backend.is_ipv4() { 0x0800 } else { 0x86dd });
+    let outer = outer(packet, backend, IpNumber::UDP, length);
+    let (at, udp_at) = (link.len(), link.len() + outer.len());
+    let parts = [link, outer, udp.to_bytes().to_vec(), header.to_vec(), payload(&packet.passed_on())];
+    let expected = Expected::exactly(parts.concat()).but_for(udp_at, &(!FIRST_PORT).to_be_bytes());
+    if backend.is_ipv4() { expected } else { expected.but_for_flow_label(at) }
+}
+
 /// An outer header for `length` bytes: the inner packet's DSCP and ECN, TTL 64, nothing that may be fragmented.
 fn outer(packet: &Packet, backend: IpAddr, protocol: IpNumber, length: usize) -> Vec<u8> {
     match backend {
@@ -118,7 +152,18 @@ fn outer(packet: &Packet, backend: IpAddr, protocol: IpNumber, length: usize) ->
 
 /// A reset in answer to `packet`: its sequence number is what the client acknowledges.
 pub fn reset(packet: &Packet) -> Expected {
-    let mut tcp = TcpHeader::new(packet.destination_port, packet.source_port, packet.acknowledges, 0);
+    let tcp = TcpHeader::new(packet.destination_port, packet.source_port, packet.acknowledges, 0);
+    resetting(packet, tcp)
+}
+
+/// A reset in answer to a SYN, which it acknowledges: the packet's number is 1 (RFC 9293 section 3.10.7.1).
+pub fn refusal(packet: &Packet) -> Expected {
+    let mut tcp = TcpHeader::new(packet.destination_port, packet.source_port, 0, 0);
+    (tcp.ack, tcp.acknowledgment_number) = (true, 2);
+    resetting(packet, tcp)
+}
+
+fn resetting(packet: &Packet, mut tcp: TcpHeader) -> Expected {
     tcp.rst = true;
     let ip = match (packet.source, packet.destination) {
         (IpAddr::V4(client), IpAddr::V4(vip)) => {

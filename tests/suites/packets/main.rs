@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod decapsulator;
 mod diff;
 mod expected;
 #[expect(dead_code, reason = "each suite uses its part of it")]

@@ -11,20 +11,10 @@ use libtest_mimic::{Failed, Trial};
 use crate::case::Case;
 
 const UNUSED: &str = "counted by no program";
-const PROGRAM: &str = "takes a sequence of packets or a host: the suite `program`";
 
 /// Reasons without a case, and why.
 const EXEMPT: &[(Reason, &str)] = &[
     (Reason::Internal, "maps that contradict each other; nothing that the daemon does makes them"),
-    (Reason::Decapsulated, "the backend's program: the properties, and the suite `program`"),
-    (Reason::EcnLost, UNUSED),
-    (Reason::Local, PROGRAM),
-    (Reason::Denied, PROGRAM),
-    (Reason::NotAllowed, PROGRAM),
-    (Reason::SourceRate, PROGRAM),
-    (Reason::ServiceRate, PROGRAM),
-    (Reason::BackendFull, PROGRAM),
-    (Reason::Refused, PROGRAM),
     (Reason::Returned, UNUSED),
     (Reason::NatFull, UNUSED),
     (Reason::NoSession, UNUSED),

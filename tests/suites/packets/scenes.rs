@@ -2,10 +2,13 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use lb_tests::packet::Packet;
 use sluice::{health::Health, neighbours::NextHop};
 
 use crate::{
     case::Scene,
+    decapsulator::Decapsulator,
+    expected::{self, Expected},
     harness::{Harness, INGRESS, service},
 };
 
@@ -51,7 +54,7 @@ pub struct Way {
     pub name: &'static str,
     pub scene: &'static Scene,
     pub backend: &'static str,
-    pub expected: fn(&lb_tests::packet::Packet, IpAddr) -> crate::expected::Expected,
+    pub expected: fn(&Packet, IpAddr) -> Expected,
     pub overhead: usize,
 }
 
@@ -59,24 +62,36 @@ pub static L2_V4: Scene = Scene::new(|| forwarding("l2", V4));
 pub static L2_V6: Scene = Scene::new(|| forwarding("l2", V6));
 pub static IPIP_V4: Scene = Scene::new(|| forwarding("ipip", V4));
 pub static IPIP_V6: Scene = Scene::new(|| forwarding("ipip", V6));
+pub static GUE_V4: Scene = Scene::new(|| forwarding("gue", V4));
+pub static GUE_V6: Scene = Scene::new(|| forwarding("gue", V6));
+pub static GUE_DIRECT_V4: Scene = Scene::new(|| gue_direct(V4));
+pub static GUE_DIRECT_V6: Scene = Scene::new(|| gue_direct(V6));
+
+fn gue_direct(backend: &str) -> Harness {
+    balancer(&everywhere("forwarding = \"gue\"\ngue = { variant = 1 }", &[backend]))
+}
 
 /// Every way.
-pub const WAYS: [Way; 4] = [
-    Way { name: "l2, IPv4 backend", scene: &L2_V4, backend: V4, expected: crate::expected::l2, overhead: 0 },
-    Way { name: "l2, IPv6 backend", scene: &L2_V6, backend: V6, expected: crate::expected::l2, overhead: 0 },
+pub const WAYS: [Way; 8] = [
+    Way { name: "l2, IPv4 backend", scene: &L2_V4, backend: V4, expected: expected::l2, overhead: 0 },
+    Way { name: "l2, IPv6 backend", scene: &L2_V6, backend: V6, expected: expected::l2, overhead: 0 },
+    Way { name: "ipip, IPv4 backend", scene: &IPIP_V4, backend: V4, expected: expected::ipip, overhead: 20 },
+    Way { name: "ipip, IPv6 backend", scene: &IPIP_V6, backend: V6, expected: expected::ipip, overhead: 40 },
+    Way { name: "gue, IPv4 backend", scene: &GUE_V4, backend: V4, expected: expected::gue, overhead: 32 },
+    Way { name: "gue, IPv6 backend", scene: &GUE_V6, backend: V6, expected: expected::gue, overhead: 52 },
     Way {
-        name: "ipip, IPv4 backend",
-        scene: &IPIP_V4,
+        name: "gue without header, IPv4 backend",
+        scene: &GUE_DIRECT_V4,
         backend: V4,
-        expected: crate::expected::ipip,
-        overhead: 20,
+        expected: expected::gue_direct,
+        overhead: 28,
     },
     Way {
-        name: "ipip, IPv6 backend",
-        scene: &IPIP_V6,
+        name: "gue without header, IPv6 backend",
+        scene: &GUE_DIRECT_V6,
         backend: V6,
-        expected: crate::expected::ipip,
-        overhead: 40,
+        expected: expected::gue_direct,
+        overhead: 48,
     },
 ];
 
@@ -96,8 +111,50 @@ pub static PORTS: Scene = Scene::new(|| {
 });
 
 /// Services that want fragments.
-pub static FRAGMENTS: Scene =
-    Scene::new(|| balancer(&everywhere("forwarding = \"l2\"\nfragments = true", &[V4])));
+pub static FRAGMENTS: Scene = Scene::new(|| fragments("l2"));
+pub static FRAGMENTS_IPIP: Scene = Scene::new(|| fragments("ipip"));
+pub static FRAGMENTS_GUE: Scene = Scene::new(|| fragments("gue"));
+
+fn fragments(mode: &str) -> Harness {
+    balancer(&everywhere(&format!("forwarding = \"{mode}\"\nfragments = true"), &[V4]))
+}
+
+/// Services that deny some sources and allow some; one list has the default sources.
+pub static LISTS: Scene = Scene::new(|| {
+    let lists = "[[list]]\nname = \"offices\"\nprefixes = [\"192.0.2.0/24\", \"2001:db8:c::/48\"]\n\
+                 [[list]]\nname = \"bad\"\nprefixes = [\"192.0.2.128/25\", \"2001:db8:c:bad::/64\", \"198.18.0.0/15\"]\n";
+    balancer(&[lists, &guarded("allow = [\"offices\"]\ndeny = [\"bad\"]")].concat())
+});
+
+/// Services of which a source may open a flow a second.
+pub static SOURCE_RATE: Scene =
+    Scene::new(|| balancer(&guarded("max_new_per_source = { rate = 1, burst = 1 }")));
+
+/// Services of which a flow may be opened a second.
+pub static SERVICE_RATE: Scene = Scene::new(|| balancer(&guarded("max_new = { rate = 1, burst = 1 }")));
+
+fn guarded(guard: &str) -> String {
+    everywhere(&format!("forwarding = \"l2\"\n[service.guard]\n{guard}"), &[V4])
+}
+
+/// Services whose one backend may have a flow at a time, which else is dropped, or refused.
+pub static FULL: Scene = Scene::new(|| full("next"));
+pub static REFUSING: Scene = Scene::new(|| full("refuse"));
+
+fn full(on_full: &str) -> Harness {
+    let services = everywhere(&format!("forwarding = \"l2\"\non_full = \"{on_full}\""), &[V4]);
+    balancer(&services.replace("address = \"198", "max_connections = 1\naddress = \"198"))
+}
+
+/// Services whose one backend is this host.
+pub static OWN: Scene = Scene::new(|| {
+    let mut balancer = balancer(&everywhere("forwarding = \"ipip\"\nfragments = true", &[V4]));
+    balancer.own(V4);
+    balancer
+});
+
+/// A backend that takes the outer headers off again.
+pub static DECAP: Scene<Decapsulator> = Scene::new(Decapsulator::new);
 
 /// Services without a backend.
 pub static EMPTY: Scene = Scene::new(|| balancer(&everywhere("forwarding = \"l2\"", &[])));
@@ -116,8 +173,13 @@ fn with_next_hop(mode: &str, adjust: fn(&mut NextHop)) -> Harness {
 
 pub static L2_ELSEWHERE: Scene = Scene::new(|| with_next_hop("l2", |hop| hop.ifindex = INGRESS + 1));
 pub static IPIP_ELSEWHERE: Scene = Scene::new(|| with_next_hop("ipip", |hop| hop.ifindex = INGRESS + 1));
+pub static GUE_ELSEWHERE: Scene = Scene::new(|| with_next_hop("gue", |hop| hop.ifindex = INGRESS + 1));
 pub static L2_VLAN: Scene = Scene::new(|| with_next_hop("l2", |hop| hop.vlan = 7));
 pub static IPIP_VLAN: Scene = Scene::new(|| with_next_hop("ipip", |hop| hop.vlan = 7));
+pub static GUE_VLAN: Scene = Scene::new(|| with_next_hop("gue", |hop| hop.vlan = 7));
+/// A next hop in a VLAN of another interface.
+pub static L2_VLAN_ELSEWHERE: Scene =
+    Scene::new(|| with_next_hop("l2", |hop| (hop.ifindex, hop.vlan) = (INGRESS + 1, 7)));
 pub static L2_GATEWAY: Scene =
     Scene::new(|| with_next_hop("l2", |hop| hop.gateway = Some(ip("198.51.100.254"))));
 pub static IPIP_GATEWAY: Scene =
@@ -153,11 +215,13 @@ pub static DRAINED: Scene = Scene::new(|| {
 });
 
 /// The same four backends by name, in every mode and family, for what must not depend on it.
-pub static SPREAD: [Scene; 4] = [
+pub static SPREAD: [Scene; 6] = [
     Scene::new(|| spread("l2", "198.51.100.")),
     Scene::new(|| spread("l2", "2001:db8:51::")),
     Scene::new(|| spread("ipip", "198.51.100.")),
     Scene::new(|| spread("ipip", "2001:db8:51::")),
+    Scene::new(|| spread("gue", "198.51.100.")),
+    Scene::new(|| spread("gue", "2001:db8:51::")),
 ];
 
 /// Backends whose addresses end so that their MAC addresses, by which a test knows them, are the same in both families.

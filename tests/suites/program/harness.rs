@@ -93,6 +93,11 @@ impl Harness {
         Self::load(UNGUARDED, "", toml, |_| {})
     }
 
+    /// As [`Self::new`], the program that has `features` too.
+    pub fn with_features(features: u32, toml: &str) -> Self {
+        Self::load(GUARDED | features, "", toml, |_| {})
+    }
+
     /// As [`Self::new`], with more under `[limits]`.
     pub fn with_limits(limits: &str, toml: &str) -> Self {
         Self::load(GUARDED, limits, toml, |_| {})
@@ -140,6 +145,12 @@ impl Harness {
         for backend in self.config.services.iter().flat_map(|service| &service.backends) {
             self.view.next_hops.entry(backend.address).or_insert_with(|| next_hop(backend.address));
         }
+        self.converge();
+    }
+
+    /// Makes an address this host's own.
+    pub fn own(&mut self, address: &str) {
+        self.view.own.insert(address.parse().expect("an address"));
         self.converge();
     }
 
@@ -210,7 +221,7 @@ pub fn run(program: &Xdp, frame: &[u8]) -> (u32, Vec<u8>) {
 }
 
 /// As [`run`], with metadata in the headroom: the context says where the frame begins behind it (`struct xdp_md`).
-fn run_behind(program: &Xdp, metadata: usize, frame: &[u8]) -> (u32, Vec<u8>) {
+pub fn run_behind(program: &Xdp, metadata: usize, frame: &[u8]) -> (u32, Vec<u8>) {
     let input = [&vec![0; metadata], frame].concat();
     // data, data_end, data_meta, and the interface and queue, which stay the kernel's choice.
     let context = [metadata as u32, input.len() as u32, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();

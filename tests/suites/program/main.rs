@@ -10,6 +10,8 @@ mod guard_lists;
 mod guard_rates;
 mod guard_strict;
 mod harness;
+mod local;
+mod next;
 mod pass;
 mod quic;
 mod remember;

@@ -63,6 +63,14 @@ fn values_of_the_balancer_its_fleet_and_its_limits_are_checked() {
         ("a relative path of the state", with("[\"eth0\"]", "[\"eth0\"]\nstate_path = \"state.json\"")),
         ("the BPF file system itself", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf\"")),
         ("a dot in a pin", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf/sluice.d\"")),
+        (
+            "a relative path of the next program",
+            with("[\"eth0\"]", "[\"eth0\"]\nnext_program = \"xdp/firewall\""),
+        ),
+        (
+            "Sluice's own program as the next one",
+            with("[\"eth0\"]", "[\"eth0\"]\nnext_program = \"/sys/fs/bpf/sluice/program\""),
+        ),
         ("a seed that is too short", with("ccddeeff", "ccddee")),
         ("a seed that is not hexadecimal", with("0011", "0x11")),
         ("peers and no seed", with("seed = \"00112233445566778899aabbccddeeff\"", "peers = [\"192.0.2.1\"]")),

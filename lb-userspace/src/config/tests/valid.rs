@@ -27,6 +27,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.balancer.socket.to_str(), Some("/run/sluice/sluice.sock"));
     assert_eq!(config.balancer.pin_path.to_str(), Some("/sys/fs/bpf/sluice"));
     assert_eq!(config.balancer.state_path.to_str(), Some("/var/lib/sluice/state.json"));
+    assert_eq!(config.balancer.next_program, None);
     assert_eq!((service.slots, service.track), (DEFAULT_LENGTH, Track::Moved));
     assert_eq!((service.idle_timeout, service.down_grace), (Duration::from_mins(5), Duration::from_secs(30)));
     assert_eq!(
@@ -44,6 +45,12 @@ fn what_is_not_said_has_its_default() {
             check: Arc::new(Check::Tcp),
         })
     );
+}
+
+#[test]
+fn next_program_is_where_the_file_says() {
+    let config = config(&with("[\"eth0\"]", "[\"eth0\"]\nnext_program = \"/sys/fs/bpf/firewall\""));
+    assert_eq!(config.balancer.next_program.as_deref(), Some("/sys/fs/bpf/firewall".as_ref()));
 }
 
 #[test]

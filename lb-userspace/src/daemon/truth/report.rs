@@ -9,7 +9,7 @@ use crate::{
     admin::status::{self, Status},
     config::{self, AdminState, Backend, Service},
     daemon::now,
-    dataplane::DataPlane as _,
+    dataplane::{DataPlane as _, next::NextProgram},
     health::TargetKey,
     history::Change,
     plan::advice::advice,
@@ -37,6 +37,7 @@ impl Truth {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: self.path.display().to_string(),
             interfaces: self.interfaces.clone(),
+            next_program: self.dataplane.next().map(next_program),
             arena: status::Arena { used, slots },
             tracking: self.dataplane.tracking().into(),
             fleet: self.fleet_status(),
@@ -126,7 +127,7 @@ impl Truth {
         status::Backend {
             name: backend.name.clone(),
             address: backend.address,
-            forwarding: backend.forwarding.name().to_owned(),
+            forwarding: self.forwarding(backend).to_owned(),
             weight: backend.weight,
             version: backend.version.as_ref().map(ToString::to_string),
             admin: admin(subject).to_owned(),
@@ -166,6 +167,11 @@ impl Truth {
         status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
     }
 
+    /// How it is forwarded to, which is not for the file alone to say.
+    fn forwarding(&self, backend: &Backend) -> &'static str {
+        if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
+    }
+
     fn share(&self, subject: Subject<'_>) -> f64 {
         let key = subject.service.key();
         let planned = self.plan.services.iter().find(|planned| planned.key == key);
@@ -181,6 +187,9 @@ impl Truth {
     }
 
     fn next_hop_status(&self, backend: &Backend) -> String {
+        if self.view.own.contains(&backend.address) {
+            return "this host".to_owned();
+        }
         let failed = self.unreachable.get(&backend.address);
         match (self.view.next_hops.get(&backend.address), failed) {
             (Some(next_hop), _)
@@ -194,6 +203,11 @@ impl Truth {
             (None, None) => "not resolved yet".to_owned(),
         }
     }
+}
+
+fn next_program(next: &NextProgram) -> status::NextProgram {
+    let (name, id) = next.name_and_id();
+    status::NextProgram { path: next.path().display().to_string(), name, id }
 }
 
 fn admin(subject: Subject<'_>) -> &'static str {
