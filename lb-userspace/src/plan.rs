@@ -1,10 +1,12 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 pub(crate) mod advice;
+mod damped;
 mod entry;
 pub mod guards;
 mod policy;
 pub mod rollout;
+pub mod shares;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,10 +35,10 @@ use crate::{
     version::Version,
     wishes::{Leaving, Wish, Wishes},
 };
-use advice::{advice, stricter, weights};
-use entry::entry;
+use advice::{advice, percent, stricter};
+use entry::{Decided, entry, is_reachable, verdict};
+use shares::{Candidate, Shares, Started, Takers, Taking, WHOLE, shares};
 use state::Wanted;
-use versions::{Standing, versions};
 
 /// What is known about the world beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +55,8 @@ pub struct View {
     pub advice: HashMap<TargetKey, Advised>,
     /// The backends that are held for changing their health too often, and until when.
     pub damped: HashMap<TargetKey, Duration>,
+    /// When backends began to take flows.
+    pub started: Started,
 }
 
 /// What a backend says of itself.
@@ -80,7 +84,7 @@ pub struct Verdict {
 pub struct Plan {
     /// The services, sorted by name.
     pub services: Vec<PlannedService>,
-    /// When the plan changes by itself: a grace or a drain ends. On the monotonic clock.
+    /// When the plan changes by itself: a grace or a drain ends, a slow start goes on. On the monotonic clock.
     pub next_change: Option<Duration>,
 }
 
@@ -103,6 +107,8 @@ pub struct PlannedService {
     pub policy: Policy,
     /// What its lists and its backends' limits come to.
     pub guards: guards::ServiceGuards,
+    /// Which part of the new flows each backend is to have, in the order of the configuration.
+    pub shares: Shares,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
@@ -128,7 +134,7 @@ struct Memo {
     members: Vec<(String, u32)>,
     length: u32,
     base: Base,
-    takes_new: Vec<bool>,
+    targets: Vec<u64>,
     table: Arc<Table>,
 }
 
@@ -149,48 +155,27 @@ fn plan_service(
     tables: &mut Tables,
     now: Duration,
 ) -> (PlannedService, Option<Duration>) {
-    let mut until: Option<Duration> = None;
-    let mut entry_of = |backend: &Backend, wanted| {
-        let planned = entry(service, backend, wanted, view, now);
+    let wanted: Vec<Wanted> = service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
+    let Considered { candidates, rollout, until } = consider(config, service, &wanted, view, now);
+    let shares = shares(&service.sharing, &candidates, sweep(service), now);
+    let mut until = shares.until.into_iter().chain(until).min();
+    let (runs, parts) = rollout.map(|decision| (decision.runs.cloned(), decision.parts)).unwrap_or_default();
+    let mut entry_of = |backend: &Backend, decided| {
+        let planned = entry(service, backend, decided, view, now);
         until = until.into_iter().chain(planned.until).min();
         planned.entry
     };
-    let wanted: Vec<Wanted> = service
-        .backends
-        .iter()
-        .map(|backend| stricter(wanted(service, backend, view), advice(service, backend, view)))
-        .collect();
-    let mut backends: Vec<Entry> =
-        service.backends.iter().zip(&wanted).map(|(backend, &wanted)| entry_of(backend, wanted)).collect();
+    let follows_probes = shares.belief.follows_probes();
+    let decided = wanted.into_iter().zip(&shares.targets);
+    let decided = decided.map(|(wanted, &target)| Decided { wanted, takes_new: target > 0, follows_probes });
+    let backends: Vec<Entry> =
+        service.backends.iter().zip(decided).map(|(backend, decided)| entry_of(backend, decided)).collect();
     let leaving = view.wishes.leaving_of(service.key());
-    let leaving =
-        leaving.map(|leaving| entry_of(&leaving.backend, wanted_of_leaving(service, leaving))).collect();
-    let until_released = hold_damped(service, view, &mut backends);
-    let mut weights = weights(service, view);
-    let standings: Vec<_> = (0..backends.len())
-        .map(|at| Standing {
-            wanted: wanted[at],
-            verdict: entry::verdict(service, &service.backends[at], view),
-            takes_new: backends[at].takes_new != 0,
-            weight: f64::from(weights[at]),
-        })
-        .collect();
-    let decision = versions(service, view, &standings, now);
-    if let Some(decision) = &decision {
-        for ((entry, weight), part) in backends.iter_mut().zip(&mut weights).zip(&decision.parts) {
-            if part.factor() <= 0.0 {
-                entry.takes_new = 0;
-            } else {
-                *weight = (f64::from(*weight) * part.factor() * 10_000.0).round() as u32;
-            }
-        }
-    }
-    until = [until, until_released, decision.as_ref().and_then(|decision| decision.until)]
-        .into_iter()
-        .flatten()
-        .min();
-    let (runs, parts) = decision.map(|decision| (decision.runs.cloned(), decision.parts)).unwrap_or_default();
-    let takes_new = backends.iter().map(|entry| entry.takes_new != 0).collect();
+    let leaving = leaving.map(|leaving| {
+        let wanted = wanted_of_leaving(service, leaving);
+        entry_of(&leaving.backend, Decided { wanted, takes_new: false, follows_probes })
+    });
+    let leaving = leaving.collect();
     let planned = PlannedService {
         name: service.name.clone(),
         key: service.key(),
@@ -200,7 +185,8 @@ fn plan_service(
         options: policy::options(service),
         policy: policy::policy(service),
         guards: guards::of_service(service),
-        table: tables.table(config, service, weights, takes_new),
+        table: tables.table(config, service, &shares.targets),
+        shares,
         backends,
         server_ids: policy::server_ids(service),
         runs,
@@ -210,31 +196,86 @@ fn plan_service(
     (planned, until)
 }
 
-/// Gives no new flows to backends that are held, if others of the service take flows. Until when the next one is.
-fn hold_damped(service: &Service, view: &View, backends: &mut [Entry]) -> Option<Duration> {
-    if view.damped.is_empty() {
-        return None;
-    }
-    let until = |backend: &Backend| {
-        view.damped.get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() }).copied()
+/// The backends of a service, with what damping and a roll-out make of them.
+struct Considered<'a> {
+    candidates: Vec<Candidate>,
+    rollout: Option<rollout::Decision<'a>>,
+    /// When either changes by itself.
+    until: Option<Duration>,
+}
+
+fn consider<'a>(
+    config: &Config,
+    service: &'a Service,
+    wanted: &[Wanted],
+    view: &'a View,
+    now: Duration,
+) -> Considered<'a> {
+    let mut candidates = candidates(config, service, wanted, view);
+    let released = damped::hold(service, view, &mut candidates);
+    let rollout = versions::roll_out(service, view, wanted, &mut candidates, now);
+    let until = rollout.as_ref().and_then(|decision| decision.until).into_iter().chain(released).min();
+    Considered { candidates, rollout, until }
+}
+
+/// The backends of a service, as far as their shares are concerned.
+fn candidates(config: &Config, service: &Service, wanted: &[Wanted], view: &View) -> Vec<Candidate> {
+    let backends = service.backends.iter().zip(wanted);
+    let candidate = |(backend, wanted): (&Backend, &Wanted)| Candidate {
+        weight: backend.weight,
+        part: WHOLE,
+        percent: percent(service, backend, view),
+        ready: *wanted == Wanted::Ready,
+        reachable: is_reachable(service, backend, view),
+        health: verdict(service, backend, view).map(|verdict| (verdict.health, verdict.since)),
+        priority: backend.priority,
+        shared_labels: shared_labels(config, backend),
+        started: started(service, backend, view),
     };
-    let held: Vec<_> = service.backends.iter().map(until).collect();
-    let others_take = backends.iter().zip(&held).any(|(entry, held)| entry.takes_new != 0 && held.is_none());
-    if others_take {
-        backends
-            .iter_mut()
-            .zip(&held)
-            .filter(|(_, held)| held.is_some())
-            .for_each(|(entry, _)| entry.takes_new = 0);
-    }
-    held.into_iter().flatten().min()
+    backends.map(candidate).collect()
+}
+
+/// How near a backend is. One of which nobody has said where it is is as far away as can be.
+fn shared_labels(config: &Config, backend: &Backend) -> usize {
+    let places = (&config.balancer.location, &backend.location);
+    if let (Some(own), Some(other)) = places { own.shared_with(other) } else { 0 }
+}
+
+fn started(service: &Service, backend: &Backend, view: &View) -> Option<Duration> {
+    let starts_slowly = !service.sharing.slow_start.is_zero();
+    let key = || TargetKey { service: service.name.clone(), backend: backend.name.clone() };
+    starts_slowly.then(|| view.started.of(&key())).flatten()
+}
+
+/// Who takes flows, of the services whose backends start slowly.
+#[must_use]
+pub fn taking(config: &Config, view: &View, now: Duration) -> Taking {
+    let slow = config.services.iter().filter(|service| !service.sharing.slow_start.is_zero());
+    let of_service = |service: &Service| {
+        let wanted: Vec<Wanted> =
+            service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
+        let Considered { candidates, .. } = consider(config, service, &wanted, view, now);
+        let taking = service.backends.iter().zip(candidates).filter(|(_, candidate)| candidate.takes());
+        let names = taking.map(|(backend, _)| backend.name.clone()).collect();
+        (service.name.clone(), Takers { slow_start: service.sharing.slow_start, names })
+    };
+    slow.map(of_service).collect()
+}
+
+/// Within which time a cause that all backends have in common is seen by all of their probes.
+fn sweep(service: &Service) -> Duration {
+    service.probe.as_ref().map_or(Duration::ZERO, |probe| probe.interval + probe.jitter + probe.timeout)
 }
 
 /// A drain that nobody has noticed the beginning of.
 const ENDLESS: Wanted = Wanted::Drain { ends: None, on_end: OldFlows::Keep };
 
-/// What the operator wants of a backend that is in the file.
+/// What operator and backend want of a backend that is in the file.
 fn wanted(service: &Service, backend: &Backend, view: &View) -> Wanted {
+    stricter(wish_for(service, backend, view), advice(service, backend, view))
+}
+
+fn wish_for(service: &Service, backend: &Backend, view: &View) -> Wanted {
     let wish = view.wishes.of(&service.name, &backend.name);
     match wish.map_or(backend.admin, |wish| wish.state) {
         AdminState::Ready => Wanted::Ready,
@@ -255,26 +296,17 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 }
 
 impl Tables {
-    fn table(
-        &mut self,
-        config: &Config,
-        service: &Service,
-        weights: Vec<u32>,
-        takes_new: Vec<bool>,
-    ) -> Arc<Table> {
-        let names = service.backends.iter().map(|backend| backend.name.clone());
-        let members: Vec<_> = names.zip(weights).collect();
+    fn table(&mut self, config: &Config, service: &Service, targets: &[u64]) -> Arc<Table> {
+        let members = service.backends.iter().map(|backend| (backend.name.clone(), backend.weight));
+        let members: Vec<_> = members.collect();
         if let Some(memo) = self.memo.get_mut(&service.name)
             && memo.members == members
             && memo.length == service.slots
         {
-            if memo.takes_new != takes_new {
-                memo.table = Arc::new(memo.base.refill(|member| takes_new[member]));
-                memo.takes_new = takes_new;
-            }
+            memo.aim(targets);
             return Arc::clone(&memo.table);
         }
-        let memo = Memo::build(config, members, service.slots, takes_new);
+        let memo = Memo::build(config, members, service.slots, targets);
         let table = Arc::clone(&memo.table);
         self.memo.insert(service.name.clone(), memo);
         table
@@ -282,11 +314,18 @@ impl Tables {
 }
 
 impl Memo {
-    fn build(config: &Config, members: Vec<(String, u32)>, length: u32, takes_new: Vec<bool>) -> Self {
+    fn build(config: &Config, members: Vec<(String, u32)>, length: u32, targets: &[u64]) -> Self {
         let of_base: Vec<_> = members.iter().map(|(name, weight)| Member { name, weight: *weight }).collect();
         let base = Base::build(&of_base, length, &config.fleet.seed)
             .expect("a checked configuration has a prime length, unique names and few enough backends");
-        let table = Arc::new(base.refill(|member| takes_new[member]));
-        Self { members, length, base, takes_new, table }
+        let table = Arc::new(base.with_targets(targets));
+        Self { members, length, base, targets: targets.to_vec(), table }
+    }
+
+    fn aim(&mut self, targets: &[u64]) {
+        if self.targets != targets {
+            self.table = Arc::new(self.base.with_targets(targets));
+            self.targets = targets.to_vec();
+        }
     }
 }

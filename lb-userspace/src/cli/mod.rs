@@ -12,6 +12,7 @@ mod history;
 mod names;
 mod rollout;
 mod run;
+mod shares;
 mod state;
 mod status;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
     guards::guards,
     history::last_change,
     rollout::rollout,
+    shares::shares,
     state::{cell, sentence},
 };
 use crate::admin::{
@@ -60,10 +61,11 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about its guards and each of them that is to be empty.
+/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
-    for line in service.rollout.iter().map(rollout).chain(guards(service)) {
+    let shares = shares(service).into_iter().chain(service.rollout.iter().map(rollout));
+    for line in shares.chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }

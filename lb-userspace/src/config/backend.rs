@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::{
     AdminState, Backend, BackendLimits, MAX_WEIGHT,
     file::{File, Located, Place},
+    location::location,
     policy::{Policy, forwarding},
     quic::server_id,
     rollout::version,
@@ -14,6 +15,9 @@ use super::{
 
 const ADMIN_STATES: &[(&str, AdminState)] =
     &[("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maintenance", AdminState::Maintenance)];
+
+/// The last level that there can be.
+const MAX_PRIORITY: u32 = 127;
 
 /// The backends of one service.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(super) struct Reading {
     pub(super) weight: Place,
     pub(super) version: Place,
     pub(super) mentions_version: bool,
+    pub(super) location: Place,
     pub(super) server_id: Place,
     pub(super) mentions_server_id: bool,
 }
@@ -72,6 +77,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
     let version = section.optional("version", version);
+    let priority = section.optional("priority", |entry| entry.integer(&(0..=MAX_PRIORITY)));
+    let place = section.optional("location", location);
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
     let forwarding = section.optional("forwarding", forwarding).or_else(|| policy.forwarding.clone());
     let server_id = section.optional("server_id", server_id);
@@ -83,6 +90,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             address: address.value,
             weight: weight.map_or(1, |weight| weight.value),
             version: version.map(|version| version.value),
+            priority: priority.map_or(0, |priority| priority.value as u8),
+            location: place.map(|location| location.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
             limits: limits(section),
@@ -92,6 +101,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         weight: section.place_of("weight"),
         version: section.place_of("version"),
         mentions_version: section.mentions("version"),
+        location: section.place_of("location"),
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),
     })

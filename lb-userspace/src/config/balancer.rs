@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Balancer, XdpMode, schema,
+    Balancer, XdpMode,
+    location::location,
+    schema,
     section::{Entry, Section},
 };
 
@@ -31,6 +33,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let state_path = section.optional("state_path", Entry::path);
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
+    let location = section.optional("location", location);
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
@@ -38,6 +41,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
         next_program: next_program.map(|path| path.value),
+        location: location.map(|location| location.value),
     })
 }
 

@@ -22,6 +22,8 @@ mod gue;
 mod limits;
 mod list;
 mod load;
+mod location;
+mod places;
 mod policy;
 mod probe;
 mod quic;
@@ -29,6 +31,7 @@ mod rollout;
 mod schema;
 mod section;
 mod service;
+mod sharing;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -56,7 +59,9 @@ pub use check::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
+pub use location::Location;
 pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
+pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
@@ -97,6 +102,8 @@ pub struct Balancer {
     pub state_path: PathBuf,
     /// Where the XDP program is pinned that gets what passes.
     pub next_program: Option<PathBuf>,
+    /// Where this host is.
+    pub location: Option<Location>,
 }
 
 /// Which kind of XDP to attach with.
@@ -196,6 +203,8 @@ pub struct Service {
     pub quic: Option<Quic>,
     /// How it goes from one version to the next; none: versions mean nothing.
     pub rollout: Option<Rollout>,
+    /// Which backends get how much of the new flows.
+    pub sharing: Sharing,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
@@ -350,6 +359,10 @@ pub struct Backend {
     pub weight: u32,
     /// What it runs; every backend of a service with a roll-out has one.
     pub version: Option<Version>,
+    /// Its level: 0 is asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub location: Option<Location>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
@@ -358,6 +371,25 @@ pub struct Backend {
     pub server_id: Option<ServerId>,
     /// How many flows it may be given.
     pub limits: BackendLimits,
+}
+
+impl Backend {
+    /// One that is in no file: it takes no new flows.
+    #[must_use]
+    pub const fn unlisted(name: String, address: IpAddr, forwarding: Forwarding) -> Self {
+        Self {
+            name,
+            address,
+            weight: 0,
+            version: None,
+            priority: 0,
+            location: None,
+            admin: AdminState::Drain,
+            forwarding,
+            server_id: None,
+            limits: BackendLimits { max_new_per_sec: None, max_connections: None },
+        }
+    }
 }
 
 /// What connection ids of a QUIC service look like.

@@ -20,6 +20,7 @@ use super::{
     probe::ProbePolicy,
     schema::{self, Schema},
     section::{Entry, Section},
+    sharing::SharingPolicy,
 };
 
 const TRACKS: &[(&str, Track)] =
@@ -69,6 +70,7 @@ pub(super) struct Policy {
     pub(super) flap: Option<Located<Damping>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
+    pub(super) sharing: SharingPolicy,
 }
 
 impl Policy {
@@ -98,6 +100,7 @@ impl Policy {
                 .section("guard", of.guard)
                 .map(|section| GuardPolicy::read(&section))
                 .unwrap_or_default(),
+            sharing: SharingPolicy::read(section),
         }
     }
 
@@ -119,6 +122,7 @@ impl Policy {
             gue: self.gue.or(defaults.gue),
             on_full: self.on_full.or(defaults.on_full),
             guard: self.guard.or(defaults.guard),
+            sharing: self.sharing.or(defaults.sharing),
             echo: self.echo.or(defaults.echo),
             fragments: self.fragments.or(defaults.fragments),
             flap: self.flap.or(defaults.flap),

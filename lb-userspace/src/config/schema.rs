@@ -14,7 +14,7 @@ pub(super) const ROOT: Schema =
 
 pub(super) const BALANCER: Schema = Schema {
     header: "[balancer]",
-    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "next_program"],
+    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location", "next_program"],
 };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
@@ -53,6 +53,14 @@ pub(super) const DEFAULTS: Schema = Schema {
         "echo",
         "fragments",
         "flap",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
     ],
@@ -82,6 +90,14 @@ pub(super) const SERVICE: Schema = Schema {
         "fragments",
         "flap",
         "rollout",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
         "quic",
@@ -156,6 +172,8 @@ pub(super) const BACKEND: Schema = Schema {
         "address",
         "weight",
         "version",
+        "priority",
+        "location",
         "admin",
         "forwarding",
         "max_new_per_sec",

@@ -35,7 +35,7 @@ use crate::{
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
     neighbours::{Resolution, Unreachable},
-    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
@@ -385,6 +385,18 @@ impl Truth {
 
     fn follow(&mut self, config: &Config) -> Result<()> {
         self.view.damped = self.record.damped(config);
+        let before = self.view.started.clone();
+        self.view.started.look(taking(config, &self.view, now()), now());
+        let followed = self.follow_started(config);
+        if followed.is_err() {
+            self.view.started = before;
+        } else if self.view.started.all() != before.all() {
+            self.keep_or_log();
+        }
+        followed
+    }
+
+    fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;

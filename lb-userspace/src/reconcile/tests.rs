@@ -23,8 +23,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Gue, Limits,
-        OnDeadline, OnRemove, Protocol, Service, XdpMode,
+        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Guard, Gue, Limits, OnDeadline, OnRemove,
+        Protocol, Service, Sharing, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     plan::{Tables, plan, tests::view},
@@ -132,9 +132,7 @@ fn backend(n: u8) -> Backend {
         weight: 1,
         version: None,
         admin: AdminState::Ready,
-        forwarding: Forwarding::Ipip,
-        limits: BackendLimits::default(),
-        server_id: None,
+        ..Backend::unlisted(String::new(), address(n), Forwarding::Ipip)
     }
 }
 
@@ -163,6 +161,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         echo: false,
         fragments: false,
         quic: None,
+        sharing: Sharing::default(),
         backends,
     }
 }
@@ -176,6 +175,7 @@ fn config_of(services: Vec<Service>) -> Config {
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
             next_program: None,
+            location: None,
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,

@@ -12,7 +12,11 @@ use crate::{
     dataplane::{DataPlane as _, next::NextProgram},
     health::TargetKey,
     history::Change,
-    plan::advice::advice,
+    plan::{
+        PlannedService,
+        advice::advice,
+        shares::{Availability, Belief, STEPS, Shares},
+    },
     reconcile::AppliedService,
     wishes::Wish,
 };
@@ -55,6 +59,13 @@ impl Truth {
 
     fn service_status(&self, service: &Service, histories: bool) -> status::Service {
         let applied = self.applied.service(&service.key());
+        let shares = self.planned(service).map(|planned| &planned.shares);
+        let availability = shares.map(|shares| shares.availability);
+        let unavailable = match availability {
+            Some(Availability::Available) => None,
+            Some(reason) => Some(reason.to_string()),
+            None => Some("it has no table yet".to_owned()),
+        };
         let backend = |subject: Subject<'_>| {
             let history = histories.then(|| self.history(&key(subject.service, &subject.backend.name)));
             status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
@@ -70,6 +81,10 @@ impl Truth {
             slots: service.slots,
             moved_slots: applied.map_or(0, |applied| applied.moved_slots),
             tracked_flows: backends.iter().map(|backend| backend.tracked_flows).sum(),
+            available: unavailable.is_none(),
+            unavailable,
+            probes: shares.map_or(Belief::Probes, |shares| shares.belief).name().to_owned(),
+            levels: shares.map(levels).unwrap_or_default(),
             prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
             refused: self.refused(applied),
             rollout: self.rollout_status(service),
@@ -141,6 +156,10 @@ impl Truth {
             history: Vec::new(),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
+            promised: self.of_shares(subject, Shares::promised).unwrap_or(0.0),
+            priority: backend.priority,
+            location: backend.location.as_ref().map(ToString::to_string),
+            slow_start: self.of_shares(subject, slow_start).flatten(),
             tracked_flows: self.census.of(service.key(), backend.address).flows,
             empty: self.is_empty(
                 service.key(),
@@ -172,9 +191,19 @@ impl Truth {
         if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
     }
 
+    pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {
+        let key = service.key();
+        self.plan.services.iter().find(|planned| planned.key == key)
+    }
+
+    /// What was decided about a backend's part of the new flows, unless it is leaving.
+    fn of_shares<T>(&self, subject: Subject<'_>, of: impl FnOnce(&Shares, usize) -> T) -> Option<T> {
+        let at = subject.at?;
+        Some(of(&self.planned(subject.service)?.shares, at))
+    }
+
     fn share(&self, subject: Subject<'_>) -> f64 {
-        let key = subject.service.key();
-        let planned = self.plan.services.iter().find(|planned| planned.key == key);
+        let planned = self.planned(subject.service);
         let slots = subject.at.and_then(|at| planned?.table.shares().get(at).copied()).unwrap_or(0);
         f64::from(slots) / f64::from(subject.service.slots.max(1))
     }
@@ -208,6 +237,15 @@ impl Truth {
 fn next_program(next: &NextProgram) -> status::NextProgram {
     let (name, id) = next.name_and_id();
     status::NextProgram { path: next.path().display().to_string(), name, id }
+}
+
+fn levels(shares: &Shares) -> Vec<status::Level> {
+    shares.levels.iter().map(|(&priority, &part)| status::Level { priority, part }).collect()
+}
+
+fn slow_start(shares: &Shares, at: usize) -> Option<status::SlowStart> {
+    let step = shares.steps.get(at).copied().flatten()?;
+    Some(status::SlowStart { step, steps: STEPS })
 }
 
 fn admin(subject: Subject<'_>) -> &'static str {

@@ -76,12 +76,6 @@ impl Truth {
         })
     }
 
-    fn planned(&self, service: &Service) -> Option<&PlannedService> {
-        let services = &self.plan.services;
-        let at = services.binary_search_by(|planned| planned.name.cmp(&service.name)).ok()?;
-        Some(&services[at])
-    }
-
     /// Why a backend is given no new flows though it is ready and up.
     pub(super) fn held_back(&self, service: &Service, at: Option<usize>, key: &TargetKey) -> Option<String> {
         let planned = self.planned(service)?;
