@@ -61,7 +61,8 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to be empty.
+/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to
+/// be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
     let shares = shares(service).into_iter().chain(service.rollout.iter().map(rollout));

@@ -31,17 +31,17 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let location = section.optional("location", location);
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
-    let location = section.optional("location", location);
     Some(Balancer {
         interfaces: interfaces?.value,
         mode: mode.map(|mode| mode.value).unwrap_or_default(),
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
-        next_program: next_program.map(|path| path.value),
         location: location.map(|location| location.value),
+        next_program: next_program.map(|path| path.value),
     })
 }
 

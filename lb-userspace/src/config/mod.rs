@@ -100,10 +100,10 @@ pub struct Balancer {
     pub pin_path: PathBuf,
     /// File that keeps what the operator has said at run time.
     pub state_path: PathBuf,
-    /// Where the XDP program is pinned that gets what passes.
-    pub next_program: Option<PathBuf>,
     /// Where this host is.
     pub location: Option<Location>,
+    /// Where the XDP program is pinned that gets what passes.
+    pub next_program: Option<PathBuf>,
 }
 
 /// Which kind of XDP to attach with.

@@ -51,12 +51,7 @@ pub(super) fn entry(
     let down_since = verdict.filter(is_down).map(|verdict| verdict.since);
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
     let treatment = treatment(decided.wanted, down_since, rules, now);
-    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    if view.own.contains(&backend.address) {
-        entry.forwarding = Mode::Local as u8;
-    } else if let Some(next_hop) = view.next_hops.get(&backend.address) {
-        set_way(&mut entry, service, backend, next_hop);
-    }
+    let mut entry = way(service, backend, view);
     entry.takes_new = u8::from(treatment.takes_new && decided.takes_new);
     entry.old_flows = treatment.old_flows as u8;
     if let Some(verdict) = verdict {
@@ -71,8 +66,18 @@ pub(super) fn entry(
 
 /// Whether packets can get to a backend.
 pub(super) fn is_reachable(service: &Service, backend: &Backend, view: &View) -> bool {
-    let next_hop = view.next_hops.get(&backend.address);
-    next_hop.is_some_and(|next_hop| mode(service, backend, next_hop) != Mode::Unresolved)
+    way(service, backend, view).forwarding != Mode::Unresolved as u8
+}
+
+/// An entry that says how packets get to a backend, and nothing else.
+fn way(service: &Service, backend: &Backend, view: &View) -> Entry {
+    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
+    if view.own.contains(&backend.address) {
+        entry.forwarding = Mode::Local as u8;
+    } else if let Some(next_hop) = view.next_hops.get(&backend.address) {
+        set_way(&mut entry, service, backend, next_hop);
+    }
+    entry
 }
 
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.

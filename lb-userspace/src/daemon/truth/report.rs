@@ -177,20 +177,6 @@ impl Truth {
         }
     }
 
-    fn history(&self, key: &TargetKey) -> Vec<status::Change> {
-        self.record.histories().of(key).map(|change| self.told(change)).collect()
-    }
-
-    fn told(&self, change: &Change) -> status::Change {
-        let Change { at, aspect: what, is, why } = change.clone();
-        status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
-    }
-
-    /// How it is forwarded to, which is not for the file alone to say.
-    fn forwarding(&self, backend: &Backend) -> &'static str {
-        if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
-    }
-
     pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {
         let key = service.key();
         self.plan.services.iter().find(|planned| planned.key == key)
@@ -200,6 +186,20 @@ impl Truth {
     fn of_shares<T>(&self, subject: Subject<'_>, of: impl FnOnce(&Shares, usize) -> T) -> Option<T> {
         let at = subject.at?;
         Some(of(&self.planned(subject.service)?.shares, at))
+    }
+
+    /// How it is forwarded to, which is not for the file alone to say.
+    fn forwarding(&self, backend: &Backend) -> &'static str {
+        if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
+    }
+
+    fn history(&self, key: &TargetKey) -> Vec<status::Change> {
+        self.record.histories().of(key).map(|change| self.told(change)).collect()
+    }
+
+    fn told(&self, change: &Change) -> status::Change {
+        let Change { at, aspect: what, is, why } = change.clone();
+        status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
     }
 
     fn share(&self, subject: Subject<'_>) -> f64 {
@@ -234,11 +234,6 @@ impl Truth {
     }
 }
 
-fn next_program(next: &NextProgram) -> status::NextProgram {
-    let (name, id) = next.name_and_id();
-    status::NextProgram { path: next.path().display().to_string(), name, id }
-}
-
 fn levels(shares: &Shares) -> Vec<status::Level> {
     shares.levels.iter().map(|(&priority, &part)| status::Level { priority, part }).collect()
 }
@@ -246,6 +241,11 @@ fn levels(shares: &Shares) -> Vec<status::Level> {
 fn slow_start(shares: &Shares, at: usize) -> Option<status::SlowStart> {
     let step = shares.steps.get(at).copied().flatten()?;
     Some(status::SlowStart { step, steps: STEPS })
+}
+
+fn next_program(next: &NextProgram) -> status::NextProgram {
+    let (name, id) = next.name_and_id();
+    status::NextProgram { path: next.path().display().to_string(), name, id }
 }
 
 fn admin(subject: Subject<'_>) -> &'static str {
