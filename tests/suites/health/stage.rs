@@ -41,6 +41,7 @@ impl<'net> Stage<'net> {
             interfaces: vec!["eth0".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
+            balancer: String::new(),
             peers: Vec::new(),
             services: Vec::new(),
         };
