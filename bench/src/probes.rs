@@ -198,7 +198,7 @@ impl Size {
             "[balancer]\ninterfaces = [\"eth0\"]\nsocket = \"{files}/sluice.sock\"\npin_path = \"{pins}\"\n\
              state_path = \"{files}/state.json\"\n[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
              [defaults]\nforwarding = \"ipip\"\nslots = 10007\n\
-             [defaults.probe]\ntype = \"{probe}\"\ninterval = \"{INTERVAL:?}\"\njitter = \"0s\"\n"
+             [defaults.probe]\ntype = \"{probe}\"\nvia = \"direct\"\ninterval = \"{INTERVAL:?}\"\njitter = \"0s\"\n"
         );
         for service in 0..self.services {
             let vip = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 1).to_bits() + service);

@@ -18,6 +18,7 @@ pub mod interface;
 pub mod neighbours;
 pub mod plan;
 pub mod reconcile;
+pub mod road;
 pub mod rules;
 pub mod version;
 pub mod wishes;

@@ -2,7 +2,7 @@
 
 pub(crate) mod advice;
 mod damped;
-mod entry;
+pub(crate) mod entry;
 pub mod guards;
 mod policy;
 pub mod rollout;

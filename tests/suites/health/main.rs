@@ -13,6 +13,7 @@ mod datagrams;
 mod held;
 mod listener;
 mod programs;
+mod road;
 mod rollout;
 mod stage;
 mod web;
