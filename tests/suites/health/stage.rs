@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, io::Write as _, process::C
 use lb_tests::{
     balancer::{Daemon, Prepared, READY_DEADLINE, binary},
     bpf::Pins,
-    client::{Answers, fetch},
+    client::{Answers, fetch_url},
     config::{Config, Service},
     server::Nginx,
     status::{self, Status},
@@ -26,6 +26,8 @@ pub(crate) struct Stage<'net> {
     _pins: Pins,
     files: TempDir,
     table: String,
+    /// Measurements so far.
+    steps: u8,
 }
 
 impl<'net> Stage<'net> {
@@ -50,7 +52,8 @@ impl<'net> Stage<'net> {
         fs::write(&path, config.to_string()).unwrap();
         let daemon = Daemon::start(&lan.balancer, &binary, &path, &config.socket, &["--detach"]).unwrap();
         let table = String::new();
-        let mut stage = Self { daemon, servers, config, lan, _prepared: prepared, _pins: pins, files, table };
+        let mut stage =
+            Self { daemon, servers, config, lan, _prepared: prepared, _pins: pins, files, table, steps: 0 };
         stage.wait("everybody to be up", |status| {
             status.backends.iter().all(|backend| backend.health == "up")
         });
@@ -129,13 +132,18 @@ impl<'net> Stage<'net> {
         });
     }
 
-    /// Opens `count` connections, each a flow of its own, and notes in the table which share of them each version has got.
-    /// Gives the shares in per cent.
+    /// Opens `count` connections from an address that had none yet, since a flow of before may be remembered for a while
+    /// after its end, and its port be used again. Notes in the table which share of them each version has got, and gives
+    /// these shares in per cent.
     pub(crate) fn measure(&mut self, step: &str, versions: &[&str], count: usize) -> BTreeMap<String, f64> {
         const CLIENTS: usize = 2;
         let client = &self.lan.client.netns;
+        self.steps += 1;
+        let address = format!("198.51.100.{}", 100 + self.steps);
+        client.ip(&format!("address add {address}/24 dev eth0")).unwrap();
+        let (url, options) = (format!("http://{VIP4}/"), ["--interface", &address]);
         let answers = thread::scope(|scope| {
-            let some = || fetch(client, (VIP4, 80).into(), count / CLIENTS).unwrap();
+            let some = || fetch_url(client, &url, count / CLIENTS, &options).unwrap();
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(some)).collect();
             clients.into_iter().fold(Answers::default(), |mut all, client| {
                 all.add(client.join().unwrap());

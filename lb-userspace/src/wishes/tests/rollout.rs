@@ -20,8 +20,9 @@ fn canary(text: &str) -> Option<Canary> {
     text.parse().ok()
 }
 
-fn order(prefer: Option<PreferVersion>, canary: Option<Option<Canary>>) -> RolloutOrder {
-    RolloutOrder { go: None, prefer, canary }
+/// What is not mentioned is none, or empty.
+fn order(prefer: Option<PreferVersion>, share: &str) -> RolloutOrder {
+    RolloutOrder { go: None, prefer, canary: (!share.is_empty()).then(|| canary(share)) }
 }
 
 fn go(version: &str) -> RolloutOrder {
@@ -41,7 +42,7 @@ fn preference_and_canary_hold_until_the_file_says_something_else() {
     };
     let before = file("oldest", "5%");
     let mut wishes = Wishes::default();
-    wishes.roll_out(&before, "web", &order(Some(PreferVersion::Newest), Some(canary("20%")))).unwrap();
+    wishes.roll_out(&before, "web", &order(Some(PreferVersion::Newest), "20%")).unwrap();
     assert_eq!(held(&wishes, &before), (PreferVersion::Newest, canary("20%"), None));
     // (the file later, what holds then, whether anything was overruled)
     let table = [
@@ -63,11 +64,11 @@ fn preference_and_canary_hold_until_the_file_says_something_else() {
 fn command_that_says_what_the_file_says_leaves_nothing() {
     let config = config("rollout = { canary = \"5%\" }", &["1.0.1"]);
     let mut wishes = Wishes::default();
-    wishes.roll_out(&config, "web", &order(Some(PreferVersion::Oldest), Some(None))).unwrap();
+    wishes.roll_out(&config, "web", &order(Some(PreferVersion::Oldest), "none")).unwrap();
     assert_eq!(held(&wishes, &config), (PreferVersion::Oldest, None, None));
-    wishes.roll_out(&config, "web", &order(Some(PreferVersion::Weight), None)).unwrap();
+    wishes.roll_out(&config, "web", &order(Some(PreferVersion::Weight), "")).unwrap();
     assert_eq!(held(&wishes, &config), (PreferVersion::Weight, None, None), "what is not mentioned stays");
-    wishes.roll_out(&config, "web", &order(None, Some(canary("5%")))).unwrap();
+    wishes.roll_out(&config, "web", &order(None, "5%")).unwrap();
     assert_eq!(wishes, Wishes::default());
 }
 
