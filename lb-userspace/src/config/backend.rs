@@ -43,6 +43,8 @@ pub(super) struct Reading {
     pub(super) weight: Place,
     pub(super) version: Place,
     pub(super) mentions_version: bool,
+    /// Where its own port is, if it has one.
+    pub(super) port: Option<Place>,
     pub(super) location: Place,
     pub(super) server_id: Place,
     pub(super) mentions_server_id: bool,
@@ -77,6 +79,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
     let version = section.optional("version", version);
+    let port = section.optional("port", |entry| entry.integer(&(1..=u32::from(u16::MAX))));
     let priority = section.optional("priority", |entry| entry.integer(&(0..=MAX_PRIORITY)));
     let place = section.optional("location", location);
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
@@ -94,6 +97,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             location: place.map(|location| location.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
+            port: port.as_ref().map(|port| port.value as u16),
             limits: limits(section),
             server_id: server_id.map(|id| id.value),
         },
@@ -101,6 +105,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         weight: section.place_of("weight"),
         version: section.place_of("version"),
         mentions_version: section.mentions("version"),
+        port: port.map(|port| port.place),
         location: section.place_of("location"),
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),
