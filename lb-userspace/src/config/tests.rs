@@ -6,6 +6,7 @@ mod fuzz;
 mod guards;
 mod questionable;
 mod quic;
+mod sharing;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};
