@@ -4,7 +4,10 @@
 //! The tables are plain arrays that the daemon maps into its memory (`BPF_F_MMAPABLE`, kernel 5.5): it changes them
 //! without a system call, and the JIT inlines their lookup.
 
-use core::ptr::{self, NonNull};
+use core::{
+    borrow::Borrow,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     Global,
@@ -72,6 +75,10 @@ pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usiz
 /// Ports of packets whose first fragment was seen. Sized by the limits where a service wants fragments.
 #[btf_map(name = "fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented, 1> = LruHashMap::new();
+
+/// The flow that an ICMP error is about, while this CPU looks for its backend.
+#[btf_map(name = "error_flow")]
+pub static ERROR_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
 /// How often what has a rate may be done.
 #[btf_map(name = "budgets")]
@@ -220,12 +227,12 @@ pub fn slot(index: u32) -> Option<Slot> {
     }))
 }
 
-/// What `table` remembers of a flow, which is taken by value: its address goes to a helper, so it has to lie in memory,
-/// and a reference would put every packet's flow there, also where nothing is looked up.
+/// What `table` remembers of a flow, which is best taken by value: its address goes to a helper, so it has to lie in
+/// memory, and a reference would put every packet's flow there, also where nothing is looked up.
 #[inline(always)]
 pub fn connection<const N: usize>(
     table: &LruHashMap<Flow, Connection, N>,
-    flow: Flow,
+    flow: impl Borrow<Flow>,
 ) -> Option<&'static mut Connection> {
     let entry = NonNull::new(table.get_ptr_mut(flow)?)?;
     // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
@@ -245,6 +252,21 @@ pub fn server(key: ServerKey) -> Option<u16> {
         }
         Some((*server).backend)
     }
+}
+
+/// Notes the flow that an ICMP error is about.
+#[inline(always)]
+pub fn note_error_flow(flow: Flow) -> bool {
+    let Some(noted) = ERROR_FLOW.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe { *noted = flow };
+    true
+}
+
+/// The flow that was noted last.
+#[inline(always)]
+pub fn error_flow() -> Option<&'static Flow> {
+    ERROR_FLOW.get(0)
 }
 
 /// What is remembered of a packet's first fragment.

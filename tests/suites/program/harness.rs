@@ -39,7 +39,7 @@ slots = 65536
 "#;
 
 /// What a balancer that guards nothing is loaded for, whatever a test configures.
-const UNGUARDED: u32 = FEATURE_ANY_PORT
+pub const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_TRACKING
     | FEATURE_AFFINITY
     | FEATURE_PEERS
@@ -48,7 +48,7 @@ const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_ECHO
     | FEATURE_GUE;
 /// And one that guards everything.
-const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+pub const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
 
 /// What the program is loaded for only where a test configures it: the verifier takes its time.
 fn features_of(config: &Config) -> u32 {
@@ -91,6 +91,11 @@ impl Harness {
     /// As [`Self::new`], the program that has no guards.
     pub fn unguarded(toml: &str) -> Self {
         Self::load(UNGUARDED, "", toml, |_| {})
+    }
+
+    /// As [`Self::new`], the program that is loaded for `features` alone.
+    pub fn only_for(features: u32, toml: &str) -> Self {
+        Self::load(features, "", toml, |_| {})
     }
 
     /// As [`Self::new`], the program that has `features` too.
