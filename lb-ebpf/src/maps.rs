@@ -137,6 +137,10 @@ pub static NEXT_PROGRAM: ProgramArray<1> = ProgramArray::new();
 #[btf_map(name = "decap_vips")]
 pub static DECAP_VIPS: HashMap<Address, u8, 256> = HashMap::new();
 
+/// The backends that are probed by the path of traffic, by the number in a probe's mark.
+#[btf_map(name = "ways")]
+pub static WAYS: Array<Backend, 1, MMAPABLE> = Array::new();
+
 /// Number of buckets in [`SERVICE_INDEX`].
 #[unsafe(no_mangle)]
 pub static SERVICE_BUCKETS: Global<u32> = Global::new(1);
@@ -156,6 +160,10 @@ pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
 /// UDP port that a backend takes tunnelled packets in by, host byte order; 0: none.
 #[unsafe(no_mangle)]
 pub static GUE_PORT: Global<u32> = Global::new(0);
+
+/// Bits above the number in the mark of every probe.
+#[unsafe(no_mangle)]
+pub static PROBE_MARK: Global<u32> = Global::new(0);
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]

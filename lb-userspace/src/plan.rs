@@ -1,7 +1,7 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 pub(crate) mod advice;
-mod entry;
+pub(crate) mod entry;
 pub mod guards;
 mod policy;
 pub mod shares;

@@ -97,6 +97,8 @@ pub struct Balancer {
     pub pin_path: PathBuf,
     /// File that keeps what the operator has said at run time.
     pub state_path: PathBuf,
+    /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
+    pub probe_mark: u32,
     /// Where this host is.
     pub location: Option<Location>,
     /// Where the XDP program is pinned that gets what passes.
@@ -203,6 +205,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether probes of `backend` take the way of clients' packets, where that can be had.
+    #[must_use]
+    pub fn is_probed_by_path(&self, backend: &Backend) -> bool {
+        let via = self.probe.as_ref().map_or(Via::Direct, |probe| probe.via);
+        via == Via::Path && backend.forwarding.keeps_packets()
+    }
+
     /// What packets find it by.
     #[must_use]
     pub fn key(&self) -> ServiceKey {
@@ -410,6 +419,12 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
+    /// Whether packets get to the backend as clients have sent them, so that it answers for the VIP itself.
+    #[must_use]
+    pub const fn keeps_packets(self) -> bool {
+        matches!(self, Self::L2 | Self::Ipip | Self::Gue)
+    }
+
     /// As it is written in the file.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -465,6 +480,15 @@ pub enum AdminState {
     Maintenance,
 }
 
+/// Which way probes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// That of clients' packets: to the VIP, by the way that the backend is reached.
+    Path,
+    /// To the backend's own address.
+    Direct,
+}
+
 /// How backends are probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -484,8 +508,10 @@ pub struct Probe {
     pub grace: Duration,
     /// Probes of the service under way at once.
     pub concurrency: u32,
-    /// Port on the backend's own address; the service's where the file has none.
+    /// Port that is probed; the service's where the file has none.
     pub port: u16,
+    /// Which way it takes to backends that are reached without a change of the packet.
+    pub via: Via,
     /// What is done.
     pub check: Arc<Check>,
 }

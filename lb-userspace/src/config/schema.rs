@@ -14,7 +14,16 @@ pub(super) const ROOT: Schema =
 
 pub(super) const BALANCER: Schema = Schema {
     header: "[balancer]",
-    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location", "next_program"],
+    keys: &[
+        "interfaces",
+        "mode",
+        "socket",
+        "pin_path",
+        "state_path",
+        "probe_mark",
+        "location",
+        "next_program",
+    ],
 };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
@@ -119,6 +128,7 @@ pub(super) const DEFAULT_PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
     ],
 };
 
@@ -135,6 +145,7 @@ pub(super) const PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
         "method",
         "path",
         "host",

@@ -69,8 +69,8 @@ pub(super) fn is_reachable(service: &Service, backend: &Backend, view: &View) ->
     way(service, backend, view).forwarding != Mode::Unresolved as u8
 }
 
-/// An entry that says how packets get to a backend, and nothing else.
-fn way(service: &Service, backend: &Backend, view: &View) -> Entry {
+/// An entry that says how packets get to a backend, and nothing else: its probes go by such a one too.
+pub(crate) fn way(service: &Service, backend: &Backend, view: &View) -> Entry {
     let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
     if view.own.contains(&backend.address) {
         entry.forwarding = Mode::Local as u8;

@@ -171,6 +171,7 @@ fn config_of(services: Vec<Service>) -> Config {
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
+            probe_mark: 0x5a50_0000,
             location: None,
             next_program: None,
         },

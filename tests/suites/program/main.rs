@@ -17,5 +17,6 @@ mod pass;
 mod quic;
 mod remember;
 mod reset;
+mod road;
 mod select;
 mod verifier;
