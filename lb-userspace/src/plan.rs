@@ -269,9 +269,11 @@ pub fn taking(config: &Config, view: &View, now: Duration) -> Taking {
     slow.map(of_service).collect()
 }
 
-/// Within which time a cause that all backends have in common is seen by all of their probes.
+/// Within which time a cause that all backends have in common is seen by all of their probes. Over a restart, moments are
+/// known to the second.
 fn sweep(service: &Service) -> Duration {
-    service.probe.as_ref().map_or(Duration::ZERO, |probe| probe.interval + probe.jitter + probe.timeout)
+    const KEPT: Duration = Duration::from_secs(1);
+    service.probe.as_ref().map_or(KEPT, |probe| probe.interval + probe.jitter + probe.timeout + KEPT)
 }
 
 /// A drain that nobody has noticed the beginning of.

@@ -8,6 +8,7 @@ mod nat;
 mod questionable;
 mod quic;
 mod rollout;
+mod sharing;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

@@ -9,14 +9,17 @@ mod agent;
 mod certificate;
 mod clinic;
 mod datagrams;
+mod haproxy;
 #[path = "../netns/held.rs"]
 mod held;
 mod listener;
 mod programs;
 mod road;
 mod rollout;
+mod shares;
 mod stage;
 mod web;
+mod witness;
 
 /// What each service's probe says beside its type.
 const PACE: &str = "interval = \"400ms\"\nfast_interval = \"100ms\"\ntimeout = \"300ms\"\nrise = 2\nfall = 2";

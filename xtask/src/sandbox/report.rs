@@ -89,6 +89,8 @@ mod tests {
             says: None,
             held_back: None,
             share,
+            promised: share,
+            slow_start: None,
             packets: 0,
             tracked_flows: 0,
             empty: false,
@@ -99,6 +101,9 @@ mod tests {
             digest: String::new(),
             generation: 1,
             moved_slots: 0,
+            available: true,
+            unavailable: None,
+            probes: "followed".to_owned(),
             packets: 0,
             backends: backends.collect(),
         }
