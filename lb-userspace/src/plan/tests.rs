@@ -225,6 +225,6 @@ fn start_begins_where_somebody_takes_flows_who_did_not() {
     let (service, next) = planned(&config, &world, later + Duration::from_secs(40));
     assert_eq!((service.shares.steps, next), (vec![None; 3], None));
     drain(&mut world, &config, "b1");
-    world.started.look(taking(&config, &world), later);
+    world.started.look(taking(&config, &world, later), later);
     assert_eq!(world.started.all().len(), 1, "who drains has not begun");
 }
