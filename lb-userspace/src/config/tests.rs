@@ -7,6 +7,8 @@ mod guards;
 mod nat;
 mod questionable;
 mod quic;
+mod rollout;
+mod sharing;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};
