@@ -7,6 +7,11 @@
 //! port that none of some tries finds free is taken from another opening. Once both sides were heard of, it passes to the
 //! sessions, which nothing but the daemon's clock takes away.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "what is taken by value lies on the stack, which the functions share with their caller"
+)]
+
 use lb_common::{
     budget::Kind,
     counter::Reason,
