@@ -19,6 +19,7 @@ mod icmp;
 mod limits;
 mod lookup;
 mod maps;
+mod mss;
 mod next;
 mod object;
 mod packet;

@@ -7,6 +7,7 @@ use crate::{
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
+    mss,
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     select,
@@ -74,6 +75,9 @@ fn forward<const GUARDED: bool>(packet: &mut Packet, mut facts: Facts) -> Result
         guard::check(found, &facts)?;
     }
     let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
+    if GUARDED {
+        mss::bound(packet, found, &facts, &selected);
+    }
     let verdict = emit::emit(packet, &facts, &selected)?;
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);

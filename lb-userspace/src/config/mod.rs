@@ -22,6 +22,7 @@ mod limits;
 mod list;
 mod load;
 mod location;
+mod mss;
 mod places;
 mod policy;
 mod probe;
@@ -58,6 +59,7 @@ pub use check::{
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
 pub use location::Location;
+pub use mss::Mss;
 pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
@@ -192,6 +194,8 @@ pub struct Service {
     pub echo: bool,
     /// Whether fragments follow the first one of their packet; otherwise they are dropped.
     pub fragments: bool,
+    /// The largest MSS that SYNs of clients may announce; none: they are left as they are.
+    pub mss: Option<Mss>,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.

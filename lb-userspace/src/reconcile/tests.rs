@@ -157,6 +157,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         probe: None,
         echo: false,
         fragments: false,
+        mss: None,
         quic: None,
         sharing: Sharing::default(),
         backends,
