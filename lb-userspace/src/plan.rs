@@ -1,7 +1,7 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 pub(crate) mod advice;
-mod entry;
+pub(crate) mod entry;
 pub mod guards;
 mod policy;
 pub mod shares;
@@ -29,6 +29,7 @@ use crate::{
     config::{AdminState, Backend, Config, OnRemove, Service},
     health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
+    path_mtu::PathMtus,
     wishes::{Leaving, Wish, Wishes},
 };
 use advice::{advice, percent, stricter};
@@ -45,6 +46,8 @@ pub struct View {
     pub next_hops: HashMap<IpAddr, NextHop>,
     /// Backend addresses that are this host's own.
     pub own: HashSet<IpAddr>,
+    /// What routers have said of the ways there.
+    pub path_mtus: PathMtus,
     /// What the operator wants, beyond what the configuration says.
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.

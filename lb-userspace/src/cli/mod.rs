@@ -11,6 +11,7 @@ mod guards;
 mod names;
 mod run;
 mod shares;
+mod sizes;
 mod state;
 mod status;
 #[cfg(test)]
