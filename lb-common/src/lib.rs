@@ -27,9 +27,11 @@ pub mod hash;
 pub mod knobs;
 #[cfg(feature = "alloc")]
 pub mod maglev;
+pub mod nat;
 pub mod pod;
 pub mod policy;
 pub mod quic;
 pub mod service;
 pub mod slot;
 pub mod strict;
+pub mod way;

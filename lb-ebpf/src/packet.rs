@@ -9,7 +9,7 @@ use core::mem::size_of;
 use aya_ebpf::{
     bindings::xdp_md,
     helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use lb_common::checksum::Sum;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
@@ -63,6 +63,17 @@ pub struct Macs {
     pub last: u32,
 }
 
+impl Macs {
+    /// Those of the way back.
+    #[inline(always)]
+    pub const fn turned(self) -> Self {
+        let (first, last) = (self.first, self.last);
+        let destination = first & 0xffff_ffff_ffff;
+        let source = first >> 48 | (last as u64) << 16;
+        Self { first: source | destination << 48, last: (destination >> 16) as u32 }
+    }
+}
+
 /// What an 802.1Q tag adds behind its own EtherType.
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
@@ -109,6 +120,33 @@ pub struct Tcp {
     pub check: [u8; 2],
     /// Urgent pointer.
     pub urgent: [u8; 2],
+}
+
+/// A frame that the host's own stack sends.
+pub struct Sent {
+    ctx: TcContext,
+}
+
+impl Sent {
+    /// The frame that a program was called for.
+    #[inline(always)]
+    pub const fn new(ctx: TcContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The mark of the socket that it comes from; 0 where there is none.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: the kernel hands the program a valid context.
+        unsafe { (*self.ctx.skb.skb).mark }
+    }
+
+    /// Writes the MAC address of its destination.
+    #[inline(always)]
+    #[must_use]
+    pub fn set_destination(&mut self, station: [u8; 6]) -> bool {
+        self.ctx.store(0, &station, 0).is_ok()
+    }
 }
 
 /// A packet in the driver's buffer.
@@ -204,6 +242,16 @@ impl Packet {
         // SAFETY: in bounds by the check; there is nothing to be taken out.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at as *mut u32, N as u32, 0) };
         Some(Sum::default().add_bytes(&(sum as u32).to_ne_bytes()))
+    }
+
+    /// By how much a sum changes where `N` bytes from `offset` on become `to`; both are a multiple of four and at most 512.
+    #[inline(always)]
+    pub fn change<const N: usize, const M: usize>(&self, offset: usize, to: &[u8; M]) -> Option<Sum> {
+        let from = self.checked::<[u8; N]>(offset)? as *mut u32;
+        let to = core::ptr::from_ref(to).cast_mut().cast();
+        // SAFETY: both in bounds, the packet's by the check, and the kernel only reads them.
+        let change = unsafe { bpf_csum_diff(from, N as u32, to, M as u32, 0) };
+        Some(Sum::default().add_bytes(&(change as u32).to_ne_bytes()))
     }
 
     #[inline(always)]

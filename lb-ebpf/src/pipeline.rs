@@ -1,13 +1,17 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::{counter::Reason, knobs::FEATURE_FRAGMENTS, policy::OPTION_FRAGMENTS};
+use lb_common::{
+    counter::Reason,
+    knobs::{FEATURE_FRAGMENTS, FEATURE_NAT},
+    policy::OPTION_FRAGMENTS,
+};
 
 use crate::{
     answer, emit,
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
-    mss,
+    mss, nat,
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     select,
@@ -32,14 +36,16 @@ pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verd
         result => result,
     };
     match result {
-        Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
+        Err(verdict) if verdict.is_unfinished() => Err(rare(packet, verdict)),
         result => result,
     }
 }
 
-/// What is left to be done with few packets: here, and from the packet anew, so that it is compiled once.
+/// What is left to be done with few packets, or by functions of their own: here, and from the packet anew, so that it is
+/// compiled once.
 #[inline(always)]
 fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
+    let verdict = if uses(FEATURE_NAT) && verdict.is_translate() { nat::back(packet) } else { verdict };
     let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
     if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
 }
@@ -78,7 +84,13 @@ fn forward<const GUARDED: bool>(packet: &mut Packet, mut facts: Facts) -> Result
     if GUARDED {
         mss::bound(packet, found, &facts, &selected);
     }
-    let verdict = emit::emit(packet, &facts, &selected)?;
+    let verdict = match emit::emit(packet, &facts, &selected) {
+        Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
+            // Counted there, since only a session tells whose it is.
+            return Err(nat::forward(packet, found.id, &selected));
+        }
+        result => result?,
+    };
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);
     Ok(verdict)

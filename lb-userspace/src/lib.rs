@@ -19,5 +19,6 @@ pub mod neighbours;
 pub mod path_mtu;
 pub mod plan;
 pub mod reconcile;
+pub mod road;
 pub mod rules;
 pub mod wishes;

@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
+
 use super::{
     Balancer, XdpMode,
     location::location,
+    nat::NatReading,
     schema,
     section::{Entry, Section},
 };
@@ -16,22 +19,42 @@ const MODES: &[(&str, XdpMode)] =
     &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
+/// Its bits are few and at home with nobody that is widely known.
+const DEFAULT_PROBE_MARK: u32 = 0x5a50_0000;
 const DEFAULT_STATE_PATH: &str = "/var/lib/sluice/state.json";
 
+/// `[balancer]`, with what the services are checked against.
+pub(super) struct Reading {
+    /// All of it; `None` if it was refused.
+    pub(super) balancer: Option<Balancer>,
+    /// Its part on address translation.
+    pub(super) nat: Option<NatReading>,
+}
+
 /// Reads `[balancer]`, the one table that every file must have.
-pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
+pub(super) fn balancer(root: &Section<'_>) -> Reading {
     if !root.mentions("balancer") {
         let file = root.file;
         let error = file.error(&root.place_of("balancer"), "missing table [balancer]");
         file.report(error.expected("add `[balancer]`, and below it `interfaces = [\"eth0\"]`"));
     }
-    let section = root.section("balancer", &schema::BALANCER)?;
+    let section = root.section("balancer", &schema::BALANCER);
+    let nat = section.as_ref().and_then(NatReading::read);
+    Reading { balancer: section.and_then(|section| whole(&section, nat.as_ref())), nat }
+}
+
+fn whole(section: &Section<'_>, nat: Option<&NatReading>) -> Option<Balancer> {
     let interfaces = section.required("interfaces", r#"interfaces = ["eth0"]"#, interfaces);
     let mode = section.optional("mode", |entry| entry.choice(MODES));
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let probe_mark = section.optional("probe_mark", probe_mark);
     let location = section.optional("location", location);
+    if location.is_none() && section.has("location") {
+        // Refused: nobody is to say that there is none.
+        return None;
+    }
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
@@ -40,6 +63,8 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        nat: nat.map(NatReading::values),
+        probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
         location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),
     })
@@ -89,6 +114,19 @@ fn socket(entry: &Entry<'_>) -> Option<PathBuf> {
         return entry.refuse(message, format!("expected at most {MAX_BYTES} bytes"));
     }
     Some(path)
+}
+
+/// The lower bits number the ways.
+fn probe_mark(entry: &Entry<'_>) -> Option<u32> {
+    let mark = entry.integer(&(1..=u32::MAX))?;
+    if mark & NUMBER_MASK == 0 {
+        return Some(mark);
+    }
+    let message = format!("{} has bits among the lower {NUMBER_BITS}", entry.excerpt());
+    entry.refuse(
+        message,
+        format!("expected a multiple of {:#x}, such as {DEFAULT_PROBE_MARK:#x}", NUMBER_MASK + 1),
+    )
 }
 
 /// A program that jumps to itself gets each packet again and again.

@@ -23,6 +23,7 @@ mod list;
 mod load;
 mod location;
 mod mss;
+mod nat;
 mod places;
 mod policy;
 mod probe;
@@ -37,7 +38,13 @@ mod tests;
 mod value;
 mod whole;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -99,10 +106,23 @@ pub struct Balancer {
     pub pin_path: PathBuf,
     /// File that keeps what the operator has said at run time.
     pub state_path: PathBuf,
+    /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
+    pub probe_mark: u32,
     /// Where this host is.
     pub location: Option<Location>,
     /// Where the XDP program is pinned that gets what passes.
     pub next_program: Option<PathBuf>,
+    /// What packets are translated to; none: no backend is reached so.
+    pub nat: Option<Nat>,
+}
+
+/// What packets are translated to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Addresses of this balancer, at most [`lb_common::nat::MAX_ADDRESSES`] of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Their ports that flows are given.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// Which kind of XDP to attach with.
@@ -151,6 +171,10 @@ pub struct Limits {
     pub answers: u32,
     /// Fragmented packets whose first fragment is remembered.
     pub fragments: u32,
+    /// Translated flows that were seen to go on.
+    pub nat_sessions: u32,
+    /// Translated flows that were not, or not yet.
+    pub nat_openings: u32,
 }
 
 /// What clients connect to.
@@ -207,10 +231,25 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether probes of `backend` take the way of clients' packets, where that can be had.
+    #[must_use]
+    pub fn is_probed_by_path(&self, backend: &Backend) -> bool {
+        let via = self.probe.as_ref().map_or(Via::Direct, |probe| probe.via);
+        via == Via::Path && backend.forwarding.keeps_packets()
+    }
+
     /// What packets find it by.
     #[must_use]
     pub fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address.into(), self.port, self.protocol.number())
+    }
+
+    /// Where a backend is probed, if it is.
+    #[must_use]
+    pub fn probe_target(&self, backend: &Backend) -> Option<SocketAddr> {
+        let probe = self.probe.as_ref()?;
+        let own = backend.port.filter(|_| probe.follows_backend);
+        Some((backend.address, own.unwrap_or(probe.port)).into())
     }
 }
 
@@ -351,6 +390,8 @@ pub struct Backend {
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
     pub forwarding: Forwarding,
+    /// Its own port, where that is not the one that clients connect to.
+    pub port: Option<u16>,
     /// What QUIC's connection ids call it, where the service's do.
     pub server_id: Option<ServerId>,
     /// How many flows it may be given.
@@ -369,6 +410,7 @@ impl Backend {
             location: None,
             admin: AdminState::Drain,
             forwarding,
+            port: None,
             server_id: None,
             limits: BackendLimits { max_new_per_sec: None, max_connections: None },
         }
@@ -411,9 +453,17 @@ pub enum Forwarding {
     Ipip,
     /// IP in UDP, of any family in any family.
     Gue,
+    /// New addresses and ports, both ways; of the VIP's family.
+    Nat,
 }
 
 impl Forwarding {
+    /// Whether packets get to the backend as clients have sent them, so that it answers for the VIP itself.
+    #[must_use]
+    pub const fn keeps_packets(self) -> bool {
+        matches!(self, Self::L2 | Self::Ipip | Self::Gue)
+    }
+
     /// As it is written in the file.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -421,6 +471,7 @@ impl Forwarding {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 
@@ -432,10 +483,12 @@ impl Forwarding {
         const LAST_IPIP: u8 = Mode::Ipip6 as u8;
         const FIRST_GUE: u8 = Mode::Gue4 as u8;
         const LAST_GUE: u8 = Mode::Gue6Direct as u8;
+        const NAT: u8 = Mode::Nat as u8;
         match mode {
             L2 => Some(Self::L2),
             FIRST_IPIP..=LAST_IPIP => Some(Self::Ipip),
             FIRST_GUE..=LAST_GUE => Some(Self::Gue),
+            NAT => Some(Self::Nat),
             _ => None,
         }
     }
@@ -469,6 +522,15 @@ pub enum AdminState {
     Maintenance,
 }
 
+/// Which way probes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// That of clients' packets: to the VIP, by the way that the backend is reached.
+    Path,
+    /// To the backend's own address.
+    Direct,
+}
+
 /// How backends are probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -488,8 +550,12 @@ pub struct Probe {
     pub grace: Duration,
     /// Probes of the service under way at once.
     pub concurrency: u32,
-    /// Port on the backend's own address; the service's where the file has none.
+    /// Port that is probed; the service's where the file has none.
     pub port: u16,
+    /// Whether a backend's own port takes its place: the file has none.
+    pub follows_backend: bool,
+    /// Which way it takes to backends that are reached without a change of the packet.
+    pub via: Via,
     /// What is done.
     pub check: Arc<Check>,
 }

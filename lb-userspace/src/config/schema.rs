@@ -14,8 +14,20 @@ pub(super) const ROOT: Schema =
 
 pub(super) const BALANCER: Schema = Schema {
     header: "[balancer]",
-    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "location", "next_program"],
+    keys: &[
+        "interfaces",
+        "mode",
+        "socket",
+        "pin_path",
+        "state_path",
+        "probe_mark",
+        "location",
+        "next_program",
+        "nat",
+    ],
 };
+
+pub(super) const NAT: Schema = Schema { header: "[balancer.nat]", keys: &["addresses", "ports"] };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
@@ -31,6 +43,8 @@ pub(super) const LIMITS: Schema = Schema {
         "answers",
         "fragments",
         "sources",
+        "nat_sessions",
+        "nat_openings",
     ],
 };
 
@@ -121,6 +135,7 @@ pub(super) const DEFAULT_PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
     ],
 };
 
@@ -137,6 +152,7 @@ pub(super) const PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
         "method",
         "path",
         "host",
@@ -165,6 +181,7 @@ pub(super) const BACKEND: Schema = Schema {
     keys: &[
         "name",
         "address",
+        "port",
         "weight",
         "priority",
         "location",
@@ -190,9 +207,10 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 17] = [
+pub(super) const ALL: [&Schema; 18] = [
     &ROOT,
     &BALANCER,
+    &NAT,
     &FLEET,
     &LIMITS,
     &DEFAULTS,

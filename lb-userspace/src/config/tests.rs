@@ -5,8 +5,10 @@ mod documents;
 mod fuzz;
 mod guards;
 mod mss;
+mod nat;
 mod questionable;
 mod quic;
+mod sharing;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    health::{Scheduler, Target, Targets, check::Network},
+    health::{Scheduler, Target, Targets, check::Network, way::Guide},
     neighbours::Neighbours,
     path_mtu::Listener,
 };
@@ -42,7 +42,8 @@ impl Inputs {
         listen_for_path_mtus(events);
         let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
-        let (scheduler, _) = Scheduler::new(Network::default(), verdicts);
+        let network = Network::new(Guide::new(truth.roads().ways()));
+        let (scheduler, _) = Scheduler::new(network, verdicts);
         task::spawn(scheduler.run(probed));
         task::spawn(forward(found, events.clone(), |(address, resolution)| {
             Event::NextHop(address, resolution)
@@ -105,9 +106,10 @@ fn targets(truth: &Truth) -> Targets {
         let leaving = truth.wishes().leaving_of(service.key()).map(|leaving| &leaving.backend);
         for backend in service.backends.iter().chain(leaving) {
             let key = key(service, &backend.name);
-            let address = (backend.address, probe.port).into();
+            let Some(address) = service.probe_target(backend) else { continue };
             let known = truth.known_health(&key, address);
-            targets.insert(key, Target { address, probe: probe.clone(), known });
+            let by_path = service.is_probed_by_path(backend);
+            targets.insert(key, Target { address, probe: probe.clone(), by_path, known });
         }
     }
     targets

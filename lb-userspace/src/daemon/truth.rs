@@ -4,6 +4,7 @@ mod look;
 mod orders;
 mod peers;
 mod report;
+mod roads;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,8 +18,8 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_MSS, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
-        FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES,
+        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -31,8 +32,9 @@ use crate::{
     budget,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
-    dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram},
+    dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
+    interface::Netlink,
     neighbours::{Resolution, Unreachable},
     path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
@@ -41,6 +43,7 @@ use crate::{
 };
 use orders::Pending;
 use peers::Peers;
+use roads::Roads;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -71,6 +74,8 @@ pub(super) struct Truth {
     pending: Vec<Pending>,
     /// Whether the maps were empty at the start.
     is_new: bool,
+    /// The ways of probes.
+    roads: Roads,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
 }
@@ -92,6 +97,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
+        (config.balancer.nat.is_some(), FEATURE_NAT),
         (any(|service| service.fragments), FEATURE_FRAGMENTS),
         (any(|service| service.mss.is_some()), FEATURE_MSS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
@@ -117,6 +123,7 @@ pub(super) fn check_change(from: &Config, to: &Config) -> Result<()> {
         ("balancer.socket", from.balancer.socket != to.balancer.socket),
         ("balancer.pin_path", from.balancer.pin_path != to.balancer.pin_path),
         ("balancer.state_path", from.balancer.state_path != to.balancer.state_path),
+        ("balancer.probe_mark", from.balancer.probe_mark != to.balancer.probe_mark),
     ];
     let changed: Vec<_> = fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     if changed.is_empty() {
@@ -136,14 +143,15 @@ impl Truth {
     ) -> Self {
         let mut state = StateFile::new(config.balancer.state_path.clone());
         let boot = since_epoch().saturating_sub(now());
-        let view = remember::view(&config, &applied, &mut state, boot);
+        let mut view = remember::view(&config, &applied, &mut state, boot);
+        view.translated = applied.translated();
         let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
             path,
             view,
             tables: Tables::default(),
-            plan: Plan { services: Vec::new(), next_change: None },
+            plan: Plan::default(),
             applied,
             dataplane,
             features,
@@ -156,6 +164,7 @@ impl Truth {
             boot,
             pending: Vec::new(),
             is_new,
+            roads: Roads::new(),
             peers: None,
         }
     }
@@ -180,6 +189,24 @@ impl Truth {
 
     pub(super) fn dataplane_mut(&mut self) -> &mut EbpfDataPlane {
         &mut self.dataplane
+    }
+
+    pub(super) const fn roads(&self) -> &Roads {
+        &self.roads
+    }
+
+    pub(super) const fn roads_mut(&mut self) -> &mut Roads {
+        &mut self.roads
+    }
+
+    /// Builds what probes of the configuration need.
+    pub(super) async fn prepare_roads(&mut self, netlink: &Netlink, pins: &Pins) {
+        self.roads.prepare(&self.config, netlink, pins).await;
+    }
+
+    /// Has probes go where packets are to go.
+    pub(super) fn follow_roads(&mut self) {
+        self.roads.follow(&self.config, &self.view);
     }
 
     pub(super) fn set_interfaces(&mut self, interfaces: Vec<status::Interface>) {
@@ -296,10 +323,12 @@ impl Truth {
 
     /// What backends need that are gone from the file and keep their flows, as packets need it.
     pub(super) fn features_of_leaving(&self) -> u32 {
-        let leaving = |service: &Service| {
-            self.view.wishes.leaving_of(service.key()).any(|leaving| is_behind_gue(&leaving.backend))
+        let any = |forwarding| {
+            let leaving = self.config.services.iter().flat_map(|s| self.view.wishes.leaving_of(s.key()));
+            leaving.into_iter().any(|leaving| leaving.backend.forwarding == forwarding)
         };
-        if self.config.services.iter().any(leaving) { FEATURE_GUE } else { 0 }
+        let used = [(Forwarding::Gue, FEATURE_GUE), (Forwarding::Nat, FEATURE_NAT)];
+        used.into_iter().filter(|(forwarding, _)| any(*forwarding)).fold(0, |all, (_, feature)| all | feature)
     }
 
     fn note_advice(&mut self, target: &TargetKey, advised: Advised) {
@@ -391,6 +420,7 @@ impl Truth {
 
     fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
+            self.roads.follow(config, &self.view);
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;

@@ -5,13 +5,13 @@ use lb_common::{
     address::Address,
     guard::Guard,
     policy::{
-        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_MSS, OPTION_QUIC, OPTION_STRICT,
-        Policy,
+        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_MSS, OPTION_NAT, OPTION_QUIC,
+        OPTION_STRICT, Policy,
     },
     quic::{Quic, ServerId},
 };
 
-use crate::config::{self, Mss, Protocol, Service, SourceRate};
+use crate::config::{self, Forwarding, Mss, Protocol, Service, SourceRate};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
@@ -25,6 +25,7 @@ pub(super) fn options(service: &Service) -> u8 {
         (has_limits, OPTION_LIMITS),
         (service.fragments, OPTION_FRAGMENTS),
         (service.mss.is_some(), OPTION_MSS),
+        (service.backends.iter().any(|backend| backend.forwarding == Forwarding::Nat), OPTION_NAT),
     ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }

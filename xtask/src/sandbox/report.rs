@@ -88,6 +88,8 @@ mod tests {
             reason: String::new(),
             says: None,
             share,
+            promised: share,
+            slow_start: None,
             packets: 0,
             tracked_flows: 0,
             empty: false,
@@ -98,6 +100,9 @@ mod tests {
             digest: String::new(),
             generation: 1,
             moved_slots: 0,
+            available: true,
+            unavailable: None,
+            probes: "followed".to_owned(),
             packets: 0,
             backends: backends.collect(),
         }
