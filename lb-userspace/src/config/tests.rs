@@ -8,6 +8,7 @@ mod mss;
 mod nat;
 mod questionable;
 mod quic;
+mod rollout;
 mod sharing;
 mod valid;
 
