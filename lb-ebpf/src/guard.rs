@@ -24,12 +24,12 @@ use crate::{
 
 /// Whether a packet for a service may go on.
 #[inline(always)]
-pub fn check(found: Found, facts: &Facts) -> Result<(), Verdict> {
+pub fn check<const GUARDED: bool>(found: Found, facts: &Facts) -> Result<(), Verdict> {
     let options = found.service.options;
     if options & OPTION_STRICT != 0 {
         sound(found, facts)?;
     }
-    if options & OPTION_GUARD != 0 {
+    if GUARDED && options & OPTION_GUARD != 0 {
         welcome(found, facts)?;
         if opens_visibly(found, facts) {
             admit(found, facts)?;

@@ -23,12 +23,15 @@ use super::{DataPlaneError, OBJECT, next::NextError, pins};
 use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded, or where what passes goes on.
-pub(super) const fn balancer(features: u32) -> &'static str {
-    const GUARDS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+#[must_use]
+pub const fn balancer(features: u32) -> &'static str {
+    const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
     if features & FEATURE_NEXT != 0 {
         "sluice_chained"
     } else if features & GUARDS != 0 {
         "sluice_guarded"
+    } else if features & FEATURE_STRICT != 0 {
+        "sluice_strict"
     } else {
         "sluice"
     }

@@ -98,6 +98,16 @@ impl Harness {
         Self::load(GUARDED | features, "", toml, |_| {})
     }
 
+    /// As [`Self::with_features`], with more under `[limits]`.
+    pub fn with_features_and_limits(features: u32, limits: &str, toml: &str) -> Self {
+        Self::load(GUARDED | features, limits, toml, |_| {})
+    }
+
+    /// As [`Self::new`], the program that has these features and no others.
+    pub fn with_exactly(features: u32, toml: &str) -> Self {
+        Self::load(features, "", toml, |_| {})
+    }
+
     /// As [`Self::new`], with more under `[limits]`.
     pub fn with_limits(limits: &str, toml: &str) -> Self {
         Self::load(GUARDED, limits, toml, |_| {})

@@ -17,3 +17,4 @@ mod quic;
 mod remember;
 mod reset;
 mod select;
+mod verifier;
