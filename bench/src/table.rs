@@ -55,6 +55,8 @@ impl Case {
         let base = Base::build(&equal, self.length, &SEED)?;
         let weighted = members(&names, |n| [1, 10, 100][n % 3]);
         let refilled = base.refill(|n| n % 100 != 7);
+        let stepping = targets(self.backends, |n| if n % 100 == 7 { 20 } else { 100 });
+        let uneven = targets(self.backends, |n| 50 + (n % 51) as u64);
         let live: Vec<Slot> = base.table().slots().iter().copied().map(Slot::settled).collect();
         let (mut added, mut divided) = (self.c_loop(), self.c_loop());
         let mut contenders = vec![
@@ -64,6 +66,8 @@ impl Case {
             Contender::new("build, weights 1, 10 and 100", || Base::build(&weighted, self.length, &SEED)),
             Contender::new("refill, 1 in 100 failed", || base.refill(|n| n % 100 != 7)),
             Contender::new("refill, half failed", || base.refill(|n| n % 2 == 0)),
+            Contender::new("targets, 1 in 100 has a fifth", || base.with_targets(&stepping)),
+            Contender::new("targets, every one has another part", || base.with_targets(&uneven)),
             Contender::new("merge", || merge(&live, &refilled)),
         ];
         contenders.extend(publisher.into_iter().flat_map(Publisher::contenders));
@@ -92,6 +96,10 @@ fn members(names: &[String], weight: impl Fn(usize) -> u32) -> Vec<Member<'_>> {
     names.iter().enumerate().map(|(n, name)| Member { name, weight: weight(n) }).collect()
 }
 
+fn targets(backends: usize, percent: impl Fn(usize) -> u64) -> Vec<u64> {
+    (0..backends).map(percent).collect()
+}
+
 fn merge(live: &[Slot], next: &Table) -> Vec<Slot> {
     live.iter().zip(next.slots()).map(|(slot, &owner)| slot.moved_to(owner)).collect()
 }
@@ -103,7 +111,7 @@ mod tests {
     #[test]
     fn quick_run_measures_every_contender() {
         let rows = QUICK[0].measure(1, None).unwrap();
-        assert_eq!(rows.len(), 7);
+        assert_eq!(rows.len(), 9);
         assert!(rows.iter().all(|row| row.case == "100 backends, 10007 slots"));
     }
 }

@@ -91,6 +91,35 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Bytes that are put in front of an IP packet on its way there: by the size of IP headers without options, UDP's, and
+    /// that of GUE's variant 0.
+    #[must_use]
+    #[inline]
+    pub const fn overhead(&self) -> u16 {
+        const IPV4: u16 = 20;
+        const IPV6: u16 = 40;
+        const UDP: u16 = 8;
+        const GUE: u16 = 4;
+        match self.forwarding {
+            forwarding if forwarding == Forwarding::Ipip4 as u8 => IPV4,
+            forwarding if forwarding == Forwarding::Ipip6 as u8 => IPV6,
+            forwarding if forwarding == Forwarding::Gue4 as u8 => IPV4 + UDP + GUE,
+            forwarding if forwarding == Forwarding::Gue6 as u8 => IPV6 + UDP + GUE,
+            forwarding if forwarding == Forwarding::Gue4Direct as u8 => IPV4 + UDP,
+            forwarding if forwarding == Forwarding::Gue6Direct as u8 => IPV6 + UDP,
+            _ => 0,
+        }
+    }
+
+    /// Whether the outer header of its tunnel is IPv4's.
+    #[must_use]
+    #[inline]
+    pub const fn is_behind_ipv4(&self) -> bool {
+        self.forwarding == Forwarding::Ipip4 as u8
+            || self.forwarding == Forwarding::Gue4 as u8
+            || self.forwarding == Forwarding::Gue4Direct as u8
+    }
+
     /// Both MAC addresses as a frame begins with them, in two words, native byte order.
     #[must_use]
     #[inline]

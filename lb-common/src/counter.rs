@@ -1,6 +1,6 @@
 //! Counters, and the one list of reasons: every packet that a program sees ends with exactly one of them.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{CheckedBitPattern, Pod, Zeroable, checked};
 
 /// Packets, and their bytes on the wire without the frame check sequence. One per CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -42,7 +42,7 @@ pub enum Fate {
 }
 
 /// Why a packet met its fate. The number is the index in the counters' map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, CheckedBitPattern)]
 #[repr(u32)]
 pub enum Reason {
     /// Neither IPv4 nor IPv6: ARP, LLDP, more VLAN tags than two, a frame too short to tell; or IPv6 to a mapped address.
@@ -120,11 +120,14 @@ pub enum Reason {
     BadCookie,
     /// Opens a flow whose backend has as many as it may have; answered with a TCP reset.
     Refused,
+    /// An ICMP error about a flow that does not fit through the tunnel to its backend, or is at the end of its TTL. Nobody
+    /// is told, since errors are not answered.
+    ErrorLost,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -162,10 +165,18 @@ impl Reason {
         Self::Cookie,
         Self::BadCookie,
         Self::Refused,
+        Self::ErrorLost,
     ];
 
     /// How many reasons there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// The reason with a number. By comparison, since the verifier knows no bounds of an index into [`Self::ALL`].
+    #[must_use]
+    #[inline]
+    pub fn from_number(number: u32) -> Option<Self> {
+        checked::try_cast(number).ok()
+    }
 
     /// Its name in metrics, `sluice status` and messages.
     #[must_use]
@@ -208,6 +219,7 @@ impl Reason {
             Self::Cookie => "cookie",
             Self::BadCookie => "bad_cookie",
             Self::Refused => "refused",
+            Self::ErrorLost => "error_lost",
         }
     }
 
@@ -235,6 +247,8 @@ mod tests {
     fn reasons_are_numbered_in_the_order_of_the_list() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{}", reason.name());
+            assert_eq!(Reason::from_number(index as u32), Some(reason));
         }
+        assert_eq!(Reason::from_number(Reason::COUNT as u32), None);
     }
 }

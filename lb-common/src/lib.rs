@@ -33,3 +33,4 @@ pub mod quic;
 pub mod service;
 pub mod slot;
 pub mod strict;
+pub mod way;

@@ -3,14 +3,16 @@
 //!
 //! [`Base::build`] fills a table over every configured member, whatever its health. [`Base::refill`] gives the slots
 //! of those that may not take new flows to the others, and leaves every other slot alone: a failure moves nobody but
-//! the flows of the backend that failed, and full health is the base table again, exactly.
+//! the flows of the backend that failed, and full health is the base table again, exactly. [`Base::with_targets`] does
+//! the same where members are to have a part of what their weights say.
 //!
-//! A table follows from names, weights, who takes new flows, seed and length. The order of the members is *not* among
+//! A table follows from names, weights, targets, seed and length. The order of the members is *not* among
 //! these: it only says which index stands for whom.
 
 mod digest;
 mod fill;
 mod length;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -23,7 +25,7 @@ pub use length::{DEFAULT_LENGTH, MAX_LENGTH, SLOTS_PER_MEMBER, is_prime, length_
 
 use crate::hash::Seed;
 use crate::slot;
-use turns::{Seat, Turns};
+use turns::{Seat, Turns, UNBOUNDED};
 use walk::Walk;
 
 /// Sets the hash of a name here apart from whatever else the seed is a key of.
@@ -111,8 +113,9 @@ pub struct Base {
     table: Table,
     /// Where the turns stopped when the last slot was taken.
     turns: Turns,
-    /// The members' hashed names, in their order.
+    /// The members' hashed names and their weights, in their order.
     names: Vec<u64>,
+    weights: Vec<u32>,
 }
 
 impl Base {
@@ -128,7 +131,8 @@ impl Base {
         let mut turns = Turns::new(seats(members, &names, &order, length));
         let mut slots = alloc::vec![slot::NONE; length as usize];
         fill::fill(&mut slots, &mut turns);
-        Ok(Self { table: Table::new(slots, &names), turns, names })
+        let weights = members.iter().map(|member| member.weight).collect();
+        Ok(Self { table: Table::new(slots, &names), turns, names, weights })
     }
 
     /// The table while every member takes new flows.
@@ -141,16 +145,9 @@ impl Base {
     /// among these, from whoever's turn it would have been next, so that the smaller shares come first.
     #[must_use]
     pub fn refill(&self, takes_new: impl Fn(usize) -> bool) -> Table {
-        let takes_new: Vec<bool> = (0..self.names.len()).map(takes_new).collect();
-        if self.table.shares.iter().zip(&takes_new).all(|(&share, &stays)| stays || share == 0) {
-            return self.table.clone();
-        }
-        // All ones turn an owner into NONE, without a branch that nobody could predict.
-        let gone: Vec<u16> = takes_new.iter().map(|&stays| if stays { 0 } else { slot::NONE }).collect();
-        let mut slots: Vec<u16> =
-            self.table.slots.iter().map(|&owner| owner | gone[usize::from(owner)]).collect();
-        fill::fill(&mut slots, &mut self.turns.only(&takes_new));
-        Table::new(slots, &self.names)
+        let quotas: Vec<u32> =
+            (0..self.names.len()).map(|member| if takes_new(member) { UNBOUNDED } else { 0 }).collect();
+        self.with_quotas(&quotas)
     }
 }
 

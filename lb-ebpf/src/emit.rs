@@ -22,30 +22,53 @@ use crate::{
 /// Sends a packet to its backend.
 #[inline(always)]
 pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<Verdict, Verdict> {
-    let backend = selected.backend;
-    if backend.forwarding == Forwarding::L2 as u8 {
-        let link = egress_link(packet, facts, backend, facts.link.ether_type_be);
-        fits(facts, backend, 0)?;
-        make_room(packet, facts, link, 0)?;
-        frame(packet, macs(backend), link)?;
-    } else if backend.forwarding == Forwarding::Ipip4 as u8 {
-        let link = egress_link(packet, facts, backend, IPV4_BE);
-        make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN)?;
-        write(packet, link.len(), encap::ipv4_header(facts, selected, encap::inner_protocol(facts), 0))?;
-        frame(packet, macs(backend), link)?;
-    } else if backend.forwarding == Forwarding::Ipip6 as u8 {
-        let link = egress_link(packet, facts, backend, IPV6_BE);
-        make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN)?;
-        write(packet, link.len(), encap::ipv6_header(facts, selected, encap::inner_protocol(facts), 0))?;
-        frame(packet, macs(backend), link)?;
-    } else if uses(FEATURE_GUE) && gue::carries(backend) {
-        gue::encapsulate(packet, facts, selected)?;
-    } else if backend.forwarding == Forwarding::Local as u8 {
+    let forwarding = selected.backend.forwarding;
+    if forwarding == Forwarding::L2 as u8 {
+        by_frame(packet, facts, selected)?;
+    } else if forwarding == Forwarding::Ipip4 as u8 {
+        in_ipv4(packet, facts, selected)?;
+    } else if forwarding == Forwarding::Ipip6 as u8 {
+        in_ipv6(packet, facts, selected)?;
+    } else if uses(FEATURE_GUE) && gue::is_in_ipv4(selected.backend) {
+        gue::in_ipv4(packet, facts, selected)?;
+    } else if uses(FEATURE_GUE) && gue::carries(selected.backend) {
+        gue::in_ipv6(packet, facts, selected)?;
+    } else if forwarding == Forwarding::Local as u8 {
         return Ok(Verdict::pass(Reason::Local));
     } else {
         return Err(Verdict::drop(Reason::Internal));
     }
-    Ok(leave(packet, backend.ifindex))
+    Ok(leave(packet, selected.backend.ifindex))
+}
+
+/// Gives a packet new MAC addresses.
+#[inline(always)]
+fn by_frame(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
+    let backend = selected.backend;
+    let link = egress_link(packet, facts, backend, facts.link.ether_type_be);
+    fits(facts, backend, 0)?;
+    make_room(packet, facts, link, 0)?;
+    frame(packet, macs(backend), link)
+}
+
+/// Puts a packet into IPv4.
+#[inline(always)]
+fn in_ipv4(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
+    let backend = selected.backend;
+    let link = egress_link(packet, facts, backend, IPV4_BE);
+    make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN)?;
+    write(packet, link.len(), encap::ipv4_header(facts, selected, encap::inner_protocol(facts), 0))?;
+    frame(packet, macs(backend), link)
+}
+
+/// Puts a packet into IPv6.
+#[inline(always)]
+fn in_ipv6(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
+    let backend = selected.backend;
+    let link = egress_link(packet, facts, backend, IPV6_BE);
+    make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN)?;
+    write(packet, link.len(), encap::ipv6_header(facts, selected, encap::inner_protocol(facts), 0))?;
+    frame(packet, macs(backend), link)
 }
 
 /// The link layer that the packet leaves with: the tag of the next hop's VLAN; without one, the tags that it came
@@ -72,6 +95,22 @@ pub fn make_room_for_outer(
 ) -> Result<(), Verdict> {
     fits(facts, backend, outer)?;
     encap::pass_on(packet, facts)?;
+    make_room(packet, facts, link, outer)
+}
+
+/// The same where there may be no outer header, for what only gets another frame.
+#[inline(always)]
+pub fn make_room_for(
+    packet: &mut Packet,
+    facts: &Facts,
+    backend: &Backend,
+    link: Link,
+    outer: usize,
+) -> Result<(), Verdict> {
+    fits(facts, backend, outer)?;
+    if outer > 0 {
+        encap::pass_on(packet, facts)?;
+    }
     make_room(packet, facts, link, outer)
 }
 
@@ -120,8 +159,9 @@ pub fn write<T: Header>(packet: &mut Packet, offset: usize, value: T) -> Result<
     Ok(())
 }
 
+/// Out through the interface `ifindex`.
 #[inline(always)]
-fn leave(packet: &Packet, ifindex: u32) -> Verdict {
+pub fn leave(packet: &Packet, ifindex: u32) -> Verdict {
     if packet.ingress_ifindex() == ifindex {
         return Verdict::transmit();
     }

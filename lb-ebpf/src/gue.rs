@@ -35,36 +35,55 @@ pub const fn carries(backend: &Backend) -> bool {
     backend.forwarding >= Forwarding::Gue4 as u8 && backend.forwarding <= Forwarding::Gue6Direct as u8
 }
 
-/// Puts a packet into UDP and its frame around it.
+/// Whether the outer header is IPv4's.
 #[inline(always)]
-pub fn encapsulate(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
+pub const fn is_in_ipv4(backend: &Backend) -> bool {
+    backend.forwarding == Forwarding::Gue4 as u8 || backend.forwarding == Forwarding::Gue4Direct as u8
+}
+
+/// Puts a packet into UDP over IPv4 and its frame around it.
+#[inline(always)]
+pub fn in_ipv4(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
     let backend = selected.backend;
-    let is_direct = backend.forwarding >= Forwarding::Gue4Direct as u8;
-    let inside = UDP_LEN + if is_direct { 0 } else { HEADER_LEN };
-    if backend.forwarding == Forwarding::Gue4 as u8 || backend.forwarding == Forwarding::Gue4Direct as u8 {
-        let link = emit::egress_link(packet, facts, backend, IPV4_BE);
-        emit::make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN + inside)?;
-        emit::write(packet, link.len(), encap::ipv4_header(facts, selected, UDP, inside as u16))?;
-        write(packet, link.len() + Ipv4Hdr::LEN, facts, selected, is_direct)?;
-        return emit::frame(packet, emit::macs(backend), link);
-    }
-    let link = emit::egress_link(packet, facts, backend, IPV6_BE);
-    emit::make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN + inside)?;
-    emit::write(packet, link.len(), encap::ipv6_header(facts, selected, UDP, inside as u16))?;
-    write(packet, link.len() + Ipv6Hdr::LEN, facts, selected, is_direct)?;
+    let inside = inside_of(backend);
+    let link = emit::egress_link(packet, facts, backend, IPV4_BE);
+    emit::make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN + inside)?;
+    emit::write(packet, link.len(), encap::ipv4_header(facts, selected, UDP, inside as u16))?;
+    write(packet, link.len() + Ipv4Hdr::LEN, facts, selected, inside)?;
     emit::frame(packet, emit::macs(backend), link)
 }
 
-/// Writes what lies between the outer header and the packet.
+/// The same over IPv6.
 #[inline(always)]
-fn write(
+pub fn in_ipv6(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<(), Verdict> {
+    let backend = selected.backend;
+    let inside = inside_of(backend);
+    let link = emit::egress_link(packet, facts, backend, IPV6_BE);
+    emit::make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN + inside)?;
+    emit::write(packet, link.len(), encap::ipv6_header(facts, selected, UDP, inside as u16))?;
+    write(packet, link.len() + Ipv6Hdr::LEN, facts, selected, inside)?;
+    emit::frame(packet, emit::macs(backend), link)
+}
+
+/// The bytes that lie between the outer IP header and a packet.
+#[inline(always)]
+pub const fn inside_of(backend: &Backend) -> usize {
+    let is_direct = backend.forwarding >= Forwarding::Gue4Direct as u8;
+    UDP_LEN + if is_direct { 0 } else { HEADER_LEN }
+}
+
+/// Writes those bytes, if there are any.
+#[inline(always)]
+pub fn write(
     packet: &mut Packet,
     at: usize,
     facts: &Facts,
     selected: &Selected,
-    is_direct: bool,
+    inside: usize,
 ) -> Result<(), Verdict> {
-    let inside = UDP_LEN + if is_direct { 0 } else { HEADER_LEN };
+    if inside == 0 {
+        return Ok(());
+    }
     let header = Udp {
         source_port: (FIRST_PORT | selected.hash as u16 & !FIRST_PORT).to_be_bytes(),
         destination_port: selected.backend.port,
@@ -72,7 +91,7 @@ fn write(
         check: [0, 0],
     };
     emit::write(packet, at, header)?;
-    if is_direct {
+    if inside == UDP_LEN {
         Ok(())
     } else {
         emit::write(packet, at + UDP_LEN, [0, encap::inner_protocol(facts), 0, 0])

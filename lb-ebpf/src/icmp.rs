@@ -1,6 +1,8 @@
 //! What comes to a VIP by ICMP: a rare way, which reads the packet anew from its start and is compiled once, apart from the
 //! ways of other packets.
 
+mod error;
+
 use lb_common::{counter::Reason, knobs::FEATURE_ECHO, policy::OPTION_ECHO};
 
 use crate::{
@@ -22,15 +24,18 @@ pub const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST_V6: u8 = 128;
 pub const ECHO_REPLY_V6: u8 = 129;
 
-/// What is to become of a packet for a VIP that has no ports, where `asked` tells the VIP's options. What nobody here
-/// understands passes.
+/// Bytes of an ICMP header: without all of them there is nothing to answer or to forward.
+const MESSAGE_LEN: usize = 8;
+
+/// What is to become of a packet for a VIP that has no ports, where `asked` tells the VIP's options. An error goes to the
+/// backend of the flow that it is about; what nobody here understands passes.
 #[inline(always)]
 pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
     let answers = uses(FEATURE_ECHO) && asked.detail() as u8 & OPTION_ECHO != 0;
     if answers && is_echo(packet.handle()) {
         return Verdict::answer(Reason::Echo, 0);
     }
-    Verdict::pass(Reason::OtherProtocol)
+    error::forward(packet)
 }
 
 /// Whether the packet is a ping.
@@ -47,7 +52,6 @@ fn message(packet: &Packet) -> Option<(u8, u8)> {
     let link = parse::link(packet)?;
     let ip = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?;
     let is_v4 = link.ether_type_be == IPV4_BE;
-    // Eight bytes are the whole header, without which there is nothing to answer.
-    let kind = packet.header::<[u8; 8]>(ip.payload_at)?[0];
+    let kind = packet.header::<[u8; MESSAGE_LEN]>(ip.payload_at)?[0];
     (is_v4 == (ip.protocol == ICMP)).then_some((ip.protocol, kind))
 }

@@ -3,6 +3,7 @@
 use lb_common::{
     address::Address,
     counter::Reason,
+    flow::Flow,
     hash::KeyWords as _,
     knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS},
     policy::OPTION_FRAGMENTS,
@@ -24,19 +25,20 @@ pub struct Found {
     pub service: &'static Service,
 }
 
-/// The service that a flow asks for: the one with its port, otherwise the one with every port.
+/// The service that a packet is for.
 #[inline(always)]
 pub fn service(facts: &Facts) -> Result<Found, Verdict> {
-    let key = facts.flow.service_key();
+    of_flow(&facts.flow).ok_or(Verdict::pass(Reason::NotOurs))
+}
+
+/// The service that a flow asks for: the one with its port, otherwise the one with every port.
+#[inline(always)]
+pub fn of_flow(flow: &Flow) -> Option<Found> {
+    let key = flow.service_key();
     if let Some(found) = find(&key) {
-        return Ok(found);
+        return Some(found);
     }
-    if uses(FEATURE_ANY_PORT)
-        && let Some(found) = find(&ServiceKey { port: [0, 0], ..key })
-    {
-        return Ok(found);
-    }
-    Err(Verdict::pass(Reason::NotOurs))
+    if uses(FEATURE_ANY_PORT) { find(&ServiceKey { port: [0, 0], ..key }) } else { None }
 }
 
 /// The verdict on a packet without readable ports, if its destination is a VIP: other protocols than services have are to

@@ -1,7 +1,8 @@
-//! Entries of Sluice's XDP programs; each is a call and a verdict.
+//! Entries of Sluice's programs; each is a call and a verdict.
 //!
-//! `sluice` balances (`sluice_strict`, `sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far end of its tunnels on a backend, `sluice_pass` does nothing: a veth
-//! device takes in what another program transmits only while its own end carries a program.
+//! `sluice` balances (`sluice_strict`, `sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far
+//! end of its tunnels on a backend, `sluice_mark` and `sluice_probe` take probes to it, `sluice_pass` does nothing: a veth device
+//! takes in what another program transmits only while its own end carries a program.
 
 #![no_std]
 #![no_main]
@@ -26,12 +27,17 @@ mod parse;
 mod pipeline;
 mod quic;
 mod remember;
+mod road;
 mod select;
 mod verdict;
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_action::XDP_PASS,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 
-use crate::packet::Packet;
+use crate::packet::{Packet, Sent};
 
 /// Balances what is for a service, passes everything else untouched.
 #[xdp]
@@ -74,6 +80,21 @@ pub fn sluice_chained(ctx: XdpContext) -> u32 {
 pub fn sluice_decap(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
     verdict::finish(packet.len(), decap::decapsulate(&mut packet))
+}
+
+/// Tells the road of a probe's packet in its frame.
+#[classifier]
+#[inline(always)]
+pub fn sluice_mark(ctx: TcContext) -> i32 {
+    road::mark(&mut Sent::new(ctx))
+}
+
+/// Sends a probe's packet by that road.
+#[xdp]
+#[inline(always)]
+pub fn sluice_probe(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), road::send(&mut packet))
 }
 
 /// Passes everything.

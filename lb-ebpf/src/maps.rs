@@ -4,7 +4,10 @@
 //! The tables are plain arrays that the daemon maps into its memory (`BPF_F_MMAPABLE`, kernel 5.5): it changes them
 //! without a system call, and the JIT inlines their lookup.
 
-use core::ptr::{self, NonNull};
+use core::{
+    borrow::Borrow,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     Global,
@@ -73,6 +76,10 @@ pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usiz
 #[btf_map(name = "fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented, 1> = LruHashMap::new();
 
+/// The flow that an ICMP error is about, while this CPU looks for its backend.
+#[btf_map(name = "error_flow")]
+pub static ERROR_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
 /// How often what has a rate may be done.
 #[btf_map(name = "budgets")]
 pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
@@ -130,6 +137,10 @@ pub static NEXT_PROGRAM: ProgramArray<1> = ProgramArray::new();
 #[btf_map(name = "decap_vips")]
 pub static DECAP_VIPS: HashMap<Address, u8, 256> = HashMap::new();
 
+/// The backends that are probed by the path of traffic, by the number in a probe's mark.
+#[btf_map(name = "ways")]
+pub static WAYS: Array<Backend, 1, MMAPABLE> = Array::new();
+
 /// Number of buckets in [`SERVICE_INDEX`].
 #[unsafe(no_mangle)]
 pub static SERVICE_BUCKETS: Global<u32> = Global::new(1);
@@ -149,6 +160,10 @@ pub static ANSWER_INTERVAL_NS: Global<u64> = Global::new(0);
 /// UDP port that a backend takes tunnelled packets in by, host byte order; 0: none.
 #[unsafe(no_mangle)]
 pub static GUE_PORT: Global<u32> = Global::new(0);
+
+/// Bits above the number in the mark of every probe.
+#[unsafe(no_mangle)]
+pub static PROBE_MARK: Global<u32> = Global::new(0);
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
@@ -220,12 +235,12 @@ pub fn slot(index: u32) -> Option<Slot> {
     }))
 }
 
-/// What `table` remembers of a flow, which is taken by value: its address goes to a helper, so it has to lie in memory,
-/// and a reference would put every packet's flow there, also where nothing is looked up.
+/// What `table` remembers of a flow, which is best taken by value: its address goes to a helper, so it has to lie in
+/// memory, and a reference would put every packet's flow there, also where nothing is looked up.
 #[inline(always)]
 pub fn connection<const N: usize>(
     table: &LruHashMap<Flow, Connection, N>,
-    flow: Flow,
+    flow: impl Borrow<Flow>,
 ) -> Option<&'static mut Connection> {
     let entry = NonNull::new(table.get_ptr_mut(flow)?)?;
     // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
@@ -245,6 +260,21 @@ pub fn server(key: ServerKey) -> Option<u16> {
         }
         Some((*server).backend)
     }
+}
+
+/// Notes the flow that an ICMP error is about.
+#[inline(always)]
+pub fn note_error_flow(flow: Flow) -> bool {
+    let Some(noted) = ERROR_FLOW.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe { *noted = flow };
+    true
+}
+
+/// The flow that was noted last.
+#[inline(always)]
+pub fn error_flow() -> Option<&'static Flow> {
+    ERROR_FLOW.get(0)
 }
 
 /// What is remembered of a packet's first fragment.

@@ -9,7 +9,7 @@ use core::mem::size_of;
 use aya_ebpf::{
     bindings::xdp_md,
     helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use lb_common::checksum::Sum;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
@@ -109,6 +109,33 @@ pub struct Tcp {
     pub check: [u8; 2],
     /// Urgent pointer.
     pub urgent: [u8; 2],
+}
+
+/// A frame that the host's own stack sends.
+pub struct Sent {
+    ctx: TcContext,
+}
+
+impl Sent {
+    /// The frame that a program was called for.
+    #[inline(always)]
+    pub const fn new(ctx: TcContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The mark of the socket that it comes from; 0 where there is none.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: the kernel hands the program a valid context.
+        unsafe { (*self.ctx.skb.skb).mark }
+    }
+
+    /// Writes the MAC address of its destination.
+    #[inline(always)]
+    #[must_use]
+    pub fn set_destination(&mut self, station: [u8; 6]) -> bool {
+        self.ctx.store(0, &station, 0).is_ok()
+    }
 }
 
 /// A packet in the driver's buffer.

@@ -29,7 +29,7 @@ pub const TCP: u8 = 6;
 /// IANA's number of UDP.
 pub const UDP: u8 = 17;
 /// IANA's number of the IPv6 Fragment header.
-const FRAGMENT: u8 = 44;
+pub const FRAGMENT: u8 = 44;
 const FLAG_FIN: u8 = 0x01;
 /// TCP's SYN (RFC 9293 section 3.1).
 pub const FLAG_SYN: u8 = 0x02;

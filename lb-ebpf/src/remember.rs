@@ -78,6 +78,16 @@ pub fn backend<const GUARDED: bool>(moved: Moved<GUARDED>, facts: &Facts) -> Res
     moved.unknown(facts, now_ns)
 }
 
+/// The index of the backend that a flow has, of which nothing is to be remembered; [`slot::NONE`] where there is none.
+#[inline(always)]
+pub fn holder(moved: Moved<false>, flow: &Flow) -> u16 {
+    let entry = connection(&CONNECTIONS, flow).or_else(|| connection(&OPENINGS, flow));
+    let known = entry.filter(|entry| entry.service == moved.found.id);
+    let held = known.map_or_else(|| moved.previous(flow), |entry| entry.backend);
+    let keeps = moved.backend(held).is_some_and(|backend| backend.old_flows != OldFlows::Move as u8);
+    if held != slot::NONE && keeps { held } else { moved.slot.current() }
+}
+
 /// The entry of a flow in a table, if it is the service's own.
 #[inline(always)]
 fn known<const GUARDED: bool, const N: usize>(
@@ -165,7 +175,10 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         }
         if uses(FEATURE_PEERS) && (!self.slot.is_settled() || self.before.length > 0) {
             // Without a reader, or with one that is slow, it is left out: the daemon tells all flows now and then.
-            let _ = NEWS.output_untyped::<Tracked>(&Tracked { flow: facts.flow, connection }, 0);
+            if let Some(mut record) = NEWS.reserve_untyped::<Tracked>(0) {
+                record.write(Tracked { flow: facts.flow, connection });
+                record.submit(0);
+            }
         }
         true
     }
@@ -178,7 +191,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         if !is_older {
             return self.beginning(facts, now_ns);
         }
-        let previous = self.previous(facts);
+        let previous = self.previous(&facts.flow);
         let stays = previous != slot::NONE && self.stays(facts, previous)?;
         let backend = if stays { previous } else { self.slot.current() };
         if backend != slot::NONE && facts.closing() as u8 == Closing::Open as u8 {
@@ -200,7 +213,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         if current == slot::NONE || self.begin(facts, current, now_ns) || !facts.opens() {
             return Ok(current);
         }
-        let previous = self.previous(facts);
+        let previous = self.previous(&facts.flow);
         if previous == slot::NONE || previous == current {
             return Ok(current);
         }
@@ -215,7 +228,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
     fn beginning_where_there_is_room(&self, facts: &Facts, now_ns: u64) -> Result<u16, Verdict> {
         let service = self.found.service;
         let table = table(&service.table);
-        let position = position_in(table, facts, self.hash, service.source_bits);
+        let position = position_in(table, &facts.flow, self.hash, service.source_bits);
         let opening = Opening { found: self.found, index: self.slot.current(), table, position };
         let index = opening.place(facts, now_ns)?;
         if self.begin(facts, index, now_ns) { Ok(index) } else { Err(Verdict::drop(Reason::NotRemembered)) }
@@ -237,11 +250,11 @@ impl<const GUARDED: bool> Moved<GUARDED> {
 
     /// Where a flow is that was there before the slot moved, or before the table became another one.
     #[inline(always)]
-    fn previous(&self, facts: &Facts) -> u16 {
+    fn previous(&self, flow: &Flow) -> u16 {
         if self.before.length == 0 {
             return self.slot.previous();
         }
-        match slot_in(self.before, facts, self.hash, self.found.service.previous_source_bits) {
+        match slot_in(self.before, flow, self.hash, self.found.service.previous_source_bits) {
             Some(slot) if slot.is_settled() => slot.current(),
             Some(slot) => slot.previous(),
             None => slot::NONE,

@@ -6,6 +6,7 @@
 use lb_common::{
     backend::{Backend, Forwarding},
     counter::Reason,
+    flow::Flow,
     hash::KeyWords as _,
     knobs::{FEATURE_AFFINITY, FEATURE_QUIC, FEATURE_TRACKING},
     service::{TableRef, Track},
@@ -43,6 +44,24 @@ pub fn backend<const GUARDED: bool>(
 ) -> Result<Selected, Verdict> {
     let hash = ConstantKey(&FLOW_KEY).flow(&facts.flow);
     let index = index::<GUARDED>(packet, found, facts, hash)?;
+    selected(found, index, hash)
+}
+
+/// The index of the backend that a flow has, for what is not the flow's own packet: nothing is remembered by that. With it
+/// the flow's hash.
+#[inline(always)]
+pub fn holder(found: Found, flow: &Flow) -> Result<(u16, u64), Verdict> {
+    let hash = ConstantKey(&FLOW_KEY).flow(flow);
+    let index = match in_tables(found, flow, hash, Features::load())? {
+        Told::Alone(index) => index,
+        Told::Moved(slot, before) => remember::holder(Moved { found, slot, before, hash }, flow),
+    };
+    Ok((index, hash))
+}
+
+/// The backend with an index, if packets can be sent to it.
+#[inline(always)]
+pub fn selected(found: Found, index: u16, hash: u64) -> Result<Selected, Verdict> {
     if index == slot::NONE {
         return Err(Verdict::drop(Reason::NoBackend));
     }
@@ -56,19 +75,27 @@ pub fn backend<const GUARDED: bool>(
 
 /// The slot of a flow in a table: its own hash chooses it, or that of its source's first `source_bits`.
 #[inline(always)]
-pub fn slot_in(table: TableRef, facts: &Facts, hash: u64, source_bits: u8) -> Option<Slot> {
-    slot(position_in(table, facts, hash, source_bits))
+pub fn slot_in(table: TableRef, flow: &Flow, hash: u64, source_bits: u8) -> Option<Slot> {
+    slot(position_in(table, flow, hash, source_bits))
 }
 
 /// Where that slot lies in the arena.
 #[inline(always)]
-pub fn position_in(table: TableRef, facts: &Facts, hash: u64, source_bits: u8) -> u32 {
+pub fn position_in(table: TableRef, flow: &Flow, hash: u64, source_bits: u8) -> u32 {
     let chosen = if uses(FEATURE_AFFINITY) && source_bits != 0 {
-        ConstantKey(&FLOW_KEY).flow(&facts.flow.chooser(source_bits))
+        ConstantKey(&FLOW_KEY).flow(&flow.chooser(source_bits))
     } else {
         hash
     };
     table.slot_of((chosen >> 32) as u32)
+}
+
+/// What the tables say of a flow.
+enum Told {
+    /// The index of its backend.
+    Alone(u16),
+    /// What its slot names, and the table that was another one: what is remembered has to be asked.
+    Moved(Slot, TableRef),
 }
 
 #[inline(always)]
@@ -78,7 +105,6 @@ fn index<const GUARDED: bool>(
     facts: &mut Facts,
     hash: u64,
 ) -> Result<u16, Verdict> {
-    let service = found.service;
     let features = Features::load();
     if features.include(FEATURE_QUIC)
         && let Some(told) = quic::told(packet, found)
@@ -91,15 +117,24 @@ fn index<const GUARDED: bool>(
             guard::check_told(found, facts)?;
         }
     }
-    let slot = slot_in(table(&service.table), facts, hash, service.source_bits)
+    match in_tables(found, &facts.flow, hash, features)? {
+        Told::Alone(index) => Ok(index),
+        Told::Moved(slot, before) => remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts),
+    }
+}
+
+#[inline(always)]
+fn in_tables(found: Found, flow: &Flow, hash: u64, features: Features) -> Result<Told, Verdict> {
+    let service = found.service;
+    let slot = slot_in(table(&service.table), flow, hash, service.source_bits)
         .ok_or(Verdict::drop(Reason::Internal))?;
     let track = service.track;
     if !features.include(FEATURE_TRACKING) || track == Track::Never as u8 {
-        return Ok(slot.current());
+        return Ok(Told::Alone(slot.current()));
     }
     let before = table(&service.previous_table);
     if track == Track::Moved as u8 && slot.is_settled() && before.length == 0 {
-        return Ok(slot.current());
+        return Ok(Told::Alone(slot.current()));
     }
-    remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts)
+    Ok(Told::Moved(slot, before))
 }

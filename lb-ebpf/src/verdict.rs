@@ -77,6 +77,12 @@ impl Verdict {
         Self { action, reason: Reason::Redirected }
     }
 
+    /// Whether the packet goes to a backend.
+    #[inline(always)]
+    pub const fn is_forward(self) -> bool {
+        matches!(self.reason, Reason::Transmitted | Reason::Redirected)
+    }
+
     /// Whether the packet is to be made an answer.
     #[inline(always)]
     pub const fn is_answer(self) -> bool {
@@ -87,6 +93,19 @@ impl Verdict {
     #[inline(always)]
     pub const fn is_icmp(self) -> bool {
         self.action & ICMP != 0
+    }
+
+    /// The verdict in one word: a global function gives back no more.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        (self.reason as u64) << 32 | self.action as u64
+    }
+
+    /// The inverse of [`Self::to_word`].
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        let reason = Reason::from_number((word >> 32) as u32);
+        Self { action: word as u32, reason: reason.unwrap_or(Reason::Internal) }
     }
 
     /// Why.

@@ -17,5 +17,6 @@ pub mod interface;
 pub mod neighbours;
 pub mod plan;
 pub mod reconcile;
+pub mod road;
 pub mod rules;
 pub mod wishes;

@@ -1,9 +1,10 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 pub(crate) mod advice;
-mod entry;
+pub(crate) mod entry;
 pub mod guards;
 mod policy;
+pub mod shares;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,8 +31,9 @@ use crate::{
     neighbours::NextHop,
     wishes::{Leaving, Wish, Wishes},
 };
-use advice::{advice, stricter, weights};
-use entry::entry;
+use advice::{advice, percent, stricter};
+use entry::{Decided, entry, is_reachable, verdict};
+use shares::{Candidate, Shares, Started, Takers, Taking, WHOLE, shares};
 use state::Wanted;
 
 /// What is known about the world beside the configuration.
@@ -47,6 +49,8 @@ pub struct View {
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.
     pub advice: HashMap<TargetKey, Advised>,
+    /// When backends began to take flows.
+    pub started: Started,
 }
 
 /// What a backend says of itself.
@@ -74,7 +78,7 @@ pub struct Verdict {
 pub struct Plan {
     /// The services, sorted by name.
     pub services: Vec<PlannedService>,
-    /// When the plan changes by itself: a grace or a drain ends. On the monotonic clock.
+    /// When the plan changes by itself: a grace or a drain ends, a slow start goes on. On the monotonic clock.
     pub next_change: Option<Duration>,
 }
 
@@ -97,6 +101,8 @@ pub struct PlannedService {
     pub policy: Policy,
     /// What its lists and its backends' limits come to.
     pub guards: guards::ServiceGuards,
+    /// Which part of the new flows each backend is to have, in the order of the configuration.
+    pub shares: Shares,
     /// Which backend new flows get: indexes into `backends`.
     pub table: Arc<Table>,
     /// The backends' entries, in the order of the configuration.
@@ -118,7 +124,7 @@ struct Memo {
     members: Vec<(String, u32)>,
     length: u32,
     base: Base,
-    takes_new: Vec<bool>,
+    targets: Vec<u64>,
     table: Arc<Table>,
 }
 
@@ -139,23 +145,26 @@ fn plan_service(
     tables: &mut Tables,
     now: Duration,
 ) -> (PlannedService, Option<Duration>) {
-    let mut until: Option<Duration> = None;
-    let mut entry_of = |backend: &Backend, wanted| {
-        let planned = entry(service, backend, wanted, view, now);
+    let wanted: Vec<Wanted> = service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
+    let candidates = candidates(config, service, &wanted, view);
+    let shares = shares(&service.sharing, &candidates, sweep(service), now);
+    let mut until = shares.until;
+    let mut entry_of = |backend: &Backend, decided| {
+        let planned = entry(service, backend, decided, view, now);
         until = until.into_iter().chain(planned.until).min();
         planned.entry
     };
-    let configured = service.backends.iter();
-    let backends: Vec<Entry> = configured
-        .map(|backend| {
-            let wanted = wanted(service, backend, view);
-            entry_of(backend, stricter(wanted, advice(service, backend, view)))
-        })
-        .collect();
+    let follows_probes = shares.belief.follows_probes();
+    let decided = wanted.into_iter().zip(&shares.targets);
+    let decided = decided.map(|(wanted, &target)| Decided { wanted, takes_new: target > 0, follows_probes });
+    let backends: Vec<Entry> =
+        service.backends.iter().zip(decided).map(|(backend, decided)| entry_of(backend, decided)).collect();
     let leaving = view.wishes.leaving_of(service.key());
-    let leaving =
-        leaving.map(|leaving| entry_of(&leaving.backend, wanted_of_leaving(service, leaving))).collect();
-    let takes_new = backends.iter().map(|entry| entry.takes_new != 0).collect();
+    let leaving = leaving.map(|leaving| {
+        let wanted = wanted_of_leaving(service, leaving);
+        entry_of(&leaving.backend, Decided { wanted, takes_new: false, follows_probes })
+    });
+    let leaving = leaving.collect();
     let planned = PlannedService {
         name: service.name.clone(),
         key: service.key(),
@@ -165,7 +174,8 @@ fn plan_service(
         options: policy::options(service),
         policy: policy::policy(service),
         guards: guards::of_service(service),
-        table: tables.table(config, service, view, takes_new),
+        table: tables.table(config, service, &shares.targets),
+        shares,
         backends,
         server_ids: policy::server_ids(service),
         leaving,
@@ -173,11 +183,64 @@ fn plan_service(
     (planned, until)
 }
 
+/// The backends of a service, as far as their shares are concerned.
+fn candidates(config: &Config, service: &Service, wanted: &[Wanted], view: &View) -> Vec<Candidate> {
+    let backends = service.backends.iter().zip(wanted);
+    let candidate = |(backend, wanted): (&Backend, &Wanted)| Candidate {
+        weight: backend.weight,
+        part: WHOLE,
+        percent: percent(service, backend, view),
+        ready: *wanted == Wanted::Ready,
+        reachable: is_reachable(service, backend, view),
+        health: verdict(service, backend, view).map(|verdict| (verdict.health, verdict.since)),
+        priority: backend.priority,
+        shared_labels: shared_labels(config, backend),
+        started: started(service, backend, view),
+    };
+    backends.map(candidate).collect()
+}
+
+/// How near a backend is. One of which nobody has said where it is is as far away as can be.
+fn shared_labels(config: &Config, backend: &Backend) -> usize {
+    let places = (&config.balancer.location, &backend.location);
+    if let (Some(own), Some(other)) = places { own.shared_with(other) } else { 0 }
+}
+
+fn started(service: &Service, backend: &Backend, view: &View) -> Option<Duration> {
+    let starts_slowly = !service.sharing.slow_start.is_zero();
+    let key = || TargetKey { service: service.name.clone(), backend: backend.name.clone() };
+    starts_slowly.then(|| view.started.of(&key())).flatten()
+}
+
+/// Who takes flows, of the services whose backends start slowly.
+#[must_use]
+pub fn taking(config: &Config, view: &View) -> Taking {
+    let slow = config.services.iter().filter(|service| !service.sharing.slow_start.is_zero());
+    let of_service = |service: &Service| {
+        let wanted: Vec<Wanted> =
+            service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
+        let candidates = candidates(config, service, &wanted, view);
+        let taking = service.backends.iter().zip(candidates).filter(|(_, candidate)| candidate.takes());
+        let names = taking.map(|(backend, _)| backend.name.clone()).collect();
+        (service.name.clone(), Takers { slow_start: service.sharing.slow_start, names })
+    };
+    slow.map(of_service).collect()
+}
+
+/// Within which time a cause that all backends have in common is seen by all of their probes.
+fn sweep(service: &Service) -> Duration {
+    service.probe.as_ref().map_or(Duration::ZERO, |probe| probe.interval + probe.jitter + probe.timeout)
+}
+
 /// A drain that nobody has noticed the beginning of.
 const ENDLESS: Wanted = Wanted::Drain { ends: None, on_end: OldFlows::Keep };
 
-/// What the operator wants of a backend that is in the file.
+/// What operator and backend want of a backend that is in the file.
 fn wanted(service: &Service, backend: &Backend, view: &View) -> Wanted {
+    stricter(wish_for(service, backend, view), advice(service, backend, view))
+}
+
+fn wish_for(service: &Service, backend: &Backend, view: &View) -> Wanted {
     let wish = view.wishes.of(&service.name, &backend.name);
     match wish.map_or(backend.admin, |wish| wish.state) {
         AdminState::Ready => Wanted::Ready,
@@ -198,20 +261,17 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 }
 
 impl Tables {
-    fn table(&mut self, config: &Config, service: &Service, view: &View, takes_new: Vec<bool>) -> Arc<Table> {
-        let names = service.backends.iter().map(|backend| backend.name.clone());
-        let members: Vec<_> = names.zip(weights(service, view)).collect();
+    fn table(&mut self, config: &Config, service: &Service, targets: &[u64]) -> Arc<Table> {
+        let members = service.backends.iter().map(|backend| (backend.name.clone(), backend.weight));
+        let members: Vec<_> = members.collect();
         if let Some(memo) = self.memo.get_mut(&service.name)
             && memo.members == members
             && memo.length == service.slots
         {
-            if memo.takes_new != takes_new {
-                memo.table = Arc::new(memo.base.refill(|member| takes_new[member]));
-                memo.takes_new = takes_new;
-            }
+            memo.aim(targets);
             return Arc::clone(&memo.table);
         }
-        let memo = Memo::build(config, members, service.slots, takes_new);
+        let memo = Memo::build(config, members, service.slots, targets);
         let table = Arc::clone(&memo.table);
         self.memo.insert(service.name.clone(), memo);
         table
@@ -219,11 +279,18 @@ impl Tables {
 }
 
 impl Memo {
-    fn build(config: &Config, members: Vec<(String, u32)>, length: u32, takes_new: Vec<bool>) -> Self {
+    fn build(config: &Config, members: Vec<(String, u32)>, length: u32, targets: &[u64]) -> Self {
         let of_base: Vec<_> = members.iter().map(|(name, weight)| Member { name, weight: *weight }).collect();
         let base = Base::build(&of_base, length, &config.fleet.seed)
             .expect("a checked configuration has a prime length, unique names and few enough backends");
-        let table = Arc::new(base.refill(|member| takes_new[member]));
-        Self { members, length, base, takes_new, table }
+        let table = Arc::new(base.with_targets(targets));
+        Self { members, length, base, targets: targets.to_vec(), table }
+    }
+
+    fn aim(&mut self, targets: &[u64]) {
+        if self.targets != targets {
+            self.table = Arc::new(self.base.with_targets(targets));
+            self.targets = targets.to_vec();
+        }
     }
 }

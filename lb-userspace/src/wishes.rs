@@ -69,10 +69,7 @@ impl Leaving {
 
     /// One whose name nobody here knows, so it is called by its address.
     fn found(service: ServiceKey, address: IpAddr, forwarding: Forwarding, now: Duration) -> Self {
-        let name = address.to_string();
-        let limits = BackendLimits::default();
-        let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
+        let backend = Backend::unlisted(address.to_string(), address, forwarding);
         Self { service, backend, wish: Wish::of_file(AdminState::Drain, now) }
     }
 }

@@ -12,6 +12,7 @@ pub mod bpf;
 pub mod churn;
 pub mod client;
 pub mod config;
+pub mod errors;
 pub mod interrupt;
 pub mod netns;
 pub mod packet;

@@ -194,7 +194,7 @@ fn configuration(lan: &Lan, pins: &Pins, files: &TempDir) -> anyhow::Result<Stri
         write!(
             toml,
             "[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nport = {PORT}\nprotocol = \"tcp\"\n\
-             forwarding = \"l2\"\nslots = 4099\nidle_timeout = \"1s\"\n{keys}[service.probe]\ntype = \"tcp\"\n\
+             forwarding = \"l2\"\nslots = 4099\nidle_timeout = \"1s\"\n{keys}[service.probe]\ntype = \"tcp\"\nvia = \"direct\"\n\
              interval = \"{INTERVAL:?}\"\ntimeout = \"{TIMEOUT:?}\"\nrise = 1\nfall = {FALL}\n"
         )?;
         for host in &lan.backends {

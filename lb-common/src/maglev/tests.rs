@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod targets;
+
 use std::format;
 use std::string::String;
 use std::vec;

@@ -12,6 +12,9 @@ use super::walk::Walk;
 /// Octaves that there can be: weights have 32 bits.
 const OCTAVES: usize = 32;
 
+/// More slots than any table has.
+pub(super) const UNBOUNDED: u32 = u32::MAX;
+
 /// A member's place in the round.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
@@ -23,6 +26,8 @@ pub(super) struct Seat {
     price: u32,
     /// What it saves each time, more than half of the heaviest weight.
     wage: u32,
+    /// How many more slots it may take.
+    room: u32,
     /// The member's index.
     pub(super) owner: u16,
     octave: u8,
@@ -35,7 +40,7 @@ impl Seat {
         let octave = (heaviest / weight).ilog2() as u8;
         let wage = weight << octave;
         let price = heaviest - wage;
-        Self { walk, credit: price, price, wage, owner, octave }
+        Self { walk, credit: price, price, wage, room: UNBOUNDED, owner, octave }
     }
 
     #[inline]
@@ -47,6 +52,16 @@ impl Seat {
             self.credit += self.wage;
             false
         }
+    }
+
+    /// Makes it save nothing more towards a price that nobody can pay.
+    const fn retire(&mut self) {
+        (self.credit, self.wage, self.price) = (0, 0, u32::MAX);
+    }
+
+    /// How often it comes up: in how many of 2³¹ rounds.
+    const fn pace(&self) -> u64 {
+        1 << (OCTAVES - 1 - self.octave as usize)
     }
 }
 
@@ -60,6 +75,9 @@ pub(super) struct Turns {
     round: u64,
     /// The next seat in this round.
     cursor: usize,
+    /// How often anybody comes up, and how often those do that have no room any more.
+    pace: u64,
+    idle: u64,
 }
 
 impl Turns {
@@ -68,24 +86,45 @@ impl Turns {
         seats.sort_by_key(|seat| seat.octave);
         let up_to =
             core::array::from_fn(|octave| seats.partition_point(|seat| usize::from(seat.octave) <= octave));
-        Self { seats, up_to, round: 0, cursor: 0 }
+        let pace = seats.iter().map(Seat::pace).sum();
+        Self { seats, up_to, round: 0, cursor: 0, pace, idle: 0 }
     }
 
-    /// The turns from here on, of those alone for whom `takes_part` holds.
-    pub(super) fn only(&self, takes_part: &[bool]) -> Self {
-        let stays = |seat: &&Seat| takes_part[usize::from(seat.owner)];
-        let cursor = self.seats[..self.cursor].iter().filter(stays).count();
-        Self { round: self.round, cursor, ..Self::new(self.seats.iter().filter(stays).cloned().collect()) }
+    /// The turns from here on, of those alone who have room, by their indexes: each until it has none left.
+    pub(super) fn within(&self, rooms: &[u32]) -> Self {
+        let room = |seat: &Seat| rooms[usize::from(seat.owner)];
+        let mut turns = self.of(|seat| room(seat) > 0);
+        for seat in &mut turns.seats {
+            seat.room = room(seat);
+        }
+        turns
+    }
+
+    /// The turns from here on, of those alone who stay.
+    fn of(&self, stays: impl Fn(&Seat) -> bool) -> Self {
+        let cursor = self.seats[..self.cursor].iter().filter(|seat| stays(seat)).count();
+        let seats = self.seats.iter().filter(|seat| stays(seat)).cloned().collect();
+        Self { round: self.round, cursor, ..Self::new(seats) }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }
 
-    /// Whose turn it is to take a slot. Somebody has to be there.
+    /// Whose turn it is to take a slot. Somebody has to be there who has room.
     #[inline]
     pub(super) fn next(&mut self) -> &mut Seat {
+        // Whoever has no room is left out once this halves the work, so that little of it is in vain.
+        if self.idle * 2 > self.pace {
+            *self = self.of(|seat| seat.room > 0);
+        }
         let at = self.next_place();
+        let seat = &mut self.seats[at];
+        seat.room -= 1;
+        if seat.room == 0 {
+            self.idle += seat.pace();
+            seat.retire();
+        }
         &mut self.seats[at]
     }
 
@@ -160,19 +199,44 @@ mod tests {
     fn turns_go_on_where_they_stopped_without_those_who_leave() {
         let mut all = turns(&[1, 1, 1, 1]);
         owners(&mut all, 6);
-        assert_eq!(owners(&mut all.only(&[true, false, true, true]), 4), [2, 3, 0, 2]);
+        assert_eq!(owners(&mut all.within(&[UNBOUNDED, 0, UNBOUNDED, UNBOUNDED]), 4), [2, 3, 0, 2]);
     }
 
     #[test]
     fn light_members_go_on_alone() {
         let mut all = turns(&[1_000_000, 1, 3]);
         owners(&mut all, 5_000);
-        let light = owners(&mut all.only(&[false, true, true]), 4_000);
+        let light = owners(&mut all.within(&[0, UNBOUNDED, UNBOUNDED]), 4_000);
         let share = light.iter().filter(|&&owner| owner == 1).count();
         assert!((999..=1_001).contains(&share), "{share}");
     }
 
+    #[test]
+    fn turns_go_on_without_those_who_have_no_room_left() {
+        let mut bounded = turns(&[1, 1, 1]).within(&[1, UNBOUNDED, 3]);
+        assert_eq!(owners(&mut bounded, 8), [0, 1, 2, 1, 2, 1, 2, 1]);
+    }
+
     proptest! {
+        #[test]
+        fn leaving_out_whoever_has_no_room_changes_nobody_elses_turns(
+            weights in prop::collection::vec(1u32..2_000, 2..12), room in 1u32..40,
+        ) {
+            let mut rooms = vec![room; weights.len()];
+            rooms[0] = UNBOUNDED;
+            let (mut left_out, mut kept) = (turns(&weights).within(&rooms), turns(&weights));
+            let mut taken = vec![0; weights.len()];
+            let mut expected = Vec::new();
+            while expected.len() < 1_000 {
+                let owner = usize::from(kept.next().owner);
+                taken[owner] += 1;
+                if taken[owner] <= rooms[owner] {
+                    expected.push(owner as u16);
+                }
+            }
+            prop_assert_eq!(owners(&mut left_out, 1_000), expected);
+        }
+
         #[test]
         fn every_share_is_within_two_turns_of_its_weight(
             weights in prop::collection::vec(1u32..2_000, 1..12), count in 1u32..3_000,

@@ -29,16 +29,24 @@ impl Walk {
     /// The same for slots in a list, without the steps in between; gives the place in the list. Computes for each how
     /// many steps away it is, which beats walking once the open slots are few.
     pub(super) fn nearest_open(&mut self, open: &[u32], length: u32) -> usize {
-        let steps = Multiplier::new(inverse(self.skip, length), length);
-        let from_next = |slot: u32| {
-            if slot < self.next { slot + length - self.next } else { slot - self.next }
-        };
+        let steps = self.steps(length);
         // Distance and place in one word, whose minimum takes no branch.
-        let keys =
-            (0u64..).zip(open).map(|(place, &slot)| u64::from(steps.times(from_next(slot))) << 32 | place);
+        let keys = (0u64..).zip(open).map(|(place, &slot)| u64::from(steps(slot)) << 32 | place);
         let place = keys.min().expect("the list of open slots is not empty") as u32 as usize;
         self.next = self.after(open[place], length);
         place
+    }
+
+    /// Brings the `count` slots to the front that the walk meets first, of more than so many.
+    pub(super) fn sort_out(&self, slots: &mut [u32], count: usize, length: u32) {
+        let steps = self.steps(length);
+        slots.select_nth_unstable_by_key(count, |&slot| steps(slot));
+    }
+
+    /// How many steps away a slot is.
+    fn steps(&self, length: u32) -> impl Fn(u32) -> u32 + use<> {
+        let (next, times) = (self.next, Multiplier::new(inverse(self.skip, length), length));
+        move |slot| times.times(if slot < next { slot + length - next } else { slot - next })
     }
 
     /// Where the walk goes from `slot`. Adds what wraps around as well, so that the carry alone chooses and a step
@@ -126,6 +134,27 @@ mod tests {
             let met = walking.next_open(&open);
             prop_assert_eq!(list[jumping.nearest_open(&list, length)], met);
             prop_assert_eq!(jumping.next, walking.next);
+        }
+
+        #[test]
+        fn slots_that_are_sorted_out_are_those_that_walking_meets_first(
+            hash: u64, length in prime(), part in 0usize..40,
+            picks in prop::collection::btree_set(0u32..1_009, 1..40),
+        ) {
+            let mut list: Vec<u32> = picks.into_iter().filter(|&slot| slot < length).collect();
+            prop_assume!(!list.is_empty());
+            let count = part % list.len();
+            let mut open = vec![false; length as usize];
+            for &slot in &list {
+                open[slot as usize] = true;
+            }
+            let walk = Walk::new(hash, length);
+            walk.sort_out(&mut list, count, length);
+            let mut walking = walk.clone();
+            let mut met: Vec<u32> = (0..count).map(|_| walking.next_open(&open)).collect();
+            met.sort_unstable();
+            list[..count].sort_unstable();
+            prop_assert_eq!(&list[..count], met);
         }
 
         #[test]

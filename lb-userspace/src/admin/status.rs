@@ -164,6 +164,18 @@ pub struct Service {
     pub moved_slots: u32,
     /// Live flows that are remembered.
     pub tracked_flows: u32,
+    /// Whether clients should be sent here: what whoever announces the VIP goes by.
+    #[serde(default)]
+    pub available: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+    /// `followed`; or `panic` or `all_down`, where they are not.
+    #[serde(default)]
+    pub probes: String,
+    /// Which part of the new flows each priority is to have.
+    #[serde(default)]
+    pub levels: Vec<Level>,
     /// Prefixes that its lists come to; none where it has no lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<u32>,
@@ -175,6 +187,24 @@ pub struct Service {
     pub traffic: Traffic,
     /// The backends, by name.
     pub backends: Vec<Backend>,
+}
+
+/// The backends of one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// Their priority.
+    pub priority: u8,
+    /// Their part of the new flows, 0 to 1.
+    pub part: f64,
+}
+
+/// How far a backend's slow start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowStart {
+    /// So many parts of its share.
+    pub step: u32,
+    /// Of so many.
+    pub steps: u32,
 }
 
 /// A backend of a service.
@@ -203,6 +233,18 @@ pub struct Backend {
     pub next_hop: String,
     /// Its part of the table, 0 to 1.
     pub share: f64,
+    /// The part of the new flows that it is to have, 0 to 1: its share comes as near to this as slots can.
+    #[serde(default)]
+    pub promised: f64,
+    /// Its level.
+    #[serde(default)]
+    pub priority: u8,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// How far its slow start has come; none where it has its whole share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
     /// Live flows that are remembered to be with it, as of the last walk through their tables.
     pub tracked_flows: u32,
     /// Whether it gets no packet any more: it takes no new flows, and its old ones are gone or given up.

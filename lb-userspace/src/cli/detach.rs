@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::daemon::print;
-use crate::dataplane::pins::Pins;
+use crate::{dataplane::pins::Pins, interface::Netlink, road};
 
 /// Arguments of `sluice detach`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,17 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let pins = Pins::open(pin_path)?;
     let interfaces = pins.linked_interfaces()?;
+    clear_roads(&pins)?;
     pins.remove()?;
     let from = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
     print(&format!("detached from {from}"))
+}
+
+/// Takes down what a daemon that was killed has left of the roads of its probes.
+fn clear_roads(pins: &Pins) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        let netlink = Netlink::open()?;
+        Ok(road::clear(&netlink, pins).await?)
+    })
 }

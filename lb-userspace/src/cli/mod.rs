@@ -10,6 +10,7 @@ mod fleet;
 mod guards;
 mod names;
 mod run;
+mod shares;
 mod state;
 mod status;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{
     daemon::{DaemonArgs, Output, print, print_json},
     fleet::fleet,
     guards::guards,
+    shares::shares,
     state::{cell, sentence},
 };
 use crate::admin::{
@@ -54,10 +55,11 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about its guards and each of them that is to be empty.
+/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to
+/// be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
-    for line in guards(service) {
+    for line in shares(service).into_iter().chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::status::{Arena, Backend, Service, Status, Tracking, Traffic};
+use crate::admin::status::{Arena, Backend, Level, Service, Status, Tracking, Traffic};
 
 /// A backend that is ready and up.
 pub(super) fn backend(name: &str) -> Backend {
@@ -18,6 +18,10 @@ pub(super) fn backend(name: &str) -> Backend {
         says: None,
         next_hop: "02:00:00:00:00:11 on eth0".to_owned(),
         share: 1.0,
+        promised: 1.0,
+        priority: 0,
+        location: None,
+        slow_start: None,
         tracked_flows: 0,
         empty: false,
         draining_since: None,
@@ -39,6 +43,10 @@ pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
         slots: 4099,
         moved_slots: 0,
         tracked_flows: 0,
+        available: true,
+        unavailable: None,
+        probes: "followed".to_owned(),
+        levels: vec![Level { priority: 0, part: 1.0 }],
         prefixes: None,
         refused: BTreeMap::new(),
         traffic: Traffic::default(),

@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::{
     AdminState, Backend, BackendLimits, MAX_WEIGHT,
     file::{File, Located, Place},
+    location::location,
     policy::{Policy, forwarding},
     quic::server_id,
     schema,
@@ -13,6 +14,9 @@ use super::{
 
 const ADMIN_STATES: &[(&str, AdminState)] =
     &[("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maintenance", AdminState::Maintenance)];
+
+/// The last level that there can be.
+const MAX_PRIORITY: u32 = 127;
 
 /// The backends of one service.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub(super) struct Reading {
     pub(super) backend: Backend,
     pub(super) address: Place,
     pub(super) weight: Place,
+    pub(super) location: Place,
     pub(super) server_id: Place,
     pub(super) mentions_server_id: bool,
 }
@@ -68,6 +73,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let name = section.required("name", "name = \"web-1\"", Entry::name);
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
+    let priority = section.optional("priority", |entry| entry.integer(&(0..=MAX_PRIORITY)));
+    let place = section.optional("location", location);
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
     let forwarding = section.optional("forwarding", forwarding).or_else(|| policy.forwarding.clone());
     let server_id = section.optional("server_id", server_id);
@@ -78,6 +85,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             name: name?.value,
             address: address.value,
             weight: weight.map_or(1, |weight| weight.value),
+            priority: priority.map_or(0, |priority| priority.value as u8),
+            location: place.map(|location| location.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
             limits: limits(section),
@@ -85,6 +94,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         },
         address: address.place,
         weight: section.place_of("weight"),
+        location: section.place_of("location"),
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),
     })

@@ -5,8 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
+
 use super::{
-    Balancer, XdpMode, schema,
+    Balancer, XdpMode,
+    location::location,
+    schema,
     section::{Entry, Section},
 };
 
@@ -14,6 +18,8 @@ const MODES: &[(&str, XdpMode)] =
     &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
+/// Its bits are few and at home with nobody that is widely known.
+const DEFAULT_PROBE_MARK: u32 = 0x5a50_0000;
 const DEFAULT_STATE_PATH: &str = "/var/lib/sluice/state.json";
 
 /// Reads `[balancer]`, the one table that every file must have.
@@ -29,6 +35,8 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
     let socket = section.optional("socket", socket);
     let pin_path = section.optional("pin_path", pin_path);
     let state_path = section.optional("state_path", Entry::path);
+    let probe_mark = section.optional("probe_mark", probe_mark);
+    let location = section.optional("location", location);
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
@@ -37,6 +45,8 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
+        location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),
     })
 }
@@ -85,6 +95,19 @@ fn socket(entry: &Entry<'_>) -> Option<PathBuf> {
         return entry.refuse(message, format!("expected at most {MAX_BYTES} bytes"));
     }
     Some(path)
+}
+
+/// The lower bits number the ways.
+fn probe_mark(entry: &Entry<'_>) -> Option<u32> {
+    let mark = entry.integer(&(1..=u32::MAX))?;
+    if mark & NUMBER_MASK == 0 {
+        return Some(mark);
+    }
+    let message = format!("{} has bits among the lower {NUMBER_BITS}", entry.excerpt());
+    entry.refuse(
+        message,
+        format!("expected a multiple of {:#x}, such as {DEFAULT_PROBE_MARK:#x}", NUMBER_MASK + 1),
+    )
 }
 
 /// A program that jumps to itself gets each packet again and again.

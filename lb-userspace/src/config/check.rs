@@ -56,7 +56,7 @@ pub struct HttpCheck {
     pub method: Method,
     /// Its path, with the query.
     pub path: PathAndQuery,
-    /// Its `Host`, or `:authority`; the backend's address and port where it is missing.
+    /// Its `Host`, or `:authority`; the address and port that are connected to where it is missing.
     pub host: Option<String>,
     /// Its other headers.
     pub headers: HeaderMap,

@@ -25,6 +25,7 @@ impl Reading<'_> {
         self.check_shares();
         self.check_resets();
         self.check_guard();
+        self.check_sharing();
         self.check_quic();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {
             self.check_tunnel_source(*prefix);

@@ -21,12 +21,15 @@ mod gue;
 mod limits;
 mod list;
 mod load;
+mod location;
+mod places;
 mod policy;
 mod probe;
 mod quic;
 mod schema;
 mod section;
 mod service;
+mod sharing;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,8 @@ pub use check::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
+pub use location::Location;
+pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
 pub const DEFAULT_SEED: Seed = Seed(*b"sluice fleet key");
@@ -92,6 +97,10 @@ pub struct Balancer {
     pub pin_path: PathBuf,
     /// File that keeps what the operator has said at run time.
     pub state_path: PathBuf,
+    /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
+    pub probe_mark: u32,
+    /// Where this host is.
+    pub location: Option<Location>,
     /// Where the XDP program is pinned that gets what passes.
     pub next_program: Option<PathBuf>,
 }
@@ -189,11 +198,20 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// What connection ids look like; none: they are not read.
     pub quic: Option<Quic>,
+    /// Which backends get how much of the new flows.
+    pub sharing: Sharing,
     /// The backends, sorted by name.
     pub backends: Vec<Backend>,
 }
 
 impl Service {
+    /// Whether probes of `backend` take the way of clients' packets, where that can be had.
+    #[must_use]
+    pub fn is_probed_by_path(&self, backend: &Backend) -> bool {
+        let via = self.probe.as_ref().map_or(Via::Direct, |probe| probe.via);
+        via == Via::Path && backend.forwarding.keeps_packets()
+    }
+
     /// What packets find it by.
     #[must_use]
     pub fn key(&self) -> ServiceKey {
@@ -330,6 +348,10 @@ pub struct Backend {
     pub address: IpAddr,
     /// Share of new flows relative to the other backends; 0: none.
     pub weight: u32,
+    /// Its level: 0 is asked first.
+    pub priority: u8,
+    /// Where it is.
+    pub location: Option<Location>,
     /// What the operator wants of it.
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
@@ -338,6 +360,24 @@ pub struct Backend {
     pub server_id: Option<ServerId>,
     /// How many flows it may be given.
     pub limits: BackendLimits,
+}
+
+impl Backend {
+    /// One that is in no file: it takes no new flows.
+    #[must_use]
+    pub const fn unlisted(name: String, address: IpAddr, forwarding: Forwarding) -> Self {
+        Self {
+            name,
+            address,
+            weight: 0,
+            priority: 0,
+            location: None,
+            admin: AdminState::Drain,
+            forwarding,
+            server_id: None,
+            limits: BackendLimits { max_new_per_sec: None, max_connections: None },
+        }
+    }
 }
 
 /// What connection ids of a QUIC service look like.
@@ -379,6 +419,12 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
+    /// Whether packets get to the backend as clients have sent them, so that it answers for the VIP itself.
+    #[must_use]
+    pub const fn keeps_packets(self) -> bool {
+        matches!(self, Self::L2 | Self::Ipip | Self::Gue)
+    }
+
     /// As it is written in the file.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -434,6 +480,15 @@ pub enum AdminState {
     Maintenance,
 }
 
+/// Which way probes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// That of clients' packets: to the VIP, by the way that the backend is reached.
+    Path,
+    /// To the backend's own address.
+    Direct,
+}
+
 /// How backends are probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -453,8 +508,10 @@ pub struct Probe {
     pub grace: Duration,
     /// Probes of the service under way at once.
     pub concurrency: u32,
-    /// Port on the backend's own address; the service's where the file has none.
+    /// Port that is probed; the service's where the file has none.
     pub port: u16,
+    /// Which way it takes to backends that are reached without a change of the packet.
+    pub via: Via,
     /// What is done.
     pub check: Arc<Check>,
 }

@@ -19,6 +19,7 @@ use super::{
     probe::ProbePolicy,
     schema::{self, Schema},
     section::{Entry, Section},
+    sharing::SharingPolicy,
 };
 
 const TRACKS: &[(&str, Track)] =
@@ -67,6 +68,7 @@ pub(super) struct Policy {
     pub(super) fragments: Option<Located<bool>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
+    pub(super) sharing: SharingPolicy,
 }
 
 impl Policy {
@@ -95,6 +97,7 @@ impl Policy {
                 .section("guard", of.guard)
                 .map(|section| GuardPolicy::read(&section))
                 .unwrap_or_default(),
+            sharing: SharingPolicy::read(section),
         }
     }
 
@@ -116,6 +119,7 @@ impl Policy {
             gue: self.gue.or(defaults.gue),
             on_full: self.on_full.or(defaults.on_full),
             guard: self.guard.or(defaults.guard),
+            sharing: self.sharing.or(defaults.sharing),
             echo: self.echo.or(defaults.echo),
             fragments: self.fragments.or(defaults.fragments),
             probe: match (self.probe, defaults.probe) {

@@ -6,7 +6,7 @@ mod kind;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
-    Check, Probe, Protocol,
+    Check, Probe, Protocol, Via,
     file::{File, Located},
     section::{Entry, Section},
 };
@@ -25,6 +25,8 @@ const DEFAULT_JITTER_PART: u32 = 16;
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 const COUNTS: RangeInclusive<u32> = 1..=1000;
 
+const VIAS: &[(&str, Via)] = &[("path", Via::Path), ("direct", Via::Direct)];
+
 /// A probe as far as it is written down.
 #[derive(Clone, Debug)]
 pub(super) struct ProbePolicy {
@@ -38,6 +40,7 @@ pub(super) struct ProbePolicy {
     grace: Option<Located<Duration>>,
     concurrency: Option<Located<u32>>,
     port: Option<Located<u16>>,
+    via: Option<Located<Via>>,
     /// What depends on the type; a service says it for itself.
     details: Option<Details>,
 }
@@ -56,6 +59,7 @@ impl ProbePolicy {
             grace: section.optional("grace", |entry| entry.duration(&delays)),
             concurrency: section.optional("concurrency", |entry| entry.integer(&(1..=65_535))),
             port: section.optional("port", port),
+            via: section.optional("via", |entry| entry.choice(VIAS)),
             details: Details::read(section),
         }
     }
@@ -73,6 +77,7 @@ impl ProbePolicy {
             grace: self.grace.or(defaults.grace),
             concurrency: self.concurrency.or(defaults.concurrency),
             port: self.port.or(defaults.port),
+            via: self.via.or(defaults.via),
             details: self.details,
         }
     }
@@ -90,6 +95,7 @@ impl ProbePolicy {
         let fast_interval = self.within(file, self.fast_interval.as_ref(), interval);
         let jitter = self.within(file, self.jitter.as_ref(), interval);
         let port = self.port_for(kind, service, (port, protocol));
+        let via = self.via_of(kind, service);
         let check = check?;
         Some(Probe {
             interval,
@@ -101,6 +107,7 @@ impl ProbePolicy {
             grace: value_or(self.grace.as_ref(), Duration::ZERO),
             concurrency: value_or(self.concurrency.as_ref(), check.concurrency()),
             port: port?,
+            via: via?,
             check: Arc::new(check),
         })
     }
@@ -133,6 +140,21 @@ impl ProbePolicy {
             None => error.help(format!("the interval is {} where nothing else is said", shown(interval))),
         });
         None
+    }
+
+    /// The way of clients' packets, for the types that can take it. [defaults] mean no others.
+    fn via_of(&self, kind: Kind, service: &Section<'_>) -> Option<Via> {
+        let said = self.via.as_ref();
+        if kind.goes_by_path() {
+            return Some(said.map_or(Via::Path, |via| via.value));
+        }
+        if let Some(via) = said.filter(|via| via.value == Via::Path && via.place.key.starts_with("service")) {
+            let message = format!("a probe of type {} cannot take the way of clients' packets", kind.name());
+            let error = service.file.error(&via.place, message);
+            service.file.report(error.expected("expected `via = \"direct\"`, or the key to be taken out"));
+            return None;
+        }
+        Some(Via::Direct)
     }
 
     fn port_for(

@@ -14,7 +14,16 @@ pub(super) const ROOT: Schema =
 
 pub(super) const BALANCER: Schema = Schema {
     header: "[balancer]",
-    keys: &["interfaces", "mode", "socket", "pin_path", "state_path", "next_program"],
+    keys: &[
+        "interfaces",
+        "mode",
+        "socket",
+        "pin_path",
+        "state_path",
+        "probe_mark",
+        "location",
+        "next_program",
+    ],
 };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
@@ -52,6 +61,14 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
     ],
@@ -79,6 +96,14 @@ pub(super) const SERVICE: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "scope",
+        "prefer",
+        "overprovisioning",
+        "panic_threshold",
+        "panic",
+        "all_down",
+        "min_healthy",
+        "slow_start",
         "probe",
         "guard",
         "quic",
@@ -103,6 +128,7 @@ pub(super) const DEFAULT_PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
     ],
 };
 
@@ -119,6 +145,7 @@ pub(super) const PROBE: Schema = Schema {
         "grace",
         "concurrency",
         "port",
+        "via",
         "method",
         "path",
         "host",
@@ -148,6 +175,8 @@ pub(super) const BACKEND: Schema = Schema {
         "name",
         "address",
         "weight",
+        "priority",
+        "location",
         "admin",
         "forwarding",
         "max_new_per_sec",

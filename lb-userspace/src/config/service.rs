@@ -102,6 +102,7 @@ impl<'a> Reading<'a> {
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
             quic: self.quic.and_then(QuicReading::resolve),
+            sharing: self.policy.sharing.resolve(),
             backends,
         })
     }

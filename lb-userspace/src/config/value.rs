@@ -93,6 +93,21 @@ impl<'a> Entry<'a> {
         )
     }
 
+    /// A part of a whole, in whole per cent.
+    pub(super) fn percent(&self) -> Option<u32> {
+        const EXPECTED: &str = "expected \"0%\" to \"100%\", such as \"50%\"";
+        let number = match self.value {
+            DeValue::String(text) => text.strip_suffix('%'),
+            DeValue::Integer(integer) => {
+                let written = format!("expected a part of a whole: write \"{}%\"", integer.as_str());
+                return self.refuse_type(written);
+            }
+            _ => return self.refuse_type(EXPECTED),
+        };
+        let percent = number.and_then(|number| number.parse().ok()).filter(|percent| *percent <= 100);
+        percent.or_else(|| self.refuse(format!("{} is not a part of a whole", self.excerpt()), EXPECTED))
+    }
+
     /// The elements of a list of `what`.
     pub(super) fn list(&self, what: &str) -> Option<Vec<Self>> {
         match self.value {

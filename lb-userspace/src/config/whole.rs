@@ -3,12 +3,13 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    Config, Service,
+    Balancer, Config, Service,
     balancer::balancer,
     file::{File, Located, Place},
     fleet::fleet,
     limits::LocatedLimits,
     list::{Lists, ReadList},
+    places::check_places,
     policy::{OF_DEFAULTS, Policy},
     schema,
     section::Section,
@@ -21,18 +22,28 @@ pub(super) fn config(root: &Section<'_>, read_list: ReadList<'_>) -> Option<Conf
     let fleet = fleet(root);
     let limits = LocatedLimits::read(root);
     let mut lists = Lists::read(root, read_list);
-    let services = services(root, &limits, &mut lists);
+    let services = services(root, balancer.as_ref(), &limits, &mut lists);
     let lists = lists.into_sorted();
     Some(Config { balancer: balancer?, fleet, limits: limits.values(), lists, services })
 }
 
-fn services(root: &Section<'_>, limits: &LocatedLimits, lists: &mut Lists) -> Vec<Service> {
+fn services(
+    root: &Section<'_>,
+    balancer: Option<&Balancer>,
+    limits: &LocatedLimits,
+    lists: &mut Lists,
+) -> Vec<Service> {
     let defaults = root.section("defaults", &schema::DEFAULTS);
     let defaults = defaults.map(|section| Policy::read(&section, &OF_DEFAULTS)).unwrap_or_default();
     let sections = root.sections("service", &schema::SERVICE);
     let readings: Vec<_> = sections.into_iter().map(|section| Reading::new(section, &defaults)).collect();
     readings.iter().for_each(Reading::check);
     check_together(root, &readings);
+    if let Some(balancer) = balancer {
+        for reading in &readings {
+            check_places(balancer, reading);
+        }
+    }
     limits.check(root.file, &readings);
     let mut services: Vec<_> =
         readings.into_iter().filter_map(|reading| reading.into_service(lists)).collect();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    health::{Scheduler, Target, Targets, check::Network},
+    health::{Scheduler, Target, Targets, check::Network, way::Guide},
     neighbours::Neighbours,
 };
 
@@ -40,7 +40,8 @@ impl Inputs {
         });
         let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
-        let (scheduler, _) = Scheduler::new(Network::default(), verdicts);
+        let network = Network::new(Guide::new(truth.roads().ways()));
+        let (scheduler, _) = Scheduler::new(network, verdicts);
         task::spawn(scheduler.run(probed));
         task::spawn(forward(found, events.clone(), |(address, resolution)| {
             Event::NextHop(address, resolution)
@@ -91,7 +92,8 @@ fn targets(truth: &Truth) -> Targets {
             let key = key(service, &backend.name);
             let address = (backend.address, probe.port).into();
             let known = truth.known_health(&key, address);
-            targets.insert(key, Target { address, probe: probe.clone(), known });
+            let by_path = service.is_probed_by_path(backend);
+            targets.insert(key, Target { address, probe: probe.clone(), by_path, known });
         }
     }
     targets

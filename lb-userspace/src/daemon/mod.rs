@@ -40,6 +40,7 @@ use crate::{
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
+    road,
     wishes::{Order, OrderError},
 };
 use inputs::Inputs;
@@ -114,6 +115,7 @@ pub async fn run(options: Options) -> Result<()> {
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
     let result = listen_and_balance(start, &options, &pins).await;
+    take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
     if keep {
@@ -124,6 +126,17 @@ pub async fn run(options: Options) -> Result<()> {
     result?;
     info!("stopped and detached");
     Ok(removed?)
+}
+
+/// Probes end with the daemon, whatever ends it.
+async fn take_down_road(pins: &Pins) {
+    let cleared = match Netlink::open() {
+        Ok(netlink) => road::clear(&netlink, pins).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = cleared {
+        warn!("something of the road of probes stays, until `sluice detach`: {}", with_causes(&error));
+    }
 }
 
 /// Holds the admin socket for as long as it balances.
@@ -149,6 +162,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), next, pins.path())?;
+    truth.prepare_roads(&netlink, pins).await;
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
@@ -305,6 +319,10 @@ impl Owner<'_> {
                     Some(event) => self.note(event),
                     None => return,
                 }
+                // Probes wait for it. Not after every event, since many come at once.
+                if self.inbox.is_empty() {
+                    self.truth.follow_roads();
+                }
             }
         };
         let known = time::timeout(patience, look).await.is_ok();
@@ -362,6 +380,7 @@ impl Owner<'_> {
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         let next = next_program(&config)?;
         let former = self.truth.specialise(truth::features(&config), next, self.pins.path())?;
+        self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())
             .and_then(|()| self.truth.adopt(config));

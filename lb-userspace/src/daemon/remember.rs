@@ -14,14 +14,15 @@ use crate::{
     config::{Backend, Config, Service},
     health::Health,
     neighbours::NextHop,
-    plan::{Verdict, View},
+    plan::{Verdict, View, shares::Started},
     reconcile::Applied,
-    wishes::{Wishes, file::StateFile},
+    wishes::file::{Kept, StateFile},
 };
 
 /// The world as an earlier daemon knew it.
 pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> View {
-    let mut view = View { wishes: wishes(config, applied, file, boot), ..View::default() };
+    let Kept { wishes, started } = kept(config, applied, file, boot);
+    let mut view = View { wishes, started: Started::known(started), ..View::default() };
     for service in &config.services {
         let Some(applied) = applied.service(&service.key()) else { continue };
         let entries = applied.entries();
@@ -37,16 +38,17 @@ pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boo
     view
 }
 
-/// What the operator wanted. Backends that have gone from the file while no daemon ran are found in the maps.
-fn wishes(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> Wishes {
-    let mut wishes = file.load(boot, now()).unwrap_or_else(|error| {
+/// What was kept. Backends that have gone from the file while no daemon ran are found in the maps.
+fn kept(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration) -> Kept {
+    let mut kept = file.load(boot, now()).unwrap_or_else(|error| {
         warn!(
             "{}; what was set by command, since when backends drain, and which ones are leaving is lost; what the \
              configuration says of them holds",
             with_causes(&error)
         );
-        Wishes::default()
+        Kept::default()
     });
+    let wishes = &mut kept.wishes;
     let members = applied
         .services()
         .flat_map(|(&key, service)| service.members.iter().flatten().map(move |member| (key, member.entry)));
@@ -54,7 +56,7 @@ fn wishes(config: &Config, applied: &Applied, file: &mut StateFile, boot: Durati
     for target in wishes.follow(config, now()) {
         tell_overruled(&target.service, &target.backend);
     }
-    wishes
+    kept
 }
 
 /// Tells that the file has changed its mind about a backend, so that a command does not hold any more.

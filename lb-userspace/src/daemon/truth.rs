@@ -4,6 +4,7 @@ mod look;
 mod orders;
 mod peers;
 mod report;
+mod roads;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,15 +31,17 @@ use crate::{
     admin::status,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
-    dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram},
+    dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
+    interface::Netlink,
     neighbours::{Resolution, Unreachable},
-    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan},
+    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
 use peers::Peers;
+use roads::Roads;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -69,6 +72,8 @@ pub(super) struct Truth {
     pending: Vec<Pending>,
     /// Whether the maps were empty at the start.
     is_new: bool,
+    /// The ways of probes.
+    roads: Roads,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
 }
@@ -114,6 +119,7 @@ pub(super) fn check_change(from: &Config, to: &Config) -> Result<()> {
         ("balancer.socket", from.balancer.socket != to.balancer.socket),
         ("balancer.pin_path", from.balancer.pin_path != to.balancer.pin_path),
         ("balancer.state_path", from.balancer.state_path != to.balancer.state_path),
+        ("balancer.probe_mark", from.balancer.probe_mark != to.balancer.probe_mark),
     ];
     let changed: Vec<_> = fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     if changed.is_empty() {
@@ -153,6 +159,7 @@ impl Truth {
             boot,
             pending: Vec::new(),
             is_new,
+            roads: Roads::new(),
             peers: None,
         }
     }
@@ -177,6 +184,24 @@ impl Truth {
 
     pub(super) fn dataplane_mut(&mut self) -> &mut EbpfDataPlane {
         &mut self.dataplane
+    }
+
+    pub(super) const fn roads(&self) -> &Roads {
+        &self.roads
+    }
+
+    pub(super) const fn roads_mut(&mut self) -> &mut Roads {
+        &mut self.roads
+    }
+
+    /// Builds what probes of the configuration need.
+    pub(super) async fn prepare_roads(&mut self, netlink: &Netlink, pins: &Pins) {
+        self.roads.prepare(&self.config, netlink, pins).await;
+    }
+
+    /// Has probes go where packets are to go.
+    pub(super) fn follow_roads(&mut self) {
+        self.roads.follow(&self.config, &self.view);
     }
 
     pub(super) fn set_interfaces(&mut self, interfaces: Vec<status::Interface>) {
@@ -361,7 +386,20 @@ impl Truth {
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
+        let before = self.view.started.clone();
+        self.view.started.look(taking(config, &self.view), now());
+        let followed = self.follow_started(config);
+        if followed.is_err() {
+            self.view.started = before;
+        } else if self.view.started.all() != before.all() {
+            self.keep_or_log();
+        }
+        followed
+    }
+
+    fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
+            self.roads.follow(config, &self.view);
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;

@@ -274,7 +274,7 @@ fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
     HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
 }
 
-pub(super) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
+pub(crate) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
 }

@@ -5,6 +5,7 @@
 //! /sys/fs/bpf/sluice/program                                the balancing program
 //! /sys/fs/bpf/sluice/next-17                                the map by which it jumps to another program
 //! /sys/fs/bpf/sluice/link-eth0                              one link per interface
+//! /sys/fs/bpf/sluice/road-5a500000                          the road of probes, while a daemon has one
 //! ```
 //!
 //! A pinned link keeps its program attached, whatever becomes of the daemon.
@@ -51,6 +52,9 @@ const STAGED: &str = "next";
 
 /// Prefix of the names of pinned links; the interface's name follows.
 const LINK: &str = "link-";
+
+/// Prefix of the name of the pin that stands for a road of probes; its mark follows.
+const ROAD: &str = "road-";
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -131,8 +135,29 @@ impl Pins {
     ///
     /// [`PinError::File`] where the directory cannot be read.
     pub fn linked_interfaces(&self) -> Result<Vec<String>, PinError> {
+        self.names_after(LINK)
+    }
+
+    /// Where the road of a mark is pinned.
+    #[must_use]
+    pub fn road(&self, mark: u32) -> PathBuf {
+        self.path.join(format!("{ROAD}{mark:08x}"))
+    }
+
+    /// Marks of the roads of probes that are there, or were left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`PinError::File`] where the directory cannot be read.
+    pub fn roads(&self) -> Result<Vec<u32>, PinError> {
+        let marks = self.names_after(ROAD)?;
+        Ok(marks.iter().filter_map(|mark| u32::from_str_radix(mark, 16).ok()).collect())
+    }
+
+    /// What follows `prefix` in the names of pins.
+    fn names_after(&self, prefix: &str) -> Result<Vec<String>, PinError> {
         let names = names_below(&self.path)?;
-        Ok(names.iter().filter_map(|name| name.strip_prefix(LINK).map(str::to_owned)).collect())
+        Ok(names.iter().filter_map(|name| name.strip_prefix(prefix).map(str::to_owned)).collect())
     }
 
     /// Whether any map is pinned.

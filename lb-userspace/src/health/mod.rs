@@ -13,13 +13,14 @@ pub mod machine;
 pub mod scheduler;
 pub mod spread;
 mod timeline;
+pub mod way;
 
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -27,6 +28,7 @@ pub use scheduler::Scheduler;
 
 use crate::config::{Check, Probe};
 use agent::{Advice, Remark};
+use way::{Path, Way};
 
 /// Whether a backend answers its probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// How often, how long, how many.
     pub probe: Probe,
+    /// Whether its way is to be asked for, since it may be that of clients' packets.
+    pub by_path: bool,
     /// What an earlier daemon's probes have said; its own start from there. It matters only for a target that is new.
     pub known: Option<Health>,
 }
@@ -128,6 +132,10 @@ pub struct Job {
     pub check: Arc<Check>,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether its way is to be asked for.
+    pub by_path: bool,
+    /// Its way, once it is known.
+    pub way: OnceLock<Way>,
     /// How far it has come.
     pub stage: Stage,
 }
@@ -137,8 +145,30 @@ impl Job {
     #[must_use]
     pub fn new(key: TargetKey, target: &Target) -> Self {
         let Probe { check, timeout, .. } = &target.probe;
-        let stage = Stage::default();
-        Self { key, address: target.address, check: Arc::clone(check), timeout: *timeout, stage }
+        Self {
+            key,
+            address: target.address,
+            check: Arc::clone(check),
+            timeout: *timeout,
+            by_path: target.by_path,
+            way: OnceLock::new(),
+            stage: Stage::default(),
+        }
+    }
+
+    /// Whom the probe talks to.
+    #[must_use]
+    pub fn destination(&self) -> SocketAddr {
+        self.way.get().map_or(self.address, |way| way.destination(self.address))
+    }
+
+    /// What its sockets have to have, if it takes the way of clients' packets.
+    #[must_use]
+    pub fn path(&self) -> Option<Path> {
+        match self.way.get() {
+            Some(Way::Path(path)) => Some(*path),
+            _ => None,
+        }
     }
 }
 

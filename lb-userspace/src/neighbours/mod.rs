@@ -20,7 +20,11 @@ mod route;
 mod tables;
 mod task;
 
-use std::{fmt, io, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt, io,
+    net::IpAddr,
+};
 
 pub use task::Neighbours;
 
@@ -57,6 +61,41 @@ impl fmt::Display for NextHop {
         }
         self.gateway.map_or(Ok(()), |gateway| write!(f, " via {gateway}"))
     }
+}
+
+/// The way of this host's own packets to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnWay {
+    /// It is an address of this host's.
+    Home,
+    /// By an interface, from an address.
+    By {
+        /// Index of the interface.
+        ifindex: u32,
+        /// The source.
+        source: IpAddr,
+    },
+    /// There is none.
+    Nowhere,
+}
+
+/// Asks which ways this host's own packets to these addresses take.
+///
+/// # Errors
+///
+/// [`NeighboursError::Open`].
+pub async fn own_ways(to: &BTreeSet<IpAddr>) -> Result<HashMap<IpAddr, OwnWay>, NeighboursError> {
+    let questions = netlink::Questions::open().map_err(NeighboursError::Open)?;
+    let mut ways = HashMap::new();
+    for &address in to {
+        let way = match questions.route(address).await {
+            Ok(route) => OwnWay::By { ifindex: route.ifindex, source: route.source },
+            Err(Unreachable::Local) => OwnWay::Home,
+            Err(_) => OwnWay::Nowhere,
+        };
+        ways.insert(address, way);
+    }
+    Ok(ways)
 }
 
 /// What is known about the next hop of an address.

@@ -22,27 +22,8 @@ pub(crate) fn advice<'a>(service: &Service, backend: &Backend, view: &'a View) -
     view.advice.get(&key).filter(|advised| advised.target == target).map(|advised| &advised.advice)
 }
 
-/// Whether a backend has weight, by the file and by its own word.
-pub(super) fn has_share(service: &Service, backend: &Backend, view: &View) -> bool {
-    backend.weight > 0 && percent(service, backend, view) > 0
-}
-
-/// The weights that the backends of a service have: the configured ones, as long as nobody says otherwise. Beyond that only
-/// their proportions count, so a backend of weight 1 can have a part of it.
-pub(super) fn weights(service: &Service, view: &View) -> Vec<u32> {
-    let configured = || service.backends.iter().map(|backend| u64::from(backend.weight));
-    let percents: Vec<u64> =
-        service.backends.iter().map(|backend| percent(service, backend, view).into()).collect();
-    if percents.iter().all(|&percent| percent == 100) {
-        return service.backends.iter().map(|backend| backend.weight).collect();
-    }
-    let products: Vec<u64> = configured().zip(percents).map(|(weight, percent)| weight * percent).collect();
-    // Rounding up adds less than one each, and a table takes as many members as fit 16 bits.
-    let scale = products.iter().sum::<u64>().div_ceil(u64::from(u32::MAX - u32::from(u16::MAX))).max(1);
-    products.iter().map(|product| product.div_ceil(scale) as u32).collect()
-}
-
-fn percent(service: &Service, backend: &Backend, view: &View) -> u32 {
+/// The part of its weight that a backend takes by its own word, in per cent.
+pub(super) fn percent(service: &Service, backend: &Backend, view: &View) -> u32 {
     advice(service, backend, view).map_or(100, |advice| advice.percent)
 }
 

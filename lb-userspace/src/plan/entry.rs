@@ -12,7 +12,6 @@ use lb_common::{
 
 use super::{
     Verdict, View,
-    advice::has_share,
     state::{Rules, Wanted, treatment},
 };
 use crate::{
@@ -27,27 +26,33 @@ pub(super) struct Planned {
     pub(super) until: Option<Duration>,
 }
 
+/// What has been decided about a backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    /// What operator and backend want.
+    pub(super) wanted: Wanted,
+    /// Whether it gets new flows.
+    pub(super) takes_new: bool,
+    /// Whether it is treated as down where its probes say so.
+    pub(super) follows_probes: bool,
+}
+
 /// The data plane's entry of a backend. Without a next hop it stays unresolved, and packets for it are dropped by
 /// that name.
 pub(super) fn entry(
     service: &Service,
     backend: &Backend,
-    wanted: Wanted,
+    decided: Decided,
     view: &View,
     now: Duration,
 ) -> Planned {
     let verdict = verdict(service, backend, view);
-    let down_since = verdict.filter(|verdict| verdict.health == Health::Down).map(|verdict| verdict.since);
+    let is_down = |verdict: &Verdict| verdict.health == Health::Down && decided.follows_probes;
+    let down_since = verdict.filter(is_down).map(|verdict| verdict.since);
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
-    let treatment = treatment(wanted, down_since, rules, now);
-    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
-    if view.own.contains(&backend.address) {
-        entry.forwarding = Mode::Local as u8;
-    } else if let Some(next_hop) = view.next_hops.get(&backend.address) {
-        set_way(&mut entry, service, backend, next_hop);
-    }
-    let reachable = entry.forwarding != Mode::Unresolved as u8;
-    entry.takes_new = u8::from(treatment.takes_new && has_share(service, backend, view) && reachable);
+    let treatment = treatment(decided.wanted, down_since, rules, now);
+    let mut entry = way(service, backend, view);
+    entry.takes_new = u8::from(treatment.takes_new && decided.takes_new);
     entry.old_flows = treatment.old_flows as u8;
     if let Some(verdict) = verdict {
         entry.health = match verdict.health {
@@ -59,8 +64,24 @@ pub(super) fn entry(
     Planned { entry, until: treatment.until }
 }
 
+/// Whether packets can get to a backend.
+pub(super) fn is_reachable(service: &Service, backend: &Backend, view: &View) -> bool {
+    way(service, backend, view).forwarding != Mode::Unresolved as u8
+}
+
+/// An entry that says how packets get to a backend, and nothing else: its probes go by such a one too.
+pub(crate) fn way(service: &Service, backend: &Backend, view: &View) -> Entry {
+    let mut entry = Entry { address: backend.address.into(), ..bytemuck::Zeroable::zeroed() };
+    if view.own.contains(&backend.address) {
+        entry.forwarding = Mode::Local as u8;
+    } else if let Some(next_hop) = view.next_hops.get(&backend.address) {
+        set_way(&mut entry, service, backend, next_hop);
+    }
+    entry
+}
+
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
-fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
+pub(super) fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
     let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
     view.health
         .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })

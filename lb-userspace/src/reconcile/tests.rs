@@ -23,8 +23,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{
-        AdminState, Backend, BackendLimits, Balancer, Config, Fleet, Forwarding, Guard, Gue, Limits,
-        OnDeadline, OnRemove, Protocol, Service, XdpMode,
+        AdminState, Backend, Balancer, Config, Fleet, Forwarding, Guard, Gue, Limits, OnDeadline, OnRemove,
+        Protocol, Service, Sharing, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
     plan::{Tables, plan, tests::view},
@@ -131,9 +131,7 @@ fn backend(n: u8) -> Backend {
         address: address(n),
         weight: 1,
         admin: AdminState::Ready,
-        forwarding: Forwarding::Ipip,
-        limits: BackendLimits::default(),
-        server_id: None,
+        ..Backend::unlisted(String::new(), address(n), Forwarding::Ipip)
     }
 }
 
@@ -160,6 +158,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         echo: false,
         fragments: false,
         quic: None,
+        sharing: Sharing::default(),
         backends,
     }
 }
@@ -172,6 +171,8 @@ fn config_of(services: Vec<Service>) -> Config {
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
+            probe_mark: 0x5a50_0000,
+            location: None,
             next_program: None,
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },

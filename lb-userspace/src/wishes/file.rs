@@ -1,9 +1,10 @@
-//! The file that keeps the operator's wishes over restarts: JSON, replaced as a whole.
+//! The file that keeps the operator's wishes over restarts, and what else no map says: JSON, replaced as a whole.
 //!
 //! Moments are seconds since 1970 there, since the monotonic clock begins anew with every boot; `boot` is the moment at
 //! which it began. One that lies ahead, since somebody has set the clock back, counts as now.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
     net::IpAddr,
@@ -15,7 +16,10 @@ use lb_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 
 use super::{Leaving, Wish, Wishes, key};
-use crate::config::{AdminState, Backend, BackendLimits, Forwarding, OnDeadline, Protocol};
+use crate::{
+    config::{AdminState, Backend, Forwarding, OnDeadline, Protocol},
+    health::TargetKey,
+};
 
 /// The layout's number.
 const VERSION: u32 = 1;
@@ -63,6 +67,15 @@ pub enum ParseError {
     Version(u32),
 }
 
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// What the operator wants.
+    pub wishes: Wishes,
+    /// When backends began to take flows that have not their whole share yet.
+    pub started: BTreeMap<TargetKey, Duration>,
+}
+
 /// The file and what is in it.
 #[derive(Debug)]
 pub struct StateFile {
@@ -88,23 +101,23 @@ impl StateFile {
     /// # Errors
     ///
     /// [`StateError::Read`] and [`StateError::Broken`].
-    pub fn load(&mut self, boot: Duration, now: Duration) -> Result<Wishes, StateError> {
+    pub fn load(&mut self, boot: Duration, now: Duration) -> Result<Kept, StateError> {
         let path = || self.path.clone();
         self.text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Wishes::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
             read => read.map_err(|source| StateError::Read { path: path(), source })?,
         };
         parse(&self.text, boot, now).map_err(|source| StateError::Broken { path: path(), source })
     }
 
-    /// Keeps `wishes`: on the disk when this returns. Writes nothing where they are there already.
+    /// Keeps it: on the disk when this returns. Writes nothing where it is there already.
     ///
     /// # Errors
     ///
     /// [`StateError::Write`]; what was there before is there still.
-    pub fn save(&mut self, wishes: &Wishes, boot: Duration) -> Result<(), StateError> {
-        let text = render(wishes, boot);
-        let known = if self.text.is_empty() { render(&Wishes::default(), boot) } else { self.text.clone() };
+    pub fn save(&mut self, kept: &Kept, boot: Duration) -> Result<(), StateError> {
+        let text = render(kept, boot);
+        let known = if self.text.is_empty() { render(&Kept::default(), boot) } else { self.text.clone() };
         if text == known {
             return Ok(());
         }
@@ -131,6 +144,15 @@ struct Saved {
     version: u32,
     backends: Vec<SavedBackend>,
     leaving: Vec<SavedLeaving>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    started: Vec<SavedStart>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedStart {
+    service: String,
+    backend: String,
+    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -165,12 +187,12 @@ struct SavedWish {
     on_deadline: Option<OnDeadline>,
 }
 
-/// The wishes that `text` keeps.
+/// What `text` keeps.
 ///
 /// # Errors
 ///
 /// [`ParseError`].
-pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Wishes, ParseError> {
+pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Kept, ParseError> {
     #[derive(Deserialize)]
     struct Numbered {
         version: u32,
@@ -181,29 +203,49 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Wishes, ParseE
     }
     let saved: Saved = serde_json::from_str(text)?;
     let backends = saved.backends.into_iter();
-    Ok(Wishes {
+    let wishes = Wishes {
         backends: backends
             .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
         leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)).collect(),
-    })
+    };
+    let started = saved.started.into_iter();
+    let started =
+        started.map(|start| (key(&start.service, &start.backend), moment(start.since, boot, now))).collect();
+    Ok(Kept { wishes, started })
 }
 
-/// The text that keeps `wishes`.
+/// The text that keeps it.
 ///
 /// # Panics
 ///
 /// Never: all of it can be JSON.
 #[must_use]
-pub fn render(wishes: &Wishes, boot: Duration) -> String {
+pub fn render(kept: &Kept, boot: Duration) -> String {
+    let Kept { wishes, started } = kept;
     let backends = wishes.backends.iter().map(|(key, wish)| SavedBackend {
         service: key.service.clone(),
         backend: key.backend.clone(),
         wish: SavedWish::new(wish, boot),
     });
     let leaving = wishes.leaving.iter().map(|leaving| SavedLeaving::new(leaving, boot));
-    let saved = Saved { version: VERSION, backends: backends.collect(), leaving: leaving.collect() };
+    let started = started.iter().map(|(key, since)| SavedStart {
+        service: key.service.clone(),
+        backend: key.backend.clone(),
+        since: (boot + *since).as_secs(),
+    });
+    let saved = Saved {
+        version: VERSION,
+        backends: backends.collect(),
+        leaving: leaving.collect(),
+        started: started.collect(),
+    };
     serde_json::to_string_pretty(&saved).expect("strings, numbers and lists are all JSON has to hold") + "\n"
+}
+
+/// A moment that was kept, on the monotonic clock.
+fn moment(since_epoch: u64, boot: Duration, now: Duration) -> Duration {
+    Duration::from_secs(since_epoch).saturating_sub(boot).min(now)
 }
 
 impl SavedWish {
@@ -219,7 +261,7 @@ impl SavedWish {
 
     fn into_wish(self, boot: Duration, now: Duration) -> Wish {
         let deadline = self.deadline_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let since = Duration::from_secs(self.since).saturating_sub(boot).min(now);
+        let since = moment(self.since, boot, now);
         Wish { state: self.state, over: self.over, since, deadline, on_deadline: self.on_deadline }
     }
 }
@@ -241,9 +283,7 @@ impl SavedLeaving {
 
     fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
         let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
-        let limits = BackendLimits::default();
-        let (weight, admin, server_id) = (0, AdminState::Drain, None);
-        let backend = Backend { name, address, weight, admin, forwarding, server_id, limits };
+        let backend = Backend::unlisted(name, address, forwarding);
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

@@ -6,7 +6,7 @@ use AdminState::{Drain, Maintenance, Ready};
 use lb_common::backend::{Forwarding as Mode, OldFlows};
 
 use super::{
-    file::{StateError, StateFile, parse, render},
+    file::{Kept, StateError, StateFile, parse, render},
     *,
 };
 
@@ -196,7 +196,7 @@ fn members_that_nobody_knows_leave_under_their_addresses() {
 }
 
 /// Everything that there can be.
-fn eventful() -> Wishes {
+fn eventful() -> Kept {
     let before = config(&[("b1", Ready), ("b2", Drain), ("b3", Ready)]);
     let after = config(&[("b1", Ready), ("b2", Drain)]);
     let mut wishes = Wishes::default();
@@ -206,18 +206,19 @@ fn eventful() -> Wishes {
     wishes.obey(&before, &key("web", "b1"), order, at(100)).unwrap();
     wishes.release(&before, &after, at(200));
     wishes.follow(&after, at(200));
-    wishes
+    Kept { wishes, started: [(key("web", "b2"), at(150))].into() }
 }
 
 #[test]
 fn file_keeps_everything_also_over_a_boot() {
-    let wishes = eventful();
-    let text = render(&wishes, BOOT);
-    assert_eq!(parse(&text, BOOT, LATER).unwrap(), wishes);
+    let kept = eventful();
+    let text = render(&kept, BOOT);
+    assert_eq!(parse(&text, BOOT, LATER).unwrap(), kept);
     let rebooted = parse(&text, BOOT + at(1000), LATER).unwrap();
-    assert_eq!(state(&rebooted), Some((Drain, 0)));
+    assert_eq!(state(&rebooted.wishes), Some((Drain, 0)));
     let set_back = parse(&text, BOOT, at(30)).unwrap();
-    assert_eq!(state(&set_back), Some((Drain, 30)));
+    assert_eq!(state(&set_back.wishes), Some((Drain, 30)));
+    assert_eq!(set_back.started[&key("web", "b2")], at(30));
 }
 
 #[test]
@@ -225,8 +226,8 @@ fn file_is_written_when_something_has_changed_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deep/state.json");
     let mut file = StateFile::new(path.clone());
-    assert_eq!(file.load(BOOT, LATER).unwrap(), Wishes::default());
-    file.save(&Wishes::default(), BOOT).unwrap();
+    assert_eq!(file.load(BOOT, LATER).unwrap(), Kept::default());
+    file.save(&Kept::default(), BOOT).unwrap();
     assert!(!path.exists(), "there is nothing to keep");
     file.save(&eventful(), BOOT).unwrap();
     assert_eq!(
@@ -236,8 +237,8 @@ fn file_is_written_when_something_has_changed_and_read_again() {
     std::fs::remove_file(&path).unwrap();
     file.save(&eventful(), BOOT).unwrap();
     assert!(!path.exists(), "nothing has changed");
-    file.save(&Wishes::default(), BOOT).unwrap();
-    assert_eq!(StateFile::new(path).load(BOOT, LATER).unwrap(), Wishes::default());
+    file.save(&Kept::default(), BOOT).unwrap();
+    assert_eq!(StateFile::new(path).load(BOOT, LATER).unwrap(), Kept::default());
 }
 
 #[test]

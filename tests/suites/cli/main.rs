@@ -14,5 +14,6 @@ mod next;
 mod refuse;
 mod reload;
 mod restart;
+mod road;
 mod site;
 mod status;

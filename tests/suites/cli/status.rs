@@ -55,8 +55,8 @@ fn json_has_every_field() {
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
-    let names = "address backends bytes digest generation moved_slots name packets port protocol refused slots \
-                 tracked_flows";
+    let names = "address available backends bytes digest generation levels moved_slots name packets port probes protocol \
+                 refused slots tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
 }
@@ -70,9 +70,10 @@ fn json_has_every_field_of_a_backend() {
         backends.as_array().unwrap().iter().map(|backend| backend["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
     backends[0]["share"].take();
+    backends[0]["promised"].take();
     let expected = json!({
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
-        "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "packets": 0, "bytes": 0,
+        "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "promised": null, "priority": 0, "packets": 0, "bytes": 0,
         "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
         "deadline_left": null,
     });

@@ -1,7 +1,7 @@
 //! 10 MB there and back over paths that are narrower than either end knows, without a stall.
 //!
 //! Backends say that they take an Ethernet's segments, so the client has to learn what fits, and what the tunnel leaves of
-//! it, by an ICMP error of the balancer's.
+//! it, by an ICMP error of the balancer's. Clients say so too, and backends learn by an ICMP error of a router's.
 
 use std::fs;
 
@@ -33,14 +33,36 @@ fn transfers_pass_a_narrow_egress() {
     transfer_all(&network, &Mode::ALL);
 }
 
+/// A router on the clients' side tells the VIP that what its backend has sent does not fit. The balancer brings it there.
+#[test]
+fn transfers_pass_a_narrow_way_to_the_client() {
+    let network = Routed::new(Depth::Near, Mode::ALL.len() as u8).unwrap();
+    network.narrow_to_client(NARROW).unwrap();
+    let scene = start(&network, &Mode::ALL);
+    let content = content(SIZE);
+    for (number, mode) in Mode::ALL.into_iter().enumerate() {
+        for case in Case::of(&[mode]) {
+            let (host, client) = (&network.backends[number].netns, case.address_of(&network.client));
+            assert_eq!(path_mtu(host, client).unwrap(), None, "{case:?}");
+            send_down(&network, &scene, (case, number), &content);
+            assert_eq!(path_mtu(host, client).unwrap(), Some(NARROW), "{case:?}");
+        }
+    }
+    scene.dropped_nothing_but(&[]);
+}
+
 /// Each mode has a backend of its own: what is learned of one's path is nobody else's merit.
-fn transfer_all(network: &Routed, modes: &[Mode]) {
+fn start<'net>(network: &'net Routed, modes: &[Mode]) -> Scene<'net> {
     let pairs: Vec<_> = modes.iter().zip(&network.backends).collect();
     let service = |case: Case, host: &Host| case.service(80, std::slice::from_ref(host));
     let of = |(mode, host): &(&Mode, &Host)| {
         Case::of(&[**mode]).map(|case| service(case, host)).collect::<Vec<Service>>()
     };
-    let scene = Scene::start(network, pairs.iter().flat_map(of).collect());
+    Scene::start(network, pairs.iter().flat_map(of).collect())
+}
+
+fn transfer_all(network: &Routed, modes: &[Mode]) {
+    let scene = start(network, modes);
     let content = content(SIZE);
     for (number, mode) in modes.iter().enumerate() {
         for case in Case::of(&[*mode]) {

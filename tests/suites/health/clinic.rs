@@ -7,7 +7,7 @@ use lb_tests::{
     bpf::{self, Pins},
     status::{Backend, Status},
     temporary,
-    topology::{Host, Lan},
+    topology::{Host, Lan, VIP4},
 };
 use tempfile::TempDir;
 
@@ -24,21 +24,33 @@ pub(crate) struct Patient {
     pub(crate) protocol: &'static str,
     /// The probe's own keys.
     pub(crate) probe: String,
+    /// The address of the service.
+    pub(crate) vip: IpAddr,
+    /// How its packets get to backends.
+    pub(crate) forwarding: &'static str,
+    /// Which way its probes take. Most backends here are no backends but servers, and serve no VIP.
+    pub(crate) via: &'static str,
 }
 
 impl Patient {
     pub(crate) fn tcp(name: &'static str, probe: impl Into<String>) -> Self {
-        Self { name, protocol: "tcp", probe: probe.into() }
+        let probe = probe.into();
+        Self { name, protocol: "tcp", probe, vip: VIP4, forwarding: "l2", via: "direct" }
     }
 
     pub(crate) fn udp(name: &'static str, probe: impl Into<String>) -> Self {
-        Self { name, protocol: "udp", probe: probe.into() }
+        Self { protocol: "udp", ..Self::tcp(name, probe) }
+    }
+
+    /// The same, probed at the VIP by the path of traffic.
+    pub(crate) fn by_path(self, vip: IpAddr, forwarding: &'static str) -> Self {
+        Self { vip, forwarding, via: "path", ..self }
     }
 }
 
 /// A running daemon that probes the backends of `lan`. Fields are dropped in order.
 pub(crate) struct Clinic<'net> {
-    daemon: Daemon<'net>,
+    pub(crate) daemon: Daemon<'net>,
     _pins: Pins,
     _files: TempDir,
 }
@@ -114,11 +126,13 @@ const LIMITS: &str = "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
     [limits]\nservices = 16\nbackends = 64\nslots = 20000\nconnections = 1024\n";
 
 fn service(patient: &Patient, port: u16, backends: &[Host]) -> String {
-    let Patient { name, protocol, probe } = patient;
-    let keys = format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"l2\"\nslots = 499");
-    let backends: String = backends.iter().map(|host| backend(&host.name, host.v4)).collect();
+    let Patient { name, protocol, probe, vip, forwarding, via } = patient;
+    let keys =
+        format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499");
+    let address = |host: &Host| if vip.is_ipv4() { host.v4 } else { host.v6 };
+    let backends: String = backends.iter().map(|host| backend(&host.name, address(host))).collect();
     format!(
-        "[[service]]\nname = \"{name}\"\naddress = \"203.0.113.10\"\n{keys}\n[service.probe]\n{PACE}\n{probe}\n{backends}"
+        "[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\n{keys}\n[service.probe]\nvia = \"{via}\"\n{PACE}\n{probe}\n{backends}"
     )
 }
 

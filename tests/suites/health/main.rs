@@ -11,6 +11,7 @@ mod clinic;
 mod datagrams;
 mod listener;
 mod programs;
+mod road;
 mod web;
 
 /// What each service's probe says beside its type.

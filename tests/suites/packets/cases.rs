@@ -2,6 +2,7 @@
 
 mod answers;
 mod decap;
+pub mod errors;
 mod extensions;
 mod fragments;
 mod full;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         ("vlan", vlan::cases()),
         ("extensions", extensions::cases()),
         ("icmp", icmp::cases()),
+        ("errors", errors::cases()),
         ("fragments", fragments::cases()),
         ("lengths", lengths::cases()),
         ("resets", resets::cases()),

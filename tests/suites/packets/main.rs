@@ -25,6 +25,7 @@ fn main() {
     let mut trials = reasons.trials();
     trials.extend(cases.into_iter().map(case::Case::into_trial));
     trials.extend(cases::truncated::trials());
+    trials.extend(cases::errors::trials());
     trials.extend(property::trials());
     trials.extend(diff::trials());
     let lists = arguments.list;

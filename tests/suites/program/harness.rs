@@ -39,7 +39,7 @@ slots = 65536
 "#;
 
 /// What a balancer that guards nothing is loaded for, whatever a test configures.
-const UNGUARDED: u32 = FEATURE_ANY_PORT
+pub const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_TRACKING
     | FEATURE_AFFINITY
     | FEATURE_PEERS
@@ -48,7 +48,7 @@ const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_ECHO
     | FEATURE_GUE;
 /// And one that guards everything.
-const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+pub const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
 
 /// What the program is loaded for only where a test configures it: the verifier takes its time.
 fn features_of(config: &Config) -> u32 {
@@ -93,6 +93,11 @@ impl Harness {
         Self::load(UNGUARDED, "", toml, |_| {})
     }
 
+    /// As [`Self::new`], the program that is loaded for `features` alone.
+    pub fn only_for(features: u32, toml: &str) -> Self {
+        Self::load(features, "", toml, |_| {})
+    }
+
     /// As [`Self::new`], the program that has `features` too.
     pub fn with_features(features: u32, toml: &str) -> Self {
         Self::load(GUARDED | features, "", toml, |_| {})
@@ -101,11 +106,6 @@ impl Harness {
     /// As [`Self::with_features`], with more under `[limits]`.
     pub fn with_features_and_limits(features: u32, limits: &str, toml: &str) -> Self {
         Self::load(GUARDED | features, limits, toml, |_| {})
-    }
-
-    /// As [`Self::new`], the program that has these features and no others.
-    pub fn with_exactly(features: u32, toml: &str) -> Self {
-        Self::load(features, "", toml, |_| {})
     }
 
     /// As [`Self::new`], with more under `[limits]`.

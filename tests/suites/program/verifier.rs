@@ -1,35 +1,30 @@
-//! Every program that balances, with everything that it may be loaded for.
+//! What the kernel's verifier makes of the program with everything on.
 
-use lb_common::knobs::{FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NEXT, FEATURE_RATES, FEATURE_STRICT};
-use sluice::dataplane::load::balancer;
+use lb_common::knobs::{FEATURE_FRAGMENTS, FEATURE_NEXT, FEATURE_STRICT};
+use sluice::dataplane::load;
 
-use crate::harness::Harness;
+use crate::harness::{GUARDED, Harness, UNGUARDED, service};
 
-/// What chooses the program, and so is not in all of them.
-const CHOOSERS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_NEXT;
-
-/// What the verifier follows before it gives up (`BPF_COMPLEXITY_LIMIT_INSNS` in linux/bpf.h).
-const LIMIT: u32 = 1_000_000;
-
-/// Older kernels prune less: room is left for them.
-const ROOM: u32 = 250_000;
+/// The verifier gives up after a million instructions (`BPF_COMPLEXITY_LIMIT_INSNS` in kernel/bpf/verifier.c); the count
+/// differs from kernel to kernel.
+const LIMIT: u32 = 900_000;
 
 #[test]
-fn every_program_is_accepted_with_room_to_spare() {
-    let everything = !CHOOSERS;
-    let guards = CHOOSERS & !FEATURE_NEXT;
-    for (name, features) in [
-        ("sluice", everything),
-        ("sluice_strict", everything | FEATURE_STRICT),
-        ("sluice_guarded", everything | guards),
-        ("sluice_chained", everything | CHOOSERS),
-    ] {
-        assert_eq!(balancer(features), name);
-        let mut harness = Harness::with_exactly(features, "");
-        let program = harness.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
-        let info = program.info().expect("the kernel tells");
-        let (verified, translated) = (info.verified_instruction_count(), info.size_translated());
-        println!("{name}: {verified:?} instructions verified, {translated:?} bytes");
-        assert!(verified.is_none_or(|verified| verified < LIMIT - ROOM), "{name}: {verified:?}");
+fn program_with_everything_on_leaves_the_verifier_room() {
+    let toml = service("web", "203.0.113.10", "80", "protocol = \"tcp\"\nforwarding = \"l2\"", &[]);
+    let programs = [
+        ("sluice", UNGUARDED),
+        ("sluice_strict", UNGUARDED | FEATURE_STRICT),
+        ("sluice_guarded", GUARDED),
+        ("sluice_chained", GUARDED | FEATURE_NEXT),
+    ];
+    for (name, features) in programs {
+        assert_eq!(load::balancer(features), name);
+        let mut balancer = Harness::only_for(features | FEATURE_FRAGMENTS, &toml);
+        let program = balancer.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
+        let info = program.info().expect("a loaded program");
+        let verified = info.verified_instruction_count().expect("Linux 5.16 tells");
+        println!("{name}: {verified} instructions verified, {:?} bytes", info.size_translated());
+        assert!(verified < LIMIT, "{name}: {verified}");
     }
 }

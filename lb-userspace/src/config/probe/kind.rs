@@ -63,6 +63,12 @@ impl Kind {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("none", |(name, _)| name)
     }
 
+    /// Whether it can take the way of clients' packets: it sends to a port of the service's own protocols, from a socket
+    /// of the daemon's.
+    pub(super) const fn goes_by_path(self) -> bool {
+        !matches!(self, Self::Icmp | Self::Exec | Self::Agent | Self::None)
+    }
+
     /// What carries it, if it has a port.
     pub(super) const fn transport(self) -> Option<Protocol> {
         match self {

@@ -62,6 +62,8 @@ fn values_of_the_balancer_its_fleet_and_its_limits_are_checked() {
         ),
         ("a relative path of the state", with("[\"eth0\"]", "[\"eth0\"]\nstate_path = \"state.json\"")),
         ("the BPF file system itself", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf\"")),
+        ("a mark with bits of numbers", with("[\"eth0\"]", "[\"eth0\"]\nprobe_mark = 0x5a500001")),
+        ("a mark of too many bits", with("[\"eth0\"]", "[\"eth0\"]\nprobe_mark = 0x1_0000_0000")),
         ("a dot in a pin", with("[\"eth0\"]", "[\"eth0\"]\npin_path = \"/sys/fs/bpf/sluice.d\"")),
         (
             "a relative path of the next program",
@@ -240,6 +242,8 @@ fn what_probes_cannot_do_is_refused() {
         ("a shell's line", said("type = \"exec\"\ncommand = \"check | grep ok\"")),
         ("a program without its path", said("type = \"exec\"\ncommand = [\"check\"]")),
         ("an agent on the service's port", said("type = \"agent\"")),
+        ("a way that is none", said("via = \"tunnel\"")),
+        ("an echo by the path of traffic", said("type = \"icmp\"\nvia = \"path\"")),
         ("datagrams to a tcp service", said("type = \"dns\"\nquery = \"example.org\"")),
     ]);
     insta::assert_snapshot!(refused);

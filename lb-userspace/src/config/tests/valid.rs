@@ -7,7 +7,7 @@ use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 use super::{
     super::{
         Backend, Check, Config, DEFAULT_SEED, Forwarding, HttpVersion, OnDeadline, OnRemove, Probe, TlsCheck,
-        Trust, UdpCheck, XdpMode,
+        Trust, UdpCheck, Via, XdpMode,
     },
     DNS, FLAWLESS, parse, with,
 };
@@ -42,9 +42,26 @@ fn what_is_not_said_has_its_default() {
             grace: Duration::ZERO,
             concurrency: u32::MAX,
             port: 80,
+            via: Via::Path,
             check: Arc::new(Check::Tcp),
         })
     );
+}
+
+#[test]
+fn probes_take_the_way_of_packets_where_they_can() {
+    let via = |keys: &str, defaults: &str| {
+        let text =
+            with("interval = \"2s\"", keys).replacen("[[service]]", &format!("{defaults}[[service]]"), 1);
+        config(&text).services[0].probe.as_ref().expect("probed").via
+    };
+    let defaults = |via: &str| format!("[defaults.probe]\nvia = \"{via}\"\n");
+    assert_eq!(via("rise = 2", ""), Via::Path);
+    assert_eq!(via("rise = 2", &defaults("direct")), Via::Direct);
+    assert_eq!(via("via = \"path\"", &defaults("direct")), Via::Path);
+    assert_eq!(via("type = \"icmp\"", ""), Via::Direct);
+    assert_eq!(via("type = \"icmp\"", &defaults("path")), Via::Direct, "[defaults] mean those that can");
+    assert_eq!(via("type = \"icmp\"\nvia = \"direct\"", ""), Via::Direct);
 }
 
 #[test]

@@ -9,7 +9,11 @@ use crate::{
     causes::with_causes,
     daemon::{OrderEvent, now},
     health::TargetKey,
-    wishes::{OrderError, file::StateError},
+    plan::View,
+    wishes::{
+        OrderError,
+        file::{Kept, StateError},
+    },
 };
 
 /// An order that was taken, and whom to tell once it is carried out.
@@ -55,13 +59,14 @@ impl Truth {
     }
 
     fn keep(&mut self) -> Result<(), StateError> {
-        self.state.save(&self.view.wishes, self.boot)
+        let View { wishes, started, .. } = &self.view;
+        self.state.save(&Kept { wishes: wishes.clone(), started: started.all().clone() }, self.boot)
     }
 
     pub(super) fn keep_or_log(&mut self) {
         if let Err(error) = self.keep() {
             warn!(
-                "a restart will not know since when backends drain, and which ones leave: {}",
+                "a restart will not know since when backends drain or start, and which ones leave: {}",
                 with_causes(&error)
             );
         }

@@ -10,7 +10,11 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::{DataPlane as _, next::NextProgram},
-    plan::advice::advice,
+    plan::{
+        PlannedService,
+        advice::advice,
+        shares::{Availability, Belief, STEPS, Shares},
+    },
     reconcile::AppliedService,
     wishes::Wish,
 };
@@ -49,6 +53,13 @@ impl Truth {
     fn service_status(&self, service: &Service) -> status::Service {
         let key = service.key();
         let applied = self.applied.service(&key);
+        let shares = self.planned(service).map(|planned| &planned.shares);
+        let availability = shares.map(|shares| shares.availability);
+        let unavailable = match availability {
+            Some(Availability::Available) => None,
+            Some(reason) => Some(reason.to_string()),
+            None => Some("it has no table yet".to_owned()),
+        };
         let backends: Vec<_> = self.subjects(service).map(|subject| self.backend_status(subject)).collect();
         status::Service {
             name: service.name.clone(),
@@ -60,6 +71,10 @@ impl Truth {
             slots: service.slots,
             moved_slots: applied.map_or(0, |applied| applied.moved_slots),
             tracked_flows: backends.iter().map(|backend| backend.tracked_flows).sum(),
+            available: unavailable.is_none(),
+            unavailable,
+            probes: shares.map_or(Belief::Probes, |shares| shares.belief).name().to_owned(),
+            levels: shares.map(levels).unwrap_or_default(),
             prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
             refused: self.refused(applied),
             traffic: applied
@@ -126,6 +141,10 @@ impl Truth {
             says: advice(service, backend, &self.view).map(ToString::to_string),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
+            promised: self.of_shares(subject, Shares::promised).unwrap_or(0.0),
+            priority: backend.priority,
+            location: backend.location.as_ref().map(ToString::to_string),
+            slow_start: self.of_shares(subject, slow_start).flatten(),
             tracked_flows: self.census.of(service.key(), backend.address).flows,
             empty: self.is_empty(
                 service.key(),
@@ -143,14 +162,24 @@ impl Truth {
         }
     }
 
+    fn planned(&self, service: &Service) -> Option<&PlannedService> {
+        let key = service.key();
+        self.plan.services.iter().find(|planned| planned.key == key)
+    }
+
+    /// What was decided about a backend's part of the new flows, unless it is leaving.
+    fn of_shares<T>(&self, subject: Subject<'_>, of: impl FnOnce(&Shares, usize) -> T) -> Option<T> {
+        let at = subject.at?;
+        Some(of(&self.planned(subject.service)?.shares, at))
+    }
+
     /// How it is forwarded to, which is not for the file alone to say.
     fn forwarding(&self, backend: &Backend) -> &'static str {
         if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
     }
 
     fn share(&self, subject: Subject<'_>) -> f64 {
-        let key = subject.service.key();
-        let planned = self.plan.services.iter().find(|planned| planned.key == key);
+        let planned = self.planned(subject.service);
         let slots = subject.at.and_then(|at| planned?.table.shares().get(at).copied()).unwrap_or(0);
         f64::from(slots) / f64::from(subject.service.slots.max(1))
     }
@@ -179,6 +208,15 @@ impl Truth {
             (None, None) => "not resolved yet".to_owned(),
         }
     }
+}
+
+fn levels(shares: &Shares) -> Vec<status::Level> {
+    shares.levels.iter().map(|(&priority, &part)| status::Level { priority, part }).collect()
+}
+
+fn slow_start(shares: &Shares, at: usize) -> Option<status::SlowStart> {
+    let step = shares.steps.get(at).copied().flatten()?;
+    Some(status::SlowStart { step, steps: STEPS })
 }
 
 fn next_program(next: &NextProgram) -> status::NextProgram {

@@ -41,7 +41,7 @@ pub(super) async fn check(job: &Job, check: &GrpcCheck, trusts: &Trusts) -> Resu
 fn asked(job: &Job, check: &GrpcCheck) -> Result<Request<Full<Bytes>>, Outcome> {
     const PATH: PathAndQuery = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let scheme = if check.tls.is_some() { "https" } else { "http" };
-    let host = job.address.to_string();
+    let host = job.destination().to_string();
     request(HttpVersion::Two, scheme, &host, &PATH)
         .method(Method::POST)
         .header(CONTENT_TYPE, "application/grpc")

@@ -33,7 +33,7 @@ pub(super) async fn check(job: &Job, check: &HttpCheck, trusts: &Trusts) -> Resu
 }
 
 fn asked(job: &Job, check: &HttpCheck) -> Result<Request<Full<Bytes>>, Outcome> {
-    let host = check.host.clone().unwrap_or_else(|| job.address.to_string());
+    let host = check.host.clone().unwrap_or_else(|| job.destination().to_string());
     let scheme = if check.tls.is_some() { "https" } else { "http" };
     let mut builder = request(check.version, scheme, &host, &check.path).method(check.method.clone());
     if let Some(headers) = builder.headers_mut() {

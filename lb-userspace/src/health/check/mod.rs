@@ -21,18 +21,32 @@ use std::{
     sync::Arc,
 };
 
-use super::{Job, Outcome, Prober};
+use super::{Job, Outcome, Prober, way::Guide};
 use crate::config::Check;
 use trust::Trusts;
 
 /// Probes backends for real.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Network {
     trusts: Arc<Trusts>,
+    guide: Guide,
+}
+
+impl Network {
+    /// Probes by the ways that `guide` finds.
+    #[must_use]
+    pub fn new(guide: Guide) -> Self {
+        Self { trusts: Arc::default(), guide }
+    }
 }
 
 impl Prober for Network {
     async fn probe(&self, job: &Job) -> Outcome {
+        if job.by_path {
+            job.stage.waits_for("its next hop");
+            let way = self.guide.way(&job.key).await;
+            job.way.get_or_init(|| way);
+        }
         let made = match &*job.check {
             Check::Tcp => tcp::check(job).await,
             Check::Http(check) => http::check(job, check, &self.trusts).await,
@@ -71,17 +85,21 @@ fn shown(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, time::Duration};
+    use std::{net::SocketAddr, sync::OnceLock, time::Duration};
+
+    use tokio::sync::watch;
 
     use super::*;
-    use crate::health::{Stage, TargetKey};
+    use crate::health::{Stage, TargetKey, way::Ways};
 
     /// Makes a probe of `address` for a test.
     pub(super) async fn probe(check: Check, address: SocketAddr) -> Outcome {
         let key = TargetKey { service: "web".to_owned(), backend: "b1".to_owned() };
         let timeout = Duration::from_secs(5);
-        let job = Job { key, address, check: Arc::new(check), timeout, stage: Stage::default() };
-        Network::default().probe(&job).await
+        let (way, stage) = (OnceLock::new(), Stage::default());
+        let job = Job { key, address, check: Arc::new(check), timeout, by_path: false, way, stage };
+        let (_, ways) = watch::channel(Ways::new());
+        Network::new(Guide::new(ways)).probe(&job).await
     }
 
     pub(super) fn failed(reason: &str) -> Outcome {

@@ -44,10 +44,10 @@ pub(super) async fn secure(
     }
 }
 
-/// The backend's address, where it has no name.
+/// The address that is connected to, where it has no name.
 fn server_name(check: &TlsCheck, job: &Job) -> Result<ServerName<'static>, Outcome> {
     let Some(name) = &check.server_name else {
-        return Ok(job.address.ip().into());
+        return Ok(job.destination().ip().into());
     };
     let name = ServerName::try_from(name.clone());
     name.map_err(|error| Outcome::Inconclusive(format!("cannot ask for a server: {error}")))

@@ -3,8 +3,9 @@
 //! UDP says nothing of its own, so silence is a failure, even of a service that has no answers: such a one is probed in
 //! another way.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 
 use super::{
@@ -36,12 +37,17 @@ pub(super) async fn exchange(job: &Job, payload: &[u8]) -> Result<Vec<u8>, Outco
 
 /// A socket that hears the backend alone, refusals of its kernel among them.
 pub(super) async fn connected(job: &Job) -> Result<UdpSocket, Outcome> {
-    let any: IpAddr = match job.address {
-        address if address.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
-        _ => Ipv6Addr::UNSPECIFIED.into(),
+    let destination = job.destination();
+    let source: IpAddr = match (job.path(), destination) {
+        (Some(path), _) => path.source,
+        (None, SocketAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        (None, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0)).await.map_err(|error| fault(&error))?;
-    socket.connect(job.address).await.map_err(|error| fault(&error))?;
+    let socket = UdpSocket::bind((source, 0)).await.map_err(|error| fault(&error))?;
+    if let Some(path) = job.path() {
+        SockRef::from(&socket).set_mark(path.mark).map_err(|error| fault(&error))?;
+    }
+    socket.connect(destination).await.map_err(|error| fault(&error))?;
     Ok(socket)
 }
 

@@ -10,7 +10,7 @@ use super::{
     super::{Health, Target, agent::Remark, timeline::CONCURRENCY},
     *,
 };
-use crate::config::{Check, Probe};
+use crate::config::{Check, Probe, Via};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -97,10 +97,11 @@ fn target(n: u16) -> Target {
         fall: 3,
         grace: Duration::ZERO,
         concurrency: u32::MAX,
+        via: Via::Direct,
         port: 80,
         check: Arc::new(Check::Tcp),
     };
-    Target { address: address(n), probe, known: None }
+    Target { address: address(n), probe, by_path: false, known: None }
 }
 
 fn targets(range: Range<u16>) -> Targets {

@@ -1,7 +1,11 @@
 //! A backend that is this host: what is for it passes.
 
 use lb_common::counter::Reason::{BogusSource, Echo, FragmentUnknown, Local, NotOurs, Truncated};
-use lb_tests::{answers, packet::Packet};
+use lb_tests::{
+    answers,
+    errors::{of_family, to},
+    packet::Packet,
+};
 
 use crate::{
     case::Case,
@@ -32,6 +36,7 @@ pub fn cases() -> Vec<Case> {
             OWN.passes(format!("first {family} fragment"), &first, Local),
             OWN.passes(format!("last {family} fragment"), &last, Local).after(&first),
             OWN.drops(format!("last {family} fragment alone"), strange(&last), FragmentUnknown),
+            OWN.passes(format!("an {family} error about a flow"), to(&packet, of_family(&packet)[0]), Local),
             OWN.gives(format!("an {family} ping"), ping, Echo, Expected::exactly(answer)),
             OWN.passes(
                 format!("{family} to another port"),
