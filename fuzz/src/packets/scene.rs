@@ -81,7 +81,7 @@ const GUARDED: &str = "protocol = \"tcp\"\nforwarding = \"l2\"\non_full = \"refu
 /// The balancer: slots that have moved, a backend that gives up its flows, one that is this host, and another program behind
 /// the balancer's.
 pub fn balancer() -> Harness {
-    let mut balancer = Harness::with_features_and_limits(FEATURE_NEXT, LIMITS, &services(3));
+    let mut balancer = Harness::with_features(FEATURE_NEXT, LIMITS, &services(3));
     balancer.dataplane.replace_next(Some(next_program())).unwrap_or_else(|error| panic!("{error}"));
     balancer.reload(&services(4));
     for own in [V4[1], V6[1]] {

@@ -98,13 +98,8 @@ impl Harness {
         Self::load(features, "", toml, |_| {})
     }
 
-    /// As [`Self::new`], the program that has `features` too.
-    pub fn with_features(features: u32, toml: &str) -> Self {
-        Self::load(GUARDED | features, "", toml, |_| {})
-    }
-
-    /// As [`Self::with_features`], with more under `[limits]`.
-    pub fn with_features_and_limits(features: u32, limits: &str, toml: &str) -> Self {
+    /// As [`Self::with_limits`], the program that has `features` too.
+    pub fn with_features(features: u32, limits: &str, toml: &str) -> Self {
         Self::load(GUARDED | features, limits, toml, |_| {})
     }
 
