@@ -25,11 +25,13 @@ pub enum Kind {
     Connections = 1,
     /// Answers of the balancer's own.
     Answers = 2,
+    /// Sessions of translated flows.
+    Sessions = 3,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Openings, Self::Connections, Self::Answers];
+    pub const ALL: [Self; 4] = [Self::Openings, Self::Connections, Self::Answers, Self::Sessions];
 
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();

@@ -80,7 +80,7 @@ impl KeyWords for HashKey {
 /// A bijection of 64-bit words after which every bit depends on every bit (the variant 13 constants of Stafford's
 /// mixers, as in SplitMix64).
 #[inline(always)]
-const fn mix(mut x: u64) -> u64 {
+pub(crate) const fn mix(mut x: u64) -> u64 {
     x ^= x >> 32;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x ^= x >> 29;

@@ -27,6 +27,7 @@ pub mod hash;
 pub mod knobs;
 #[cfg(feature = "alloc")]
 pub mod maglev;
+pub mod nat;
 pub mod pod;
 pub mod policy;
 pub mod quic;

@@ -12,6 +12,7 @@ use crate::{
     flow::Flow,
     fragment::{FragmentKey, Fragmented},
     guard::{Guard, Limit, Load, Prefix, Refusals, Source},
+    nat::{Half, Pool, Way},
     policy::Policy,
     quic::{Quic, Server, ServerId, ServerKey},
     service::{Bucket, Service, ServiceKey, TableRef},
@@ -38,6 +39,7 @@ const _: () = {
     // Together they are what a frame begins with, and are copied as that.
     assert!(offset_of!(Backend, next_hop_mac).is_multiple_of(8));
     assert!(offset_of!(Backend, source_mac) == offset_of!(Backend, next_hop_mac) + 6);
+    assert!(size_of::<Half>() == 80 && size_of::<Way>() == 24 && size_of::<Pool>() == 264);
     assert!(size_of::<Bucket>() == 32);
     assert!(size_of::<Flow>() == 40);
     assert!(size_of::<FragmentKey>() == 40 && size_of::<Fragmented>() == 16);

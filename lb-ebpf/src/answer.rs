@@ -16,7 +16,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     encap::{self, DONT_FRAGMENT, HOP_LIMIT},
     maps::{ANSWER_INTERVAL_NS, admits},
-    packet::{Ethernet, Macs, Packet},
+    packet::{Ethernet, Packet},
     verdict::Verdict,
 };
 
@@ -61,20 +61,11 @@ const fn refuse_nobody(is_somebody: bool) -> Result<(), Verdict> {
     if is_somebody { Ok(()) } else { Err(Verdict::drop(Reason::BogusSource)) }
 }
 
-/// The MAC addresses of the way back.
-#[inline(always)]
-const fn turned(macs: Macs) -> Macs {
-    let (first, last) = (macs.first, macs.last);
-    let destination = first & 0xffff_ffff_ffff;
-    let source = first >> 48 | (last as u64) << 16;
-    Macs { first: source | destination << 48, last: (destination >> 16) as u32 }
-}
-
 /// Sends the frame back.
 #[inline(always)]
 fn turn_frame(packet: &mut Packet) -> Result<(), Verdict> {
     let frame = packet.header_mut::<Ethernet>(0).ok_or(INTERNAL)?;
-    frame.macs = turned(frame.macs);
+    frame.macs = { frame.macs }.turned();
     Ok(())
 }
 

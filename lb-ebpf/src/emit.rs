@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect};
 use lb_common::{
     backend::{Backend, Forwarding},
     counter::Reason,
-    knobs::FEATURE_GUE,
+    knobs::{FEATURE_GUE, FEATURE_NAT},
 };
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -19,7 +19,7 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Sends a packet to its backend.
+/// Sends a packet to its backend. One that has to be translated comes back: the verdict says so.
 #[inline(always)]
 pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<Verdict, Verdict> {
     let forwarding = selected.backend.forwarding;
@@ -33,6 +33,8 @@ pub fn emit(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<V
         gue::in_ipv4(packet, facts, selected)?;
     } else if uses(FEATURE_GUE) && gue::carries(selected.backend) {
         gue::in_ipv6(packet, facts, selected)?;
+    } else if uses(FEATURE_NAT) && forwarding == Forwarding::Nat as u8 {
+        return Err(Verdict::translate());
     } else if forwarding == Forwarding::Local as u8 {
         return Ok(Verdict::pass(Reason::Local));
     } else {
@@ -125,7 +127,7 @@ fn fits(facts: &Facts, backend: &Backend, outer: usize) -> Result<(), Verdict> {
 
 /// Makes the room for `outer` bytes, and for what the new link layer is longer than the old.
 #[inline(always)]
-fn make_room(packet: &mut Packet, facts: &Facts, link: Link, outer: usize) -> Result<(), Verdict> {
+pub fn make_room(packet: &mut Packet, facts: &Facts, link: Link, outer: usize) -> Result<(), Verdict> {
     let longer = outer as i32 + link.len() as i32 - facts.link.len() as i32;
     if packet.grow_front(longer) { Ok(()) } else { Err(Verdict::drop(Reason::NoHeadroom)) }
 }

@@ -5,8 +5,8 @@ use lb_common::{
     counter::Reason,
     flow::Flow,
     hash::KeyWords as _,
-    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS},
-    policy::OPTION_FRAGMENTS,
+    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS, FEATURE_NAT},
+    policy::{OPTION_FRAGMENTS, OPTION_NAT},
     service::{BUCKET_ENTRIES, Candidates, Service, ServiceKey},
 };
 
@@ -28,7 +28,11 @@ pub struct Found {
 /// The service that a packet is for.
 #[inline(always)]
 pub fn service(facts: &Facts) -> Result<Found, Verdict> {
-    of_flow(&facts.flow).ok_or(Verdict::pass(Reason::NotOurs))
+    if let Some(found) = of_flow(&facts.flow) {
+        return Ok(found);
+    }
+    let is_reply = uses(FEATURE_NAT) && is_of_pool(&facts.flow.destination);
+    Err(if is_reply { Verdict::translate() } else { Verdict::pass(Reason::NotOurs) })
 }
 
 /// The service that a flow asks for: the one with its port, otherwise the one with every port.
@@ -39,6 +43,12 @@ pub fn of_flow(flow: &Flow) -> Option<Found> {
         return Some(found);
     }
     if uses(FEATURE_ANY_PORT) { find(&ServiceKey { port: [0, 0], ..key }) } else { None }
+}
+
+/// Whether packets are translated to an address.
+#[inline(always)]
+fn is_of_pool(address: &Address) -> bool {
+    find(&ServiceKey::vip(*address)).is_some_and(|entry| entry.service.options & OPTION_NAT != 0)
 }
 
 /// The verdict on a packet without readable ports, if its destination is a VIP: other protocols than services have are to

@@ -30,13 +30,14 @@ use lb_common::{
     fragment::{FragmentKey, Fragmented},
     guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal, Refusals, Rule, Source},
     hash::{HashKey, KeyWords, MAX_WORDS},
+    nat::{Half, Pool},
     policy::Policy,
     quic::{Server, ServerKey, USED_GRAIN_NS},
     service::{Bucket, Service, TableRef},
     slot::{LINE, Line, Slot},
 };
 
-use crate::atomic::Word;
+use crate::{atomic::Word, nat::Work};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -76,6 +77,21 @@ pub static SERVER_IDS: HashMap<ServerKey, Server, 1, { BPF_F_NO_PREALLOC as usiz
 #[btf_map(name = "fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragmented, 1> = LruHashMap::new();
 
+/// Halves of translated flows that were seen to go on. Sized by the limits where addresses are translated.
+#[btf_map(name = "nat_sessions")]
+pub static NAT_SESSIONS: HashMap<Flow, Half, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Those of others. Sized likewise.
+#[btf_map(name = "nat_openings")]
+pub static NAT_OPENINGS: LruHashMap<Flow, Half, 1> = LruHashMap::new();
+
+/// What translated flows are given addresses and ports of: of IPv4, of IPv6.
+#[btf_map(name = "nat_pools")]
+pub static NAT_POOLS: Array<Pool, 2> = Array::new();
+
+/// What the functions that translate leave for each other.
+#[btf_map(name = "nat_work")]
+pub static NAT_WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 /// The flow that an ICMP error is about, while this CPU looks for its backend.
 #[btf_map(name = "error_flow")]
 pub static ERROR_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
@@ -246,6 +262,28 @@ pub fn connection<const N: usize>(
     // SAFETY: values of a preallocated LRU hash are never freed. An entry that is evicted meanwhile may be filled for
     // another flow, so what is read may be another flow's; the fields are plain numbers and are checked against use.
     Some(unsafe { &mut *entry.as_ptr() })
+}
+
+/// This CPU's [`Work`].
+#[inline(always)]
+pub fn nat_work() -> Option<&'static mut Work> {
+    let work = NonNull::new(NAT_WORK.get_ptr_mut(0)?)?;
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map. Whoever asks
+    // has given it up before it calls a function that asks.
+    Some(unsafe { &mut *work.as_ptr() })
+}
+
+/// The half of a translated flow whose packets arrive so, and whether it was seen to go on.
+#[inline(always)]
+pub fn session(flow: &Flow) -> Option<(&'static mut Half, bool)> {
+    let (half, went_on) = match NAT_SESSIONS.get_ptr_mut(flow) {
+        Some(half) => (half, true),
+        None => (NAT_OPENINGS.get_ptr_mut(flow)?, false),
+    };
+    let half = NonNull::new(half)?;
+    // SAFETY: a value that a program sees is not unmapped while it runs. One that is deleted meanwhile may be filled for
+    // another flow, which then has a time that is its own as well, and this packet goes where that flow's go.
+    Some((unsafe { &mut *half.as_ptr() }, went_on))
 }
 
 /// The index of the backend that has a server id, which is noted as used. The key is taken by value for the same reason.

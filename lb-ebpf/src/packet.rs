@@ -63,6 +63,17 @@ pub struct Macs {
     pub last: u32,
 }
 
+impl Macs {
+    /// Those of the way back.
+    #[inline(always)]
+    pub const fn turned(self) -> Self {
+        let (first, last) = (self.first, self.last);
+        let destination = first & 0xffff_ffff_ffff;
+        let source = first >> 48 | (last as u64) << 16;
+        Self { first: source | destination << 48, last: (destination >> 16) as u32 }
+    }
+}
+
 /// What an 802.1Q tag adds behind its own EtherType.
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
@@ -231,6 +242,16 @@ impl Packet {
         // SAFETY: in bounds by the check; there is nothing to be taken out.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at as *mut u32, N as u32, 0) };
         Some(Sum::default().add_bytes(&(sum as u32).to_ne_bytes()))
+    }
+
+    /// By how much a sum changes where `N` bytes from `offset` on become `to`; both are a multiple of four and at most 512.
+    #[inline(always)]
+    pub fn change<const N: usize, const M: usize>(&self, offset: usize, to: &[u8; M]) -> Option<Sum> {
+        let from = self.checked::<[u8; N]>(offset)? as *mut u32;
+        let to = core::ptr::from_ref(to).cast_mut().cast();
+        // SAFETY: both in bounds, the packet's by the check, and the kernel only reads them.
+        let change = unsafe { bpf_csum_diff(from, N as u32, to, M as u32, 0) };
+        Some(Sum::default().add_bytes(&(change as u32).to_ne_bytes()))
     }
 
     #[inline(always)]

@@ -30,7 +30,8 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// IANA's number of the IPv6 Fragment header.
 pub const FRAGMENT: u8 = 44;
-const FLAG_FIN: u8 = 0x01;
+/// TCP's FIN (RFC 9293 section 3.1).
+pub const FLAG_FIN: u8 = 0x01;
 /// TCP's SYN (RFC 9293 section 3.1).
 pub const FLAG_SYN: u8 = 0x02;
 /// TCP's PSH (RFC 9293 section 3.1): what else than a SYN begins with, and so what QUIC's packets that open nothing have.
@@ -189,8 +190,9 @@ pub fn parse_fragment(packet: &Packet, link: Link) -> Result<Facts, Reason> {
     }
 }
 
+/// The 5-tuple of a packet; of `ports` the source's are the lower half.
 #[inline(always)]
-fn flow(ip: &Ip, ports: u32, protocol: u8) -> Flow {
+pub fn flow(ip: &Ip, ports: u32, protocol: u8) -> Flow {
     Flow {
         source: ip.source,
         destination: ip.destination,

@@ -1,12 +1,17 @@
 //! The way of a packet through the balancer, in reading order.
 
-use lb_common::{counter::Reason, knobs::FEATURE_FRAGMENTS, policy::OPTION_FRAGMENTS};
+use lb_common::{
+    counter::Reason,
+    knobs::{FEATURE_FRAGMENTS, FEATURE_NAT},
+    policy::OPTION_FRAGMENTS,
+};
 
 use crate::{
     answer, emit,
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
+    nat,
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     select,
@@ -35,14 +40,16 @@ pub fn balance<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> 
         result => result,
     };
     match result {
-        Err(verdict) if verdict.is_icmp() || verdict.is_answer() => Err(rare(packet, verdict)),
+        Err(verdict) if verdict.is_unfinished() => Err(rare(packet, verdict)),
         result => result,
     }
 }
 
-/// What is left to be done with few packets: here, and from the packet anew, so that it is compiled once.
+/// What is left to be done with few packets, or by functions of their own: here, and from the packet anew, so that it is
+/// compiled once.
 #[inline(always)]
 fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
+    let verdict = if uses(FEATURE_NAT) && verdict.is_translate() { nat::back(packet) } else { verdict };
     let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
     if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
 }
@@ -84,7 +91,13 @@ fn forward<const STRICT: bool, const GUARDED: bool>(
         guard::check::<GUARDED>(found, &facts)?;
     }
     let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
-    let verdict = emit::emit(packet, &facts, &selected)?;
+    let verdict = match emit::emit(packet, &facts, &selected) {
+        Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
+            // Counted there, since only a session tells whose it is.
+            return Err(nat::forward(packet, found.id, &selected));
+        }
+        result => result?,
+    };
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);
     Ok(verdict)

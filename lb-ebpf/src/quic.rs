@@ -87,7 +87,8 @@ fn backend(service: u32, connection_id: [u8; ROUTED]) -> Option<u16> {
     BACKENDS.get(first.wrapping_add(u32::from(index))).filter(|entry| keeps_its_flows(entry)).map(|_| index)
 }
 
+/// Whether a backend can be given packets of flows that it has, and has not given them up.
 #[inline(always)]
-fn keeps_its_flows(backend: &Backend) -> bool {
+pub fn keeps_its_flows(backend: &Backend) -> bool {
     backend.old_flows == OldFlows::Keep as u8 && backend.forwarding != Forwarding::Unresolved as u8
 }

@@ -14,6 +14,9 @@ const ANSWER: u32 = 1 << 8;
 /// No action yet: [`crate::icmp`] has to look at what has no ports.
 const ICMP: u32 = 1 << 9;
 
+/// No action yet: [`crate::nat`] has to translate what came back from a backend.
+const TRANSLATE: u32 = 1 << 10;
+
 /// What is to become of a packet, and why.
 #[derive(Clone, Copy)]
 #[must_use]
@@ -59,6 +62,12 @@ impl Verdict {
         Self { action: ICMP | (options as u32) << 16, reason: Reason::OtherProtocol }
     }
 
+    /// To be translated: to the backend that was selected, or, of what came to an address of the pool, back.
+    #[inline(always)]
+    pub const fn translate() -> Self {
+        Self { action: TRANSLATE, reason: Reason::NoSession }
+    }
+
     /// Nowhere, unless its first fragment is known: [`crate::fragment`] finds out.
     #[inline(always)]
     pub const fn fragment() -> Self {
@@ -75,6 +84,33 @@ impl Verdict {
     #[inline(always)]
     pub const fn redirected(action: u32) -> Self {
         Self { action, reason: Reason::Redirected }
+    }
+
+    /// The same of a packet that goes back to its client.
+    #[inline(always)]
+    pub const fn returned(self) -> Self {
+        match self.reason {
+            Reason::Transmitted | Reason::Redirected => Self { reason: Reason::Returned, ..self },
+            _ => self,
+        }
+    }
+
+    /// Whether the packet leaves, and nothing is left to be done with it.
+    #[inline(always)]
+    pub const fn leaves(self) -> bool {
+        self.action == xdp_action::XDP_TX || self.action == xdp_action::XDP_REDIRECT
+    }
+
+    /// Whether something is left to be done with the packet.
+    #[inline(always)]
+    pub const fn is_unfinished(self) -> bool {
+        self.action & (ANSWER | ICMP | TRANSLATE) != 0
+    }
+
+    /// Whether the packet is to be translated.
+    #[inline(always)]
+    pub const fn is_translate(self) -> bool {
+        self.action & TRANSLATE != 0
     }
 
     /// Whether the packet goes to a backend.

@@ -8,9 +8,10 @@ pub mod shares;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod translation;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -35,6 +36,7 @@ use advice::{advice, percent, stricter};
 use entry::{Decided, entry, is_reachable, verdict};
 use shares::{Candidate, Shares, Started, Takers, Taking, WHOLE, shares};
 use state::Wanted;
+pub use translation::Translation;
 
 /// What is known about the world beside the configuration.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,8 @@ pub struct View {
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.
     pub advice: HashMap<TargetKey, Advised>,
+    /// Addresses that flows were translated to when they were walked through last.
+    pub translated: BTreeSet<IpAddr>,
     /// When backends began to take flows.
     pub started: Started,
 }
@@ -74,10 +78,12 @@ pub struct Verdict {
 }
 
 /// What the data plane ought to hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The services, sorted by name.
     pub services: Vec<PlannedService>,
+    /// What flows are translated to.
+    pub translation: Translation,
     /// When the plan changes by itself: a grace or a drain ends, a slow start goes on. On the monotonic clock.
     pub next_change: Option<Duration>,
 }
@@ -135,7 +141,8 @@ pub fn plan(config: &Config, view: &View, tables: &mut Tables, now: Duration) ->
     tables.memo.retain(|name, _| names.contains(name.as_str()));
     let planned = config.services.iter().map(|service| plan_service(config, service, view, tables, now));
     let (services, changes): (Vec<_>, Vec<_>) = planned.unzip();
-    Plan { services, next_change: changes.into_iter().flatten().min() }
+    let translation = Translation::of(config.balancer.nat.as_ref(), &view.translated);
+    Plan { services, translation, next_change: changes.into_iter().flatten().min() }
 }
 
 fn plan_service(

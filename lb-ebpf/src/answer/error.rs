@@ -12,7 +12,7 @@
 use lb_common::{checksum::Sum, counter::Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use super::{INTERNAL, ipv4_header, ipv6_header, is_somebody_v4, is_somebody_v6, refuse_nobody, turned};
+use super::{INTERNAL, ipv4_header, ipv6_header, is_somebody_v4, is_somebody_v6, refuse_nobody};
 use crate::{
     emit,
     icmp::{ICMP, ICMPV6},
@@ -186,7 +186,7 @@ fn sum<const N: usize>(packet: &Packet, at: usize) -> Result<Sum, Verdict> {
 #[inline(always)]
 fn move_frame(packet: &mut Packet, from: usize, link_len: usize) -> Result<(), Verdict> {
     let frame = *packet.header::<Ethernet>(from).ok_or(INTERNAL)?;
-    emit::write(packet, 0, Ethernet { macs: turned(frame.macs), ..frame })?;
+    emit::write(packet, 0, Ethernet { macs: { frame.macs }.turned(), ..frame })?;
     for tag in [14, 18] {
         if link_len > tag {
             let moved = *packet.header::<Tag>(from + tag).ok_or(INTERNAL)?;

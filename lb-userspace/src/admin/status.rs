@@ -23,6 +23,9 @@ pub struct Status {
     pub arena: Arena,
     /// How many flows are remembered.
     pub tracking: Tracking,
+    /// Translated flows, where flows are translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Nat>,
     /// The other balancers, where there are some in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
@@ -90,6 +93,23 @@ impl From<dataplane::Tracking> for Tracking {
             refused: Refused { connections: refused(Kind::Connections), openings: refused(Kind::Openings) },
         }
     }
+}
+
+/// Translated flows, as the last walk through their tables has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nat {
+    /// Those that both sides were heard of.
+    pub sessions: u32,
+    /// The most that there may be of them (`limits.nat_sessions`).
+    pub most_sessions: u32,
+    /// The others.
+    pub openings: u32,
+    /// The most that there may be of those (`limits.nat_openings`).
+    pub most_openings: u32,
+    /// How many there was no budget for (`limits.inserts`).
+    pub refused: u64,
+    /// Flows that have each address, also one that is not in the configuration any more.
+    pub addresses: BTreeMap<IpAddr, u32>,
 }
 
 /// The balancers that this one talks to.
@@ -214,7 +234,7 @@ pub struct Backend {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// `l2`, `ipip` or `gue`; `local` where it is this host.
+    /// `l2`, `ipip`, `gue` or `nat`; `local` where it is this host.
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,

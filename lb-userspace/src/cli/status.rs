@@ -12,7 +12,7 @@ use super::{
 };
 use crate::admin::{
     client,
-    status::{Backend, NextProgram, Service, Status},
+    status::{Backend, Nat, NextProgram, Service, Status},
 };
 
 /// Arguments of `sluice status`.
@@ -43,11 +43,30 @@ fn render(status: &Status) -> String {
         tracking.openings,
         tracking.refused.connections + tracking.refused.openings
     )];
+    if let Some(nat) = &status.nat {
+        parts[0].push('\n');
+        parts[0].push_str(&translated(nat));
+    }
     parts.extend(status.next_program.as_ref().map(next_program));
     parts.extend(status.fleet.as_ref().map(fleet));
     parts.extend(status.services.iter().map(service));
     parts.push(format!("packets by reason\n{}", reasons(status)));
     parts.join("\n\n")
+}
+
+/// A line about translated flows.
+fn translated(nat: &Nat) -> String {
+    let addresses: Vec<_> =
+        nat.addresses.iter().map(|(address, flows)| format!("{flows} from {address}")).collect();
+    format!(
+        "nat: {} of {} sessions, {} of {} openings, {} refused; {}",
+        nat.sessions,
+        nat.most_sessions,
+        nat.openings,
+        nat.most_openings,
+        nat.refused,
+        addresses.join(", ")
+    )
 }
 
 fn next_program(next: &NextProgram) -> String {
@@ -137,5 +156,27 @@ pub(super) fn align_right(table: &mut Table, columns: &[usize]) {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_about_translated_flows_has_each_address() {
+        let addresses = [("198.51.100.250", 40), ("2001:db8::fa", 3)];
+        let nat = Nat {
+            sessions: 41,
+            most_sessions: 100,
+            openings: 2,
+            most_openings: 50,
+            refused: 7,
+            addresses: addresses.map(|(address, flows)| (address.parse().unwrap(), flows)).into(),
+        };
+        assert_eq!(
+            translated(&nat),
+            "nat: 41 of 100 sessions, 2 of 50 openings, 7 refused; 40 from 198.51.100.250, 3 from 2001:db8::fa"
+        );
     }
 }

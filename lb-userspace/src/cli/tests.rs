@@ -62,6 +62,7 @@ pub(super) fn status(services: Vec<Service>) -> Status {
         next_program: None,
         arena: Arena { used: 0, slots: 1 },
         tracking: Tracking::default(),
+        nat: None,
         fleet: None,
         services,
         reasons: BTreeMap::new(),

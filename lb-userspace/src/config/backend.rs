@@ -40,6 +40,8 @@ pub(super) struct Reading {
     pub(super) backend: Backend,
     pub(super) address: Place,
     pub(super) weight: Place,
+    /// Where its own port is, if it has one.
+    pub(super) port: Option<Place>,
     pub(super) location: Place,
     pub(super) server_id: Place,
     pub(super) mentions_server_id: bool,
@@ -73,6 +75,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let name = section.required("name", "name = \"web-1\"", Entry::name);
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
+    let port = section.optional("port", |entry| entry.integer(&(1..=u32::from(u16::MAX))));
     let priority = section.optional("priority", |entry| entry.integer(&(0..=MAX_PRIORITY)));
     let place = section.optional("location", location);
     let admin = section.optional("admin", |entry| entry.choice(ADMIN_STATES));
@@ -89,11 +92,13 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             location: place.map(|location| location.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
             forwarding: forwarding?.value,
+            port: port.as_ref().map(|port| port.value as u16),
             limits: limits(section),
             server_id: server_id.map(|id| id.value),
         },
         address: address.place,
         weight: section.place_of("weight"),
+        port: port.map(|port| port.place),
         location: section.place_of("location"),
         server_id: section.place_of("server_id"),
         mentions_server_id: section.mentions("server_id"),

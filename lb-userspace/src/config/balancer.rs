@@ -10,6 +10,7 @@ use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 use super::{
     Balancer, XdpMode,
     location::location,
+    nat::NatReading,
     schema,
     section::{Entry, Section},
 };
@@ -22,14 +23,27 @@ const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
 const DEFAULT_PROBE_MARK: u32 = 0x5a50_0000;
 const DEFAULT_STATE_PATH: &str = "/var/lib/sluice/state.json";
 
+/// `[balancer]`, with what the services are checked against.
+pub(super) struct Reading {
+    /// All of it; `None` if it was refused.
+    pub(super) balancer: Option<Balancer>,
+    /// Its part on address translation.
+    pub(super) nat: Option<NatReading>,
+}
+
 /// Reads `[balancer]`, the one table that every file must have.
-pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
+pub(super) fn balancer(root: &Section<'_>) -> Reading {
     if !root.mentions("balancer") {
         let file = root.file;
         let error = file.error(&root.place_of("balancer"), "missing table [balancer]");
         file.report(error.expected("add `[balancer]`, and below it `interfaces = [\"eth0\"]`"));
     }
-    let section = root.section("balancer", &schema::BALANCER)?;
+    let section = root.section("balancer", &schema::BALANCER);
+    let nat = section.as_ref().and_then(NatReading::read);
+    Reading { balancer: section.and_then(|section| whole(&section, nat.as_ref())), nat }
+}
+
+fn whole(section: &Section<'_>, nat: Option<&NatReading>) -> Option<Balancer> {
     let interfaces = section.required("interfaces", r#"interfaces = ["eth0"]"#, interfaces);
     let mode = section.optional("mode", |entry| entry.choice(MODES));
     let socket = section.optional("socket", socket);
@@ -45,6 +59,7 @@ pub(super) fn balancer(root: &Section<'_>) -> Option<Balancer> {
         socket: socket.map_or_else(|| DEFAULT_SOCKET.into(), |path| path.value),
         pin_path,
         state_path: state_path.map_or_else(|| DEFAULT_STATE_PATH.into(), |path| path.value),
+        nat: nat.map(NatReading::values),
         probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
         location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),

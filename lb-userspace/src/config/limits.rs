@@ -6,6 +6,7 @@ use std::{collections::HashSet, net::IpAddr};
 use super::{
     Limits,
     file::{File, Located, Place},
+    nat::NatReading,
     schema,
     section::Section,
     service::Reading,
@@ -23,6 +24,8 @@ pub(super) struct LocatedLimits {
     sources: Located<u32>,
     answers: Located<u32>,
     fragments: Located<u32>,
+    nat_sessions: Located<u32>,
+    nat_openings: Located<u32>,
 }
 
 impl LocatedLimits {
@@ -47,6 +50,8 @@ impl LocatedLimits {
             sources: limit("sources", 65_536, 1 << 26),
             answers: limit("answers", 1000, 10_000_000),
             fragments: limit("fragments", 16_384, 1 << 24),
+            nat_sessions: limit("nat_sessions", 131_072, 1 << 25),
+            nat_openings: limit("nat_openings", 32_768, 1 << 25),
         }
     }
 
@@ -62,17 +67,22 @@ impl LocatedLimits {
             sources: self.sources.value,
             answers: self.answers.value,
             fragments: self.fragments.value,
+            nat_sessions: self.nat_sessions.value,
+            nat_openings: self.nat_openings.value,
         }
     }
 
     /// Reports which of them the services exceed, and by how much.
-    pub(super) fn check(&self, file: &File<'_>, readings: &[Reading<'_>]) {
+    pub(super) fn check(&self, file: &File<'_>, nat: Option<&NatReading>, readings: &[Reading<'_>]) {
         let (services, vips) = (readings.len(), count_vips(readings));
+        let translated = nat.map_or(0, NatReading::count);
+        let and_translated =
+            if translated > 0 { format!(", and {translated} for nat,") } else { String::new() };
         check_limit(
             file,
             &self.services,
-            services + vips,
-            &format!("{services} services and {vips} VIPs take an entry each"),
+            services + vips + translated,
+            &format!("{services} services and {vips} VIPs{and_translated} take an entry each"),
         );
         let backends = readings.iter().map(|reading| reading.backends.written).sum();
         check_limit(file, &self.backends, backends, &format!("there are {backends} backends in all"));

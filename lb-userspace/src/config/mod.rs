@@ -22,6 +22,7 @@ mod limits;
 mod list;
 mod load;
 mod location;
+mod nat;
 mod places;
 mod policy;
 mod probe;
@@ -36,7 +37,13 @@ mod tests;
 mod value;
 mod whole;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -103,6 +110,17 @@ pub struct Balancer {
     pub location: Option<Location>,
     /// Where the XDP program is pinned that gets what passes.
     pub next_program: Option<PathBuf>,
+    /// What packets are translated to; none: no backend is reached so.
+    pub nat: Option<Nat>,
+}
+
+/// What packets are translated to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Addresses of this balancer, at most [`lb_common::nat::MAX_ADDRESSES`] of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Their ports that flows are given.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// Which kind of XDP to attach with.
@@ -151,6 +169,10 @@ pub struct Limits {
     pub answers: u32,
     /// Fragmented packets whose first fragment is remembered.
     pub fragments: u32,
+    /// Translated flows that were seen to go on.
+    pub nat_sessions: u32,
+    /// Translated flows that were not, or not yet.
+    pub nat_openings: u32,
 }
 
 /// What clients connect to.
@@ -216,6 +238,14 @@ impl Service {
     #[must_use]
     pub fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address.into(), self.port, self.protocol.number())
+    }
+
+    /// Where a backend is probed, if it is.
+    #[must_use]
+    pub fn probe_target(&self, backend: &Backend) -> Option<SocketAddr> {
+        let probe = self.probe.as_ref()?;
+        let own = backend.port.filter(|_| probe.follows_backend);
+        Some((backend.address, own.unwrap_or(probe.port)).into())
     }
 }
 
@@ -356,6 +386,8 @@ pub struct Backend {
     pub admin: AdminState,
     /// How packets reach it; the service's mode where it has none of its own.
     pub forwarding: Forwarding,
+    /// Its own port, where that is not the one that clients connect to.
+    pub port: Option<u16>,
     /// What QUIC's connection ids call it, where the service's do.
     pub server_id: Option<ServerId>,
     /// How many flows it may be given.
@@ -374,6 +406,7 @@ impl Backend {
             location: None,
             admin: AdminState::Drain,
             forwarding,
+            port: None,
             server_id: None,
             limits: BackendLimits { max_new_per_sec: None, max_connections: None },
         }
@@ -416,6 +449,8 @@ pub enum Forwarding {
     Ipip,
     /// IP in UDP, of any family in any family.
     Gue,
+    /// New addresses and ports, both ways; of the VIP's family.
+    Nat,
 }
 
 impl Forwarding {
@@ -432,6 +467,7 @@ impl Forwarding {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 
@@ -443,10 +479,12 @@ impl Forwarding {
         const LAST_IPIP: u8 = Mode::Ipip6 as u8;
         const FIRST_GUE: u8 = Mode::Gue4 as u8;
         const LAST_GUE: u8 = Mode::Gue6Direct as u8;
+        const NAT: u8 = Mode::Nat as u8;
         match mode {
             L2 => Some(Self::L2),
             FIRST_IPIP..=LAST_IPIP => Some(Self::Ipip),
             FIRST_GUE..=LAST_GUE => Some(Self::Gue),
+            NAT => Some(Self::Nat),
             _ => None,
         }
     }
@@ -510,6 +548,8 @@ pub struct Probe {
     pub concurrency: u32,
     /// Port that is probed; the service's where the file has none.
     pub port: u16,
+    /// Whether a backend's own port takes its place: the file has none.
+    pub follows_backend: bool,
     /// Which way it takes to backends that are reached without a change of the packet.
     pub via: Via,
     /// What is done.

@@ -30,7 +30,7 @@ const ON_DEADLINE: &[(&str, OnDeadline)] = &[("move", OnDeadline::Move), ("reset
 const ON_REMOVE: &[(&str, OnRemove)] = &[("drain", OnRemove::Drain), ("drop", OnRemove::Drop)];
 const ON_FULL: &[(&str, OnFull)] = &[("next", OnFull::Next), ("refuse", OnFull::Refuse)];
 const FORWARDINGS: &[(&str, Forwarding)] =
-    &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip), ("gue", Forwarding::Gue)];
+    &[("l2", Forwarding::L2), ("ipip", Forwarding::Ipip), ("gue", Forwarding::Gue), ("nat", Forwarding::Nat)];
 
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 const MAX_DOWN_GRACE: Duration = Duration::from_hours(24);

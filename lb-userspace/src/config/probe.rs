@@ -107,6 +107,7 @@ impl ProbePolicy {
             grace: value_or(self.grace.as_ref(), Duration::ZERO),
             concurrency: value_or(self.concurrency.as_ref(), check.concurrency()),
             port: port?,
+            follows_backend: self.port.is_none(),
             via: via?,
             check: Arc::new(check),
         })

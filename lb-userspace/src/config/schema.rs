@@ -23,8 +23,11 @@ pub(super) const BALANCER: Schema = Schema {
         "probe_mark",
         "location",
         "next_program",
+        "nat",
     ],
 };
+
+pub(super) const NAT: Schema = Schema { header: "[balancer.nat]", keys: &["addresses", "ports"] };
 
 pub(super) const FLEET: Schema = Schema { header: "[fleet]", keys: &["seed", "peers", "port"] };
 
@@ -40,6 +43,8 @@ pub(super) const LIMITS: Schema = Schema {
         "answers",
         "fragments",
         "sources",
+        "nat_sessions",
+        "nat_openings",
     ],
 };
 
@@ -174,6 +179,7 @@ pub(super) const BACKEND: Schema = Schema {
     keys: &[
         "name",
         "address",
+        "port",
         "weight",
         "priority",
         "location",
@@ -199,9 +205,10 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 17] = [
+pub(super) const ALL: [&Schema; 18] = [
     &ROOT,
     &BALANCER,
+    &NAT,
     &FLEET,
     &LIMITS,
     &DEFAULTS,

@@ -4,6 +4,7 @@ mod broken;
 mod documents;
 mod fuzz;
 mod guards;
+mod nat;
 mod questionable;
 mod quic;
 mod valid;

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    Balancer, Config, Service,
+    Balancer, Config, Fleet, Service,
     balancer::balancer,
     file::{File, Located, Place},
     fleet::fleet,
     limits::LocatedLimits,
     list::{Lists, ReadList},
+    nat::{self, NatReading},
     places::check_places,
     policy::{OF_DEFAULTS, Policy},
     schema,
@@ -20,16 +21,24 @@ use super::{
 pub(super) fn config(root: &Section<'_>, read_list: ReadList<'_>) -> Option<Config> {
     let balancer = balancer(root);
     let fleet = fleet(root);
+    let beside = Beside { balancer: balancer.balancer.as_ref(), nat: balancer.nat.as_ref(), fleet: &fleet };
     let limits = LocatedLimits::read(root);
     let mut lists = Lists::read(root, read_list);
-    let services = services(root, balancer.as_ref(), &limits, &mut lists);
+    let services = services(root, &beside, &limits, &mut lists);
     let lists = lists.into_sorted();
-    Some(Config { balancer: balancer?, fleet, limits: limits.values(), lists, services })
+    Some(Config { balancer: balancer.balancer?, fleet, limits: limits.values(), lists, services })
+}
+
+/// What the services are checked against, beside each other.
+struct Beside<'a> {
+    balancer: Option<&'a Balancer>,
+    nat: Option<&'a NatReading>,
+    fleet: &'a Fleet,
 }
 
 fn services(
     root: &Section<'_>,
-    balancer: Option<&Balancer>,
+    beside: &Beside<'_>,
     limits: &LocatedLimits,
     lists: &mut Lists,
 ) -> Vec<Service> {
@@ -39,12 +48,13 @@ fn services(
     let readings: Vec<_> = sections.into_iter().map(|section| Reading::new(section, &defaults)).collect();
     readings.iter().for_each(Reading::check);
     check_together(root, &readings);
-    if let Some(balancer) = balancer {
+    if let Some(balancer) = beside.balancer {
         for reading in &readings {
             check_places(balancer, reading);
         }
     }
-    limits.check(root.file, &readings);
+    nat::check(root.file, beside.nat, beside.fleet, &readings);
+    limits.check(root.file, beside.nat, &readings);
     let mut services: Vec<_> =
         readings.into_iter().filter_map(|reading| reading.into_service(lists)).collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));

@@ -90,7 +90,7 @@ fn targets(truth: &Truth) -> Targets {
         let leaving = truth.wishes().leaving_of(service.key()).map(|leaving| &leaving.backend);
         for backend in service.backends.iter().chain(leaving) {
             let key = key(service, &backend.name);
-            let address = (backend.address, probe.port).into();
+            let Some(address) = service.probe_target(backend) else { continue };
             let known = truth.known_health(&key, address);
             let by_path = service.is_probed_by_path(backend);
             targets.insert(key, Target { address, probe: probe.clone(), by_path, known });

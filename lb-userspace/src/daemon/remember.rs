@@ -1,6 +1,6 @@
 //! What an earlier daemon knew: what it kept in its file, and what the maps say. It holds until somebody says otherwise.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use lb_common::{
     address::Address,
@@ -73,7 +73,7 @@ fn verdict(service: &Service, backend: &Backend, entry: &Entry) -> Option<Verdic
         health if health == EntryHealth::Down as u8 => Health::Down,
         _ => return None,
     };
-    let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
+    let target = service.probe_target(backend)?;
     Some(Verdict { target, health, since: Duration::from_secs(u64::from(entry.health_since_s)) })
 }
 

@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
+        FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
         FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
@@ -95,6 +95,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
+        (config.balancer.nat.is_some(), FEATURE_NAT),
         (any(|service| service.fragments), FEATURE_FRAGMENTS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
@@ -139,14 +140,15 @@ impl Truth {
     ) -> Self {
         let mut state = StateFile::new(config.balancer.state_path.clone());
         let boot = since_epoch().saturating_sub(now());
-        let view = remember::view(&config, &applied, &mut state, boot);
+        let mut view = remember::view(&config, &applied, &mut state, boot);
+        view.translated = applied.translated();
         let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
             path,
             view,
             tables: Tables::default(),
-            plan: Plan { services: Vec::new(), next_change: None },
+            plan: Plan::default(),
             applied,
             dataplane,
             features,
@@ -304,10 +306,12 @@ impl Truth {
 
     /// What backends need that are gone from the file and keep their flows, as packets need it.
     pub(super) fn features_of_leaving(&self) -> u32 {
-        let leaving = |service: &Service| {
-            self.view.wishes.leaving_of(service.key()).any(|leaving| is_behind_gue(&leaving.backend))
+        let any = |forwarding| {
+            let leaving = self.config.services.iter().flat_map(|s| self.view.wishes.leaving_of(s.key()));
+            leaving.into_iter().any(|leaving| leaving.backend.forwarding == forwarding)
         };
-        if self.config.services.iter().any(leaving) { FEATURE_GUE } else { 0 }
+        let used = [(Forwarding::Gue, FEATURE_GUE), (Forwarding::Nat, FEATURE_NAT)];
+        used.into_iter().filter(|(forwarding, _)| any(*forwarding)).fold(0, |all, (_, feature)| all | feature)
     }
 
     fn note_advice(&mut self, target: &TargetKey, advised: Advised) {

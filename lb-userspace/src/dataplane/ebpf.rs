@@ -25,6 +25,7 @@ use lb_common::{
     flow::Flow,
     guard::Refusal,
     hash::{HashKey, KeyWords as _, Seed},
+    knobs::FEATURE_NAT,
     policy::Policy,
     quic::{Server, ServerKey},
     service::{BUCKET_ENTRIES, Service, TableRef, bucket_count},
@@ -43,8 +44,9 @@ use super::{
     mapped::Mapped,
     news::News,
     next::{self, NextError, NextProgram},
-    refused,
+    pins, refused,
     server_ids::ServerIds,
+    sessions::{self, Found, Sessions},
 };
 use crate::{
     causes::with_causes,
@@ -78,6 +80,9 @@ pub struct EbpfDataPlane {
     connections: Flows,
     openings: Flows,
     server_ids: ServerIds,
+    sessions: Sessions,
+    /// What the program is loaded for.
+    features: u32,
     budgets: Counters,
     guards: GuardMaps,
     tracking: Tracking,
@@ -125,6 +130,8 @@ impl EbpfDataPlane {
             connections: flows(&mut ebpf, "connections")?,
             openings: flows(&mut ebpf, "openings")?,
             server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
+            sessions: Sessions::of(&mut ebpf)?,
+            features: knobs.features,
             budgets: counters(&mut ebpf, "budgets")?,
             guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
@@ -146,7 +153,12 @@ impl EbpfDataPlane {
     #[must_use]
     pub fn image(&self) -> Image {
         let server_ids = self.server_ids.read_or_log();
-        Image { server_ids, ..image(&self.services, Some(&self.policies), &self.index, &self.backends) }
+        let pools = self.sessions.pools();
+        Image {
+            server_ids,
+            pools,
+            ..image(&self.services, Some(&self.policies), &self.index, &self.backends)
+        }
     }
 
     /// Signs the maps, so that another daemon may go on with them.
@@ -160,12 +172,13 @@ impl EbpfDataPlane {
             .map_err(refused("control"))
     }
 
-    /// Remembers the flows of other maps, but for those that it knows better. What finds no room is left out.
+    /// Remembers the flows and sessions of other maps, but for those that it knows better. What finds no room is left out.
     pub fn take_flows(&mut self, from: &Inherited) {
         const NOEXIST: u64 = 1;
         for (flow, connection) in from.flows() {
             let _ = self.connections.insert(flow, connection, NOEXIST);
         }
+        self.sessions.take_over(from.sessions());
     }
 
     /// Replaces the program by one that is specialised for other features, on the same maps, and makes `next` the one that
@@ -180,9 +193,17 @@ impl EbpfDataPlane {
         next: Option<NextProgram>,
         pin_path: &Path,
     ) -> Result<Option<NextProgram>, LoadError> {
+        if knobs.features & !self.features & FEATURE_NAT != 0 {
+            // The maps of translated flows have no room yet, and nothing in them.
+            for (map, _) in sessions::BOTH {
+                let _ = pins::unpin(&pin_path.join(map));
+            }
+        }
         let mut ebpf = load_object(knobs, Some(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
+        self.features = knobs.features;
+        self.sessions = Sessions::of(&mut self.ebpf)?;
         self.balancer = balancer(knobs.features);
         self.news = News::of(&mut self.ebpf);
         Ok(mem::replace(&mut self.next, next))
@@ -253,6 +274,12 @@ impl EbpfDataPlane {
     #[must_use]
     pub fn refusals(&self, service: u32) -> [u64; Refusal::COUNT] {
         self.guards.refusals(service)
+    }
+
+    /// What the last walk has found of translated flows.
+    #[must_use]
+    pub const fn translated(&self) -> &Found {
+        self.sessions.found()
     }
 
     /// Flows that a backend with a limit has, as far as is known.
@@ -327,6 +354,7 @@ impl EbpfDataPlane {
             Op::WritePolicy { id, policy } => self.policies.write(*id, policy, None),
             Op::WriteServerId { service, id, named } => self.server_ids.write(*service, *id, *named),
             Op::ClearServerId { service, id } => self.server_ids.clear(*service, *id),
+            Op::WritePools(pools) => self.sessions.write_pools(pools),
             Op::WriteIndex(cell) => {
                 let word = cell.bucket as usize * BUCKET_ENTRIES + cell.entry;
                 self.index.words()[word].store(cell.word, Ordering::Release);
@@ -494,6 +522,7 @@ impl DataPlane for EbpfDataPlane {
         self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
         self.correct_loads(&before, &live, &connections, now);
         live.extend(connections);
+        live.extend(self.sessions.sweep(now, idle)?);
         let key = self.flow_key;
         let bits = |service| self.services.value::<Service>(service).source_bits;
         let hashed = live.into_iter().map(|(flow, entry)| LiveFlow {

@@ -5,16 +5,26 @@
 use std::{os::fd::AsFd as _, path::Path};
 
 use aya::maps::{HashMap, Map, MapData};
+use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
     connection::Connection,
     flow::Flow,
+    nat::{Half, Pool},
     policy::Policy,
     service::{BUCKET_ENTRIES, Service, TableRef},
     slot::{LINE, Slot},
 };
 
-use super::{DataPlaneError, ebpf::Flows, image, mapped::Mapped, refused, server_ids::ServerIds};
+use super::{
+    DataPlaneError,
+    ebpf::Flows,
+    image,
+    mapped::Mapped,
+    refused,
+    server_ids::ServerIds,
+    sessions::{self, Halves, Pools},
+};
 use crate::reconcile::{Image, ReadSlots};
 
 /// The maps.
@@ -29,6 +39,9 @@ pub struct Inherited {
     server_ids: Option<ServerIds>,
     /// Those of flows; a layout before had one.
     flows: Vec<Flows>,
+    /// Those of translated flows; a layout before had none.
+    sessions: Vec<(Halves, bool)>,
+    pools: Option<Pools>,
 }
 
 impl Inherited {
@@ -46,6 +59,11 @@ impl Inherited {
             arena: mapped(pin_path, "arena", LINE * size_of::<Slot>())?,
             server_ids: server_ids(pin_path),
             flows: ["openings", "connections"].iter().filter_map(|name| flows(pin_path, name)).collect(),
+            sessions: sessions::BOTH
+                .into_iter()
+                .filter_map(|(name, went_on)| Some((halves(pin_path, name)?, went_on)))
+                .collect(),
+            pools: pools(pin_path),
         })
     }
 
@@ -53,12 +71,25 @@ impl Inherited {
     #[must_use]
     pub fn image(&self) -> Image {
         let server_ids = self.server_ids.as_ref().map(ServerIds::read_or_log).unwrap_or_default();
-        Image { server_ids, ..image(&self.services, self.policies.as_ref(), &self.index, &self.backends) }
+        let pools = self.pools.as_ref().map_or([Pool::zeroed(); 2], sessions::pools);
+        Image {
+            server_ids,
+            pools,
+            ..image(&self.services, self.policies.as_ref(), &self.index, &self.backends)
+        }
     }
 
     /// The flows that they remember. What cannot be read is left out.
     pub fn flows(&self) -> impl Iterator<Item = ([u8; size_of::<Flow>()], [u8; size_of::<Connection>()])> {
         self.flows.iter().flat_map(|flows| flows.iter().filter_map(Result::ok))
+    }
+
+    /// The halves of translated flows, and whether their sessions went on. What cannot be read is left out.
+    pub fn sessions(&self) -> impl Iterator<Item = (Flow, Half, bool)> {
+        self.sessions.iter().flat_map(|(halves, went_on)| {
+            let entries = halves.iter().filter_map(Result::ok);
+            entries.map(|(flow, half)| (bytemuck::cast(flow), bytemuck::cast(half), *went_on))
+        })
     }
 }
 
@@ -81,6 +112,16 @@ fn mapped(pin_path: &Path, map: &'static str, value_bytes: usize) -> Result<Mapp
 
 fn flows(pin_path: &Path, map: &'static str) -> Option<Flows> {
     HashMap::try_from(Map::LruHashMap(open(pin_path, map).ok()?)).ok()
+}
+
+fn halves(pin_path: &Path, map: &'static str) -> Option<Halves> {
+    let data = open(pin_path, map).ok()?;
+    let is_lru = map == sessions::OPENINGS;
+    HashMap::try_from(if is_lru { Map::LruHashMap(data) } else { Map::HashMap(data) }).ok()
+}
+
+fn pools(pin_path: &Path) -> Option<Pools> {
+    Pools::try_from(Map::Array(open(pin_path, sessions::POOLS).ok()?)).ok()
 }
 
 fn server_ids(pin_path: &Path) -> Option<ServerIds> {

@@ -12,14 +12,14 @@ use lb_common::{
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
     knobs::{
-        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NEXT, FEATURE_PEERS, FEATURE_RATES,
-        FEATURE_STRICT,
+        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS,
+        FEATURE_RATES, FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
 };
 
-use super::{DataPlaneError, OBJECT, next::NextError, pins};
+use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions};
 use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded, or where what passes goes on.
@@ -143,10 +143,11 @@ pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> 
         }
         _ => return Err(ReuseError::Signature),
     }
+    let wanted_of = sizes(knobs);
     for map in pins::MAPS {
         let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
-        match sizes(knobs.limits).into_iter().find(|(name, _)| *name == map) {
-            Some((_, wanted)) if wanted != found => return Err(ReuseError::Size { map, found, wanted }),
+        match wanted_of.iter().find(|(name, _)| *name == map) {
+            Some(&(_, wanted)) if wanted != found => return Err(ReuseError::Size { map, found, wanted }),
             _ => {}
         }
     }
@@ -157,9 +158,11 @@ pub(super) fn signature(seed: &Seed) -> Control {
     Control { schema: SCHEMA, _pad: 0, seed_fingerprint: seed.fingerprint() }
 }
 
-/// Entries of the maps whose size is a matter of configuration.
-fn sizes(limits: &Limits) -> [(&'static str, u32); 16] {
-    [
+/// Entries of the maps whose size is a matter of configuration. Those of translated flows are of any size where there are
+/// none.
+fn sizes(knobs: Knobs<'_>) -> Vec<(&'static str, u32)> {
+    let limits = knobs.limits;
+    let mut sizes = vec![
         ("services", limits.services),
         ("policies", limits.services),
         ("service_index", bucket_count(limits.services)),
@@ -176,7 +179,11 @@ fn sizes(limits: &Limits) -> [(&'static str, u32); 16] {
         ("server_ids", limits.backends),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
-    ]
+    ];
+    if knobs.features & FEATURE_NAT != 0 {
+        sizes.extend(sessions::sizes(limits));
+    }
+    sizes
 }
 
 /// Loads a program of an object, once.
@@ -213,7 +220,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let insert_interval_ns = interval_ns(limits.inserts, cpus);
     let answer_interval_ns = interval_ns(limits.answers, cpus);
     let mut loader = EbpfLoader::new();
-    for (map, entries) in sizes(limits) {
+    for (map, entries) in sizes(knobs) {
         loader.map_max_entries(map, entries);
     }
     if knobs.features & FEATURE_FRAGMENTS != 0 {

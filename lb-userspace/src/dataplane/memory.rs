@@ -11,6 +11,7 @@ use lb_common::{
     counter::{Reason, Traffic},
     flow::Flow,
     hash::{HashKey, KeyWords as _},
+    nat::Pool,
     policy::{OPTION_QUIC, Policy},
     quic::{Server, ServerKey},
     service::{BUCKET_ENTRIES, Bucket, Candidates, Service, ServiceKey, TableRef, Track, bucket_count},
@@ -58,6 +59,8 @@ pub struct Memory {
     pub openings: HashMap<Flow, Connection>,
     /// Whether no further flow is remembered, as when the budget is spent.
     pub refuses: bool,
+    /// What new flows are translated to, of IPv4 and of IPv6.
+    pub pools: [Pool; 2],
     /// Grace periods that were asked for.
     pub graces: u32,
 }
@@ -78,6 +81,7 @@ impl Memory {
             connections: HashMap::new(),
             openings: HashMap::new(),
             refuses: false,
+            pools: [Pool::zeroed(); 2],
             graces: 0,
         }
     }
@@ -91,6 +95,7 @@ impl Memory {
             index: self.index.clone(),
             backends: self.backends.clone(),
             server_ids: self.server_ids.iter().map(|(key, server)| (*key, *server)).collect(),
+            pools: self.pools,
         }
     }
 
@@ -201,6 +206,7 @@ impl Memory {
                 self.server_ids.remove(&ServerKey { id: *id, service: *service, _pad: 0 });
             }
             Op::WriteIndex(cell) => self.index[cell.bucket as usize].entries[cell.entry] = cell.word,
+            Op::WritePools(pools) => self.pools = **pools,
             Op::Grace => self.graces += 1,
             Op::MoveCounters { .. } => {}
             Op::Remember { flow, connection } => {

@@ -11,15 +11,18 @@ mod news;
 pub mod next;
 pub mod pins;
 mod server_ids;
+pub mod sessions;
 
 use std::time::Duration;
 
 use aya::maps::MapError;
+use bytemuck::Zeroable as _;
 use lb_common::{
     budget::Kind,
     connection::{Closing, Connection},
     counter::{Reason, Traffic},
     flow::Flow,
+    nat::Pool,
     quic::{Server, ServerKey},
 };
 
@@ -114,7 +117,7 @@ fn is_live(entry: &Connection, now: Duration, idle: &dyn Fn(u32) -> Option<Durat
     silent <= if entry.closing == Closing::Open as u8 { timeout } else { timeout.min(LINGER) }
 }
 
-/// What the arrays hold. The server ids are no array.
+/// What the mapped arrays hold.
 fn image(services: &Mapped, policies: Option<&Mapped>, index: &Mapped, backends: &Mapped) -> Image {
     Image {
         services: services.values(),
@@ -122,6 +125,7 @@ fn image(services: &Mapped, policies: Option<&Mapped>, index: &Mapped, backends:
         index: index.values(),
         backends: backends.values(),
         server_ids: Vec::new(),
+        pools: [Pool::zeroed(); 2],
     }
 }
 

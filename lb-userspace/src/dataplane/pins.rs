@@ -22,7 +22,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 22] = [
     "control",
     "services",
     "policies",
@@ -32,6 +32,9 @@ pub const MAPS: [&str; 19] = [
     "connections",
     "openings",
     "server_ids",
+    "nat_openings",
+    "nat_sessions",
+    "nat_pools",
     "budgets",
     "rules",
     "sources",

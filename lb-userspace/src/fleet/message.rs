@@ -202,6 +202,7 @@ impl WireHost {
             Some(Forwarding::L2) => 1,
             Some(Forwarding::Ipip) => 2,
             Some(Forwarding::Gue) => 3,
+            Some(Forwarding::Nat) => 4,
         };
         Self { address: host.address.into(), forwarding }
     }
@@ -212,6 +213,7 @@ impl WireHost {
             1 => Some(Forwarding::L2),
             2 => Some(Forwarding::Ipip),
             3 => Some(Forwarding::Gue),
+            4 => Some(Forwarding::Nat),
             _ => return None,
         };
         Some(Host { address: self.address.into(), forwarding })

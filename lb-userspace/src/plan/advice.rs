@@ -1,8 +1,6 @@
 //! What backends say of themselves, beside what others want of them: it never makes one take more flows than the operator
 //! lets it, only fewer.
 
-use std::net::SocketAddr;
-
 use lb_common::backend::OldFlows;
 
 use super::{View, state::Wanted};
@@ -16,8 +14,8 @@ use crate::{
 
 /// What a backend says of itself, if it is asked and has answered.
 pub(crate) fn advice<'a>(service: &Service, backend: &Backend, view: &'a View) -> Option<&'a Advice> {
-    let probe = service.probe.as_ref().filter(|probe| probe.check.is_agent())?;
-    let target: SocketAddr = (backend.address, probe.port).into();
+    service.probe.as_ref().filter(|probe| probe.check.is_agent())?;
+    let target = service.probe_target(backend)?;
     let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
     view.advice.get(&key).filter(|advised| advised.target == target).map(|advised| &advised.advice)
 }

@@ -1,9 +1,6 @@
 //! The data plane's entry of one backend.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use lb_common::{
     address::Address,
@@ -82,7 +79,7 @@ pub(crate) fn way(service: &Service, backend: &Backend, view: &View) -> Entry {
 
 /// What its probes say. A backend that was not probed yet may be given flows: a fresh balancer has no reason to doubt.
 pub(super) fn verdict(service: &Service, backend: &Backend, view: &View) -> Option<Verdict> {
-    let target: SocketAddr = (backend.address, service.probe.as_ref()?.port).into();
+    let target = service.probe_target(backend)?;
     view.health
         .get(&TargetKey { service: service.name.clone(), backend: backend.name.clone() })
         .copied()
@@ -96,9 +93,11 @@ fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &N
     entry.mtu = next_hop.mtu;
     entry.vlan = next_hop.vlan;
     entry.forwarding = mode(service, backend, next_hop) as u8;
-    if backend.forwarding == Forwarding::Gue {
-        entry.port = service.gue.port.to_be_bytes();
-    }
+    entry.port = match backend.forwarding {
+        Forwarding::Gue => service.gue.port.to_be_bytes(),
+        Forwarding::Nat => backend.port.unwrap_or(0).to_be_bytes(),
+        Forwarding::L2 | Forwarding::Ipip => [0; 2],
+    };
     (entry.source, entry.source_mask) = tunnel_source(service, backend, next_hop);
 }
 
@@ -114,6 +113,7 @@ fn mode(service: &Service, backend: &Backend, next_hop: &NextHop) -> Mode {
         (Forwarding::Gue, IpAddr::V6(_)) if service.gue.variant == 0 => Mode::Gue6,
         (Forwarding::Gue, IpAddr::V4(_)) => Mode::Gue4Direct,
         (Forwarding::Gue, IpAddr::V6(_)) => Mode::Gue6Direct,
+        (Forwarding::Nat, _) => Mode::Nat,
     }
 }
 

@@ -5,12 +5,13 @@ use lb_common::{
     address::Address,
     guard::Guard,
     policy::{
-        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_QUIC, OPTION_STRICT, Policy,
+        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_NAT, OPTION_QUIC, OPTION_STRICT,
+        Policy,
     },
     quic::{Quic, ServerId},
 };
 
-use crate::config::{self, Protocol, Service, SourceRate};
+use crate::config::{self, Forwarding, Protocol, Service, SourceRate};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
@@ -23,6 +24,7 @@ pub(super) fn options(service: &Service) -> u8 {
         (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
         (has_limits, OPTION_LIMITS),
         (service.fragments, OPTION_FRAGMENTS),
+        (service.backends.iter().any(|backend| backend.forwarding == Forwarding::Nat), OPTION_NAT),
     ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
 }

@@ -10,6 +10,7 @@ use lb_common::{
     address::Address,
     backend::Backend as Entry,
     hash::HashKey,
+    nat::Pool,
     policy::Policy,
     quic::{Server, ServerKey},
     service::{Bucket, Service, TableRef},
@@ -36,6 +37,8 @@ pub struct Image {
     pub backends: Vec<Entry>,
     /// `server_ids`; a layout before had none.
     pub server_ids: Vec<(ServerKey, Server)>,
+    /// `nat_pools`; a layout before had none.
+    pub pools: [Pool; 2],
 }
 
 /// Why maps cannot be gone on with: they contradict themselves.
@@ -63,7 +66,7 @@ impl Applied {
         slots: &impl ReadSlots,
         now: Duration,
     ) -> Result<(Self, Vec<Op>), AdoptError> {
-        let mut applied = Self::new(limits, index_key);
+        let mut applied = Self { pools: image.pools, ..Self::new(limits, index_key) };
         let (index, ids, mut ops) = read_index(index_key, image);
         applied.index = index;
         for id in ids {

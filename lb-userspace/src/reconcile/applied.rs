@@ -1,7 +1,7 @@
 //! What the data plane holds, as the daemon has written it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -13,7 +13,8 @@ use lb_common::{
     backend::Backend as Entry,
     hash::HashKey,
     maglev::Table,
-    policy::Policy,
+    nat::Pool,
+    policy::{OPTION_NAT, Policy},
     quic::ServerId,
     service::{Service, ServiceKey},
     slot::{LINE, Slot},
@@ -32,6 +33,8 @@ pub struct Applied {
     pub(super) backends: Stretches,
     pub(super) arena: Stretches,
     pub(super) index: ServiceIndex,
+    /// What new flows are translated to, of IPv4 and of IPv6.
+    pub(super) pools: [Pool; 2],
     /// When a flow may last have gone unremembered, on the monotonic clock: what moved before waits anew.
     pub(super) forgot_at: Duration,
 }
@@ -99,6 +102,7 @@ impl Applied {
             backends: Stretches::new(limits.backends, 1),
             arena: Stretches::new(limits.slots, LINE as u32),
             index: ServiceIndex::new(index_key, limits.services),
+            pools: [Pool::zeroed(); 2],
             forgot_at: Duration::ZERO,
         }
     }
@@ -117,6 +121,13 @@ impl Applied {
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<&AppliedService> {
         self.services.get(key)
+    }
+
+    /// The addresses that packets are translated for.
+    #[must_use]
+    pub fn translated(&self) -> BTreeSet<IpAddr> {
+        let marked = self.vips.iter().filter(|(_, vip)| vip.options & OPTION_NAT != 0);
+        marked.map(|(&address, _)| address.into()).collect()
     }
 
     /// Slots in use and all slots.

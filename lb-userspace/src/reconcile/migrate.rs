@@ -18,6 +18,7 @@ impl Image {
             index: self.reindexed(limits, index_key)?,
             backends: resized(&self.backends, limits.backends as usize)?,
             server_ids: self.server_ids.clone(),
+            pools: self.pools,
         })
     }
 
@@ -51,6 +52,7 @@ impl Applied {
     pub fn contents(&self, slots: &impl ReadSlots) -> Vec<Op> {
         let mut ops: Vec<Op> = self.services.values().flat_map(|service| service.contents(slots)).collect();
         ops.extend(self.vips.iter().map(|(&address, vip)| vip.write(address)));
+        ops.push(Op::WritePools(Box::new(self.pools)));
         ops.extend(self.index.cells().into_iter().map(Op::WriteIndex));
         ops
     }

@@ -31,7 +31,8 @@ use lb_common::{
     backend::Backend as Entry,
     connection::Connection,
     flow::Flow,
-    policy::{Policy, VIP_OPTIONS},
+    nat::Pool,
+    policy::{OPTION_NAT, Policy, VIP_OPTIONS},
     quic::ServerId,
     service::{Service, ServiceKey, TableRef},
     slot::Slot,
@@ -94,6 +95,8 @@ pub enum Op {
         /// The server id.
         id: ServerId,
     },
+    /// Give new flows addresses and ports of these, of IPv4 and of IPv6.
+    WritePools(Box<[Pool; 2]>),
     /// Replace one entry of the service index.
     WriteIndex(Cell),
     /// Wait until no packet is in flight that began before.
@@ -147,6 +150,7 @@ pub fn reconcile(
     now: Duration,
 ) -> Result<(Vec<Op>, Applied), CapacityError> {
     let mut work = Work { next: applied.clone(), ops: Vec::new(), slots, now };
+    work.retract_pools(plan);
     work.remove_services(plan);
     for planned in &plan.services {
         work.place_backends(planned)?;
@@ -155,6 +159,7 @@ pub fn reconcile(
         work.place_table(planned)?;
     }
     work.mark_vips(plan)?;
+    work.place_pools(plan);
     if work.next.arena.any_rests() || work.next.backends.any_rests() {
         work.grace();
         work.clear_rested();
@@ -175,7 +180,8 @@ impl<S: ReadSlots> Work<'_, S> {
     fn remove_services(&mut self, plan: &Plan) {
         let keys: BTreeSet<_> = plan.services.iter().map(|service| service.key).collect();
         let gone: Vec<_> = self.next.services.keys().filter(|key| !keys.contains(key)).copied().collect();
-        let addresses: BTreeSet<_> = keys.iter().map(|key| key.address).collect();
+        let vips = keys.iter().map(|key| key.address);
+        let addresses: BTreeSet<_> = vips.chain(plan.translation.addresses.iter().copied()).collect();
         let unmarked: Vec<_> = self
             .next
             .vips
@@ -233,17 +239,41 @@ impl<S: ReadSlots> Work<'_, S> {
         self.next.ids.rest(id, 1);
     }
 
-    /// Marks the addresses of all services as VIPs, with the options that any service of an address has.
+    /// Marks the addresses of all services as VIPs, with the options that any service of an address has, and those that
+    /// packets are translated to.
     fn mark_vips(&mut self, plan: &Plan) -> Result<(), CapacityError> {
         let mut wanted: BTreeMap<Address, (&str, u8)> = BTreeMap::new();
         for planned in &plan.services {
             wanted.entry(planned.key.address).or_insert((&planned.name, 0)).1 |=
                 planned.options & VIP_OPTIONS;
         }
+        wanted.extend(plan.translation.addresses.iter().map(|&address| (address, ("nat", OPTION_NAT))));
         for (address, (name, options)) in wanted {
             self.mark_vip(address, name, options)?;
         }
         Ok(())
+    }
+
+    /// Gives no flow an address whose mark is about to go.
+    fn retract_pools(&mut self, plan: &Plan) {
+        let addresses = &plan.translation.addresses;
+        let kept = self.next.pools.map(|pool| pool.retain(|address| addresses.contains(address)));
+        if self.next.pools != kept {
+            self.write_pools(&kept);
+            self.grace();
+        }
+    }
+
+    /// Behind the marks, without which replies would not be known.
+    fn place_pools(&mut self, plan: &Plan) {
+        if self.next.pools != plan.translation.pools {
+            self.write_pools(&plan.translation.pools);
+        }
+    }
+
+    fn write_pools(&mut self, pools: &[Pool; 2]) {
+        self.ops.push(Op::WritePools(Box::new(*pools)));
+        self.next.pools = *pools;
     }
 
     fn mark_vip(&mut self, address: Address, name: &str, options: u8) -> Result<(), CapacityError> {

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod server_ids;
+mod translation;
 
 use std::{
     collections::HashMap,
@@ -42,6 +43,8 @@ const LIMITS: Limits = Limits {
     sources: 64,
     answers: 1000,
     fragments: 64,
+    nat_sessions: 64,
+    nat_openings: 64,
 };
 
 /// A daemon without a kernel.
@@ -171,6 +174,7 @@ fn config_of(services: Vec<Service>) -> Config {
             socket: "/run/sluice/test.sock".into(),
             pin_path: "/sys/fs/bpf/sluice-test".into(),
             state_path: "/var/lib/sluice/test.json".into(),
+            nat: None,
             probe_mark: 0x5a50_0000,
             location: None,
             next_program: None,

@@ -171,6 +171,8 @@ struct SavedLeaving {
     backend: String,
     address: IpAddr,
     forwarding: Forwarding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend_port: Option<u16>,
     #[serde(flatten)]
     wish: SavedWish,
 }
@@ -277,13 +279,14 @@ impl SavedLeaving {
             backend: backend.name.clone(),
             address: backend.address,
             forwarding: backend.forwarding,
+            backend_port: backend.port,
             wish: SavedWish::new(wish, boot),
         }
     }
 
     fn into_leaving(self, boot: Duration, now: Duration) -> Leaving {
-        let Self { vip, port, protocol, backend: name, address, forwarding, wish } = self;
-        let backend = Backend::unlisted(name, address, forwarding);
+        let Self { vip, port, protocol, backend: name, address, forwarding, backend_port, wish } = self;
+        let backend = Backend { port: backend_port, ..Backend::unlisted(name, address, forwarding) };
         let service = ServiceKey::new(vip.into(), port, protocol.number());
         Leaving { service, backend, wish: wish.into_wish(boot, now) }
     }

@@ -19,7 +19,8 @@ fn bulk_data_and_datagrams_reach_the_backend() {
     let tcp = Case::all().map(|case| case.service(PORT, &network.backends));
     let services = tcp.flat_map(|tcp| [udp_beside(&tcp), tcp]).collect();
     let scene = Scene::start(&network, services);
-    let _servers: Vec<_> = Case::all().map(|case| Iperf::start_at(host, case.vip(), PORT).unwrap()).collect();
+    let _servers: Vec<_> =
+        Case::all().map(|case| Iperf::start_at(host, case.served_at(host), PORT).unwrap()).collect();
     let mut arrived = Vec::new();
     for case in Case::all() {
         let sent = iperf(&network.client.netns, case.vip(), PORT, 1).unwrap();

@@ -15,7 +15,14 @@ pub(crate) enum Mode {
     Gue,
     /// GUE's variant 1, which has no header of its own.
     GueDirect,
+    Nat,
 }
+
+/// What packets of [`Mode::Nat`] are translated to. The backends' way to it is the one to the clients.
+pub(crate) const POOL: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 250)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xfa, 0, 0, 0, 0, 1)),
+];
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub(crate) struct Case {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::L2, Self::Ipip, Self::Gue, Self::GueDirect];
+    pub(crate) const ALL: [Self; 5] = [Self::L2, Self::Ipip, Self::Gue, Self::GueDirect, Self::Nat];
 
     /// Its name in a configuration.
     fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl Mode {
             Self::L2 => "l2",
             Self::Ipip => "ipip",
             Self::Gue | Self::GueDirect => "gue",
+            Self::Nat => "nat",
         }
     }
 
@@ -55,7 +63,7 @@ impl Mode {
     /// Bytes of what it puts between outer IP header and packet, and whether there is an outer IP header.
     fn overhead(self, outer: u32) -> u32 {
         match self {
-            Self::L2 => 0,
+            Self::L2 | Self::Nat => 0,
             Self::Ipip => outer,
             Self::Gue => outer + 8 + 4,
             Self::GueDirect => outer + 8,
@@ -97,6 +105,11 @@ impl Case {
     pub(crate) fn service(self, port: u16, backends: &[Host]) -> Service {
         let service = Service::new(&self.service_name(port), self.at(port)).with(self.mode.name(), backends);
         Service { settings: self.mode.settings(), ..service }
+    }
+
+    /// The address that `host` serves it at: the VIP, which is on `lo`, or its own.
+    pub(crate) fn served_at(self, host: &Host) -> IpAddr {
+        if self.mode == Mode::Nat { self.address_of(host) } else { self.vip() }
     }
 
     /// Bytes that the mode puts around a packet, between balancer and backend.

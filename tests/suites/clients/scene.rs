@@ -14,7 +14,7 @@ use lb_tests::{
 };
 use tempfile::TempDir;
 
-use crate::mode::Case;
+use crate::mode::{Case, Mode, POOL};
 
 /// A running balancer, and backends that are set up for the VIPs of all cases. Fields are dropped in order.
 pub(crate) struct Scene<'net> {
@@ -36,7 +36,8 @@ impl<'net> Scene<'net> {
     /// The same, where every nginx has a further server.
     pub(crate) fn serving(network: &'net Routed, services: Vec<Service>, server: &str) -> Self {
         let binary = binary().unwrap();
-        let vips: Vec<_> = Case::all().map(Case::vip).collect();
+        let on_backends = Case::all().filter(|case| case.mode != Mode::Nat);
+        let vips: Vec<_> = on_backends.map(Case::vip).collect();
         let prepare = |host| Prepared::up(host, &binary, &vips, &[]).unwrap();
         let prepared = network.backends.iter().map(prepare).collect();
         let servers = network.backends.iter().map(|host| Nginx::start_with(host, server).unwrap()).collect();
@@ -46,7 +47,7 @@ impl<'net> Scene<'net> {
             interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
-            balancer: String::new(),
+            balancer: format!("[balancer.nat]\naddresses = {:?}", POOL.map(|address| address.to_string())),
             peers: Vec::new(),
             services,
         };

@@ -51,7 +51,7 @@ impl Patient {
 /// A running daemon that probes the backends of `lan`. Fields are dropped in order.
 pub(crate) struct Clinic<'net> {
     pub(crate) daemon: Daemon<'net>,
-    _pins: Pins,
+    pub(crate) pins: Pins,
     _files: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl<'net> Clinic<'net> {
         fs::write(&config, text).unwrap();
         let daemon =
             Daemon::start(&lan.balancer, &binary().unwrap(), &config, &socket, &["--detach"]).unwrap();
-        Self { daemon, _pins: pins, _files: files }
+        Self { daemon, pins, _files: files }
     }
 
     /// Waits until `b1` of each service is down, for that reason.

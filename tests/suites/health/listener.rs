@@ -4,6 +4,8 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, UdpSocket},
     sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use lb_tests::topology::Host;
@@ -38,6 +40,25 @@ pub(crate) fn agent(host: &Host, port: u16, line: &'static str) -> Answer {
         }
     };
     host.netns.spawn_thread("agent", serve).unwrap();
+    answer
+}
+
+/// A web server that takes its time: as many milliseconds as the answer says. It serves one client after the other.
+pub(crate) fn slow_web(host: &Host, port: u16, milliseconds: &'static str) -> Answer {
+    let answer = Answer(Arc::new(Mutex::new(milliseconds)));
+    let said = answer.clone();
+    let listener = host.netns.run(|| TcpListener::bind(("0.0.0.0", port))).unwrap().unwrap();
+    let serve = move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|mut stream| {
+                let mut asked = [0; 1024];
+                let _ = stream.read(&mut asked)?;
+                thread::sleep(Duration::from_millis(said.text().parse().unwrap()));
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            });
+        }
+    };
+    host.netns.spawn_thread("web", serve).unwrap();
     answer
 }
 

@@ -1,6 +1,6 @@
 //! Probes that take the way of clients' packets: what they see that others do not.
 
-use std::{fs, process::Command};
+use std::{collections::HashMap, fs, net::SocketAddr, process::Command, time::Instant};
 
 use lb_tests::{
     balancer::{Prepared, binary},
@@ -8,12 +8,20 @@ use lb_tests::{
     server::Nginx,
     topology::{Lan, OTHER_VIP6, VIP4, VIP6},
 };
+use rustix::process::Signal;
 
-use crate::clinic::{Clinic, Patient, lan};
+use crate::{
+    clinic::{Clinic, Patient, lan},
+    listener::slow_web,
+    witness::Witness,
+};
+
+/// Port of the server that takes its time.
+const SLOW: u16 = 8888;
 
 /// Asks the web server, by its port or its answer.
 const TCP: &str = "type = \"tcp\"\nport = 80";
-const HTTP: &str = "type = \"http\"\nport = 80\nbody = \"My id is b1\"";
+const HTTP: &str = "type = \"http\"\nport = 80\nbody = \"My id is b\"";
 
 const SILENCE: &str = "timed out after 300ms, waiting for the connection by the path of traffic";
 
@@ -45,36 +53,135 @@ fn add_default_routes(lan: &Lan) {
     lan.balancer.netns.ip(&format!("-6 route add default via {}", lan.client.v6)).unwrap();
 }
 
+/// A balancer whose kernel is strict, and backends that serve the VIPs.
+struct Scene<'net> {
+    clinic: Clinic<'net>,
+    witness: Witness,
+    services: HashMap<&'static str, SocketAddr>,
+}
+
+impl<'net> Scene<'net> {
+    fn open(lan: &'net Lan, patients: &[Patient]) -> Self {
+        filter_strictly(lan);
+        add_default_routes(lan);
+        let clinic = Clinic::open(lan, patients);
+        let log = clinic.daemon.process.log();
+        assert!(!log.contains("own addresses"), "{log}");
+        let ports = patients.iter().zip(2000..);
+        let services: HashMap<_, _> =
+            ports.map(|(patient, port)| (patient.name, (patient.vip, port).into())).collect();
+        let targets: Vec<_> = services.values().copied().collect();
+        let witness = Witness::start(&lan.client, clinic.pins.path(), &targets);
+        Self { clinic, witness, services }
+    }
+
+    /// Makes `fault` happen, of which `b1` of these services has to be found down for that reason. Tells how long that
+    /// took, and how long its packets went on.
+    #[track_caller]
+    fn suffer(&mut self, fault: &str, services: &[&str], reason: &str, happen: impl FnOnce()) {
+        let began = Instant::now();
+        happen();
+        for service in services {
+            self.clinic.wait_down(&[service], reason);
+            let seen = began.elapsed();
+            let last = self.witness.last_packet(self.services[service]) - began;
+            println!(
+                "{fault}: {service}: seen to be down after {seen:.0?} at most, last packet after {last:.0?}"
+            );
+        }
+    }
+
+    /// Waits until everybody is up.
+    #[track_caller]
+    fn recover(&mut self) {
+        let services: Vec<_> = self.services.keys().copied().collect();
+        self.clinic.wait_up(&services);
+    }
+}
+
 #[test]
 fn backend_that_does_not_serve_the_vip_is_down() {
-    let lan = lan(1);
-    let host = &lan.backends[0];
-    filter_strictly(&lan);
-    add_default_routes(&lan);
-    let prepared = Prepared::up(host, &binary().unwrap(), &[VIP4, VIP6], &[]).unwrap();
-    let _server = Nginx::start(host).unwrap();
+    let lan = lan(2);
+    let binary = binary().unwrap();
+    let vips = [VIP4, VIP6];
+    let prepared: Vec<_> =
+        lan.backends.iter().map(|host| Prepared::up(host, &binary, &vips, &[]).unwrap()).collect();
+    let _servers: Vec<_> = lan.backends.iter().map(|host| Nginx::start(host).unwrap()).collect();
     let mut patients = ways();
     patients.push(Patient::tcp("direct", TCP));
-    let mut clinic = Clinic::open(&lan, &patients);
-    assert!(!clinic.daemon.process.log().contains("own addresses"), "{}", clinic.daemon.process.log());
+    let mut scene = Scene::open(&lan, &patients);
+    let (b1, prepared) = (&lan.backends[0].netns, &prepared[0]);
 
-    host.netns.ip(&format!("address del {VIP4}/32 dev lo")).unwrap();
-    clinic.wait_down(&["l2", "ipip", "gue"], SILENCE);
-    clinic.wait_up(&["l2-v6", "ipip-v6", "gue-v6", "direct"]);
-    host.netns.ip(&format!("address add {VIP4}/32 dev lo")).unwrap();
-    clinic.wait_up(&ALL);
+    scene.suffer("VIP missing", &["l2", "ipip", "gue"], SILENCE, || {
+        b1.ip(&format!("address del {VIP4}/32 dev lo")).unwrap();
+    });
+    scene.clinic.wait_up(&["l2-v6", "ipip-v6", "gue-v6", "direct"]);
+    b1.ip(&format!("address add {VIP4}/32 dev lo")).unwrap();
+    scene.recover();
 
     // What holds the decapsulator is its pin.
-    fs::remove_file(prepared.pins.path().join("link")).unwrap();
-    clinic.wait_down(&TUNNELLED, SILENCE);
-    clinic.wait_up(&["l2", "l2-v6", "direct"]);
-    prepared.down().unwrap();
-    clinic.wait_down(&ALL, SILENCE);
-    prepared.again(&[VIP4, VIP6], &[]).unwrap();
-    clinic.wait_up(&ALL);
+    scene.suffer("decapsulator gone", &TUNNELLED, SILENCE, || {
+        fs::remove_file(prepared.pins.path().join("link")).unwrap();
+    });
+    scene.clinic.wait_up(&["l2", "l2-v6", "direct"]);
+    prepared.again(&vips, &[]).unwrap();
+    scene.recover();
 
-    clinic.daemon.terminate().unwrap();
+    scene.suffer("tunnel's port closed", &["gue", "gue-v6"], SILENCE, || {
+        prepared.again(&vips, &["--gue-port", "0"]).unwrap();
+    });
+    scene.clinic.wait_up(&["ipip", "ipip-v6", "l2", "l2-v6", "direct"]);
+    prepared.again(&vips, &[]).unwrap();
+    scene.recover();
+
+    scene.suffer("no backend any more", &ALL, SILENCE, || prepared.down().unwrap());
+    scene.clinic.wait_up(&["direct"]);
+    prepared.again(&vips, &[]).unwrap();
+    scene.recover();
+
+    scene.clinic.daemon.terminate().unwrap();
     assert_eq!(leftovers(&lan.balancer.netns), "");
+}
+
+#[test]
+fn server_that_fails_is_down_by_every_way() {
+    let lan = lan(2);
+    let binary = binary().unwrap();
+    let vips = [VIP4, VIP6];
+    let _prepared: Vec<_> =
+        lan.backends.iter().map(|host| Prepared::up(host, &binary, &vips, &[]).unwrap()).collect();
+    let mut servers: Vec<_> = lan.backends.iter().map(|host| Nginx::start(host).unwrap()).collect();
+    let slow: Vec<_> = lan.backends.iter().map(|host| slow_web(host, SLOW, "0")).collect();
+    let mut patients = ways();
+    patients.push(Patient::tcp("slow", format!("type = \"http\"\nport = {SLOW}")).by_path(VIP4, "ipip"));
+    let mut scene = Scene::open(&lan, &patients);
+
+    scene.suffer("port closed", &ALL, "connection refused", || drop(servers.remove(0)));
+    scene.clinic.wait_up(&["slow"]);
+    servers.insert(0, Nginx::start(&lan.backends[0]).unwrap());
+    scene.recover();
+
+    let server = &servers[0].process;
+    let hangs = "timed out after 300ms, waiting for the answer";
+    scene.suffer("server hangs", &["l2", "ipip", "ipip-v6", "gue-v6"], hangs, || {
+        server.signal(Signal::STOP).unwrap();
+    });
+    scene.clinic.wait_up(&["gue", "l2-v6", "slow"]);
+    server.signal(Signal::CONT).unwrap();
+    scene.recover();
+
+    scene.suffer("slow answer", &["slow"], hangs, || slow[0].set("450"));
+    slow[0].set("0");
+    scene.recover();
+
+    let b1 = &lan.backends[0].netns;
+    let black_hole = |action: &str| {
+        b1.ip(&format!("route {action} blackhole {}/32", lan.balancer.v4)).unwrap();
+        b1.ip(&format!("-6 route {action} blackhole {}/128", lan.balancer.v6)).unwrap();
+    };
+    scene.suffer("blackhole", &ALL, SILENCE, || black_hole("add"));
+    black_hole("del");
+    scene.recover();
 }
 
 #[test]

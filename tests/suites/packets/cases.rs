@@ -13,6 +13,7 @@ mod local;
 mod malformed;
 mod memory;
 mod modes;
+mod nat;
 mod pass;
 mod quic;
 mod rates;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         ("pass", pass::cases()),
         ("services", services::cases()),
         ("modes", modes::cases()),
+        ("nat", nat::cases()),
         ("size", size::cases()),
         ("vlan", vlan::cases()),
         ("extensions", extensions::cases()),

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader};
 use lb_tests::packet::{BALANCER_MAC, CLIENT_MAC, Packet, TCP, link};
 
-use crate::harness::{EGRESS_MAC, backend_mac};
+use crate::{
+    harness::{EGRESS_MAC, backend_mac},
+    scenes::{NAT_BACKEND_PORT, NAT_POOLS, NAT_PORT, V4, V6, ip},
+};
 
 /// Source addresses of the harness's outer headers.
 const TUNNEL_SOURCE_V4: [u8; 4] = [198, 51, 100, 1];
@@ -76,6 +79,51 @@ pub fn l2(packet: &Packet, backend: IpAddr) -> Expected {
 /// The same, with these tags.
 pub fn l2_tagged(packet: &Packet, backend: IpAddr, tags: &[(u16, u16)]) -> Expected {
     Expected::exactly([egress(backend, tags, packet.ether_type()), payload(packet)].concat())
+}
+
+/// `packet` from the pool to the backend of its family, one hop further.
+pub fn nat(packet: &Packet) -> Expected {
+    let translated = translated(packet).passed_on();
+    l2(&translated, translated.destination)
+}
+
+fn translated(packet: &Packet) -> Packet {
+    let family = usize::from(packet.source.is_ipv6());
+    Packet {
+        source: ip(NAT_POOLS[family]),
+        source_port: NAT_PORT,
+        destination: ip([V4, V6][family]),
+        destination_port: NAT_BACKEND_PORT,
+        ..packet.clone()
+    }
+}
+
+/// What a backend sends to the pool that is of the same shape as `packet`.
+pub fn nat_reply(packet: &Packet) -> Packet {
+    let Packet { source, source_port, destination, destination_port, .. } = translated(packet);
+    Packet {
+        source: destination,
+        source_port: destination_port,
+        destination: source,
+        destination_port: source_port,
+        ..packet.clone()
+    }
+}
+
+/// Such a reply from the VIP to the client that sent `packet`, one hop further.
+pub fn returned(packet: &Packet, reply: &Packet) -> Expected {
+    let Packet { source, source_port, destination, destination_port, .. } = packet.clone();
+    let back = Packet {
+        source: destination,
+        source_port: destination_port,
+        destination: source,
+        destination_port: source_port,
+        tags: packet.tags.clone(),
+        ..reply.passed_on()
+    };
+    Expected::exactly(
+        [link(CLIENT_MAC, BALANCER_MAC, &back.tags, back.ether_type()), payload(&back)].concat(),
+    )
 }
 
 /// `packet` in IP, one hop further.

@@ -15,9 +15,6 @@ const UNUSED: &str = "counted by no program";
 /// Reasons without a case, and why.
 const EXEMPT: &[(Reason, &str)] = &[
     (Reason::Internal, "maps that contradict each other; nothing that the daemon does makes them"),
-    (Reason::Returned, UNUSED),
-    (Reason::NatFull, UNUSED),
-    (Reason::NoSession, UNUSED),
     (Reason::Cookie, UNUSED),
     (Reason::BadCookie, UNUSED),
 ];

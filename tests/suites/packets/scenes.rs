@@ -133,6 +133,36 @@ pub static LISTS: Scene = Scene::new(|| {
     balancer(&[lists, &guarded("allow = [\"offices\"]\ndeny = [\"bad\"]")].concat())
 });
 
+/// Addresses that packets are translated to, of IPv4 and of IPv6.
+pub const NAT_POOLS: [&str; 2] = ["198.51.100.250", "2001:db8:51::fa"];
+/// The one port that they have.
+pub const NAT_PORT: u16 = 20_000;
+/// The backends' port.
+pub const NAT_BACKEND_PORT: u16 = 8080;
+
+/// Services behind NAT.
+pub static NAT: Scene = Scene::new(|| balancer(&translating()));
+/// The same, whose sessions may go on.
+pub static NAT_FULL: Scene = Scene::new(|| balancer(&translating()));
+/// The same behind another interface.
+pub static NAT_ELSEWHERE: Scene =
+    Scene::new(|| Harness::with_next_hops(&translating(), |hop| hop.ifindex = INGRESS + 1));
+
+fn translating() -> String {
+    let [v4, v6] = NAT_POOLS;
+    let pool =
+        format!("[balancer.nat]\naddresses = [\"{v4}\", \"{v6}\"]\nports = \"{NAT_PORT}-{NAT_PORT}\"\n");
+    let of = |vip: &str, backend: &str, protocol: &str| {
+        let name = format!("{protocol}-{}", if vip.contains(':') { 6 } else { 4 });
+        let rest = format!("protocol = \"{protocol}\"\nforwarding = \"nat\"");
+        service(&name, vip, "80", &rest, &[backend]) + &format!("port = {NAT_BACKEND_PORT}\n")
+    };
+    let families = VIPS.into_iter().zip([V4, V6]);
+    let services =
+        families.flat_map(|(vip, backend)| ["tcp", "udp"].map(|protocol| of(vip, backend, protocol)));
+    pool + &services.collect::<String>()
+}
+
 /// Services of which a source may open a flow a second.
 pub static SOURCE_RATE: Scene =
     Scene::new(|| balancer(&guarded("max_new_per_source = { rate = 1, burst = 1 }")));

@@ -10,8 +10,8 @@ use lb_common::{
     counter::{Fate, Reason},
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT,
-        FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_NAT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
+        FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -52,7 +52,10 @@ pub const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RA
 
 /// What the program is loaded for only where a test configures it: the verifier takes its time.
 fn features_of(config: &Config) -> u32 {
-    if config.services.iter().any(|service| service.fragments) { FEATURE_FRAGMENTS } else { 0 }
+    let fragments = config.services.iter().any(|service| service.fragments);
+    let nat = config.balancer.nat.is_some();
+    let used = [(fragments, FEATURE_FRAGMENTS), (nat, FEATURE_NAT)];
+    used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 
 /// The interface that test packets come by: the kernel takes the loopback device of the namespace.
@@ -128,7 +131,7 @@ impl Harness {
             view.next_hops.insert(backend.address, next_hop);
         }
         let applied = Applied::new(&config.limits, config.fleet.seed.index_key());
-        let plan = Plan { services: Vec::new(), next_change: None };
+        let plan = Plan::default();
         let tables = Tables::default();
         let mut harness = Self {
             dataplane,

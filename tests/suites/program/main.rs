@@ -12,6 +12,7 @@ mod guard_strict;
 mod harness;
 mod icmp;
 mod local;
+mod nat;
 mod next;
 mod pass;
 mod quic;

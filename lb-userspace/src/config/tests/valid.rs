@@ -42,6 +42,7 @@ fn what_is_not_said_has_its_default() {
             grace: Duration::ZERO,
             concurrency: u32::MAX,
             port: 80,
+            follows_backend: true,
             via: Via::Path,
             check: Arc::new(Check::Tcp),
         })

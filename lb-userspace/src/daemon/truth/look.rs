@@ -69,6 +69,7 @@ impl Truth {
         if self.dataplane.tracking().may_have_forgotten(&before, &self.config.limits) {
             self.applied.note_forgotten(now());
         }
+        self.view.translated = self.dataplane.translated().addresses.keys().copied().collect();
         self.applied.note_server_ids(&self.dataplane.server_ids()?);
         self.census.take(&self.applied, &named, &live, began);
         if reconcile::settle_is_due(&self.applied, now()) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lb_common::{backend::Backend as Entry, counter::Reason, guard::Refusal};
+use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard::Refusal};
 
 use super::{Truth, key};
 use crate::{
@@ -42,12 +42,28 @@ impl Truth {
             next_program: self.dataplane.next().map(next_program),
             arena: status::Arena { used, slots },
             tracking: self.dataplane.tracking().into(),
+            nat: self.nat_status(),
             fleet: self.fleet_status(),
             services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
             reasons: reasons
                 .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
                 .collect(),
         }
+    }
+
+    fn nat_status(&self) -> Option<status::Nat> {
+        let found = self.dataplane.translated();
+        let configured = self.config.balancer.nat.iter().flat_map(|nat| &nat.addresses);
+        let mut addresses: BTreeMap<_, _> = configured.map(|&address| (address, 0)).collect();
+        addresses.extend(found.addresses.iter().map(|(&address, &flows)| (address, flows)));
+        (!addresses.is_empty()).then(|| status::Nat {
+            sessions: found.sessions,
+            most_sessions: self.config.limits.nat_sessions,
+            openings: found.openings,
+            most_openings: self.config.limits.nat_openings,
+            refused: self.dataplane.tracking().refused[Kind::Sessions as usize],
+            addresses,
+        })
     }
 
     fn service_status(&self, service: &Service) -> status::Service {

@@ -99,6 +99,7 @@ fn target(n: u16) -> Target {
         concurrency: u32::MAX,
         via: Via::Direct,
         port: 80,
+        follows_backend: true,
         check: Arc::new(Check::Tcp),
     };
     Target { address: address(n), probe, by_path: false, known: None }
