@@ -28,7 +28,7 @@ const fn target(address: &'static str, port: u16, protocol: u8) -> Target {
 }
 
 /// The VIPs, and addresses that are none.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 32] = [
     target("203.0.113.10", 80, TCP),
     target("203.0.113.10", 443, UDP),
     target("203.0.113.11", 80, TCP),
@@ -51,11 +51,26 @@ pub const TARGETS: [Target; 24] = [
     target("2001:db8:113::17", 80, TCP),
     target("203.0.113.18", 53, UDP),
     target("2001:db8:113::18", 53, UDP),
+    target("203.0.113.19", 80, TCP),
+    target("2001:db8:113::19", 80, TCP),
+    target("203.0.113.19", 53, UDP),
+    target("2001:db8:113::19", 53, UDP),
+    target(POOL[0], 1024, TCP),
+    target(POOL[1], 1024, TCP),
+    target(POOL[0], 1024, UDP),
+    target(POOL[1], 1024, UDP),
     target("203.0.113.99", 80, TCP),
     target("2001:db8:113::99", 80, UDP),
 ];
 
-const LIMITS: &str = "connections = 1024\nopenings = 1024\nanswers = 10000000\n";
+/// Addresses that packets are translated to; what is for them are replies of backends.
+pub const POOL: [&str; 2] = ["198.51.100.250", "2001:db8:51::250"];
+
+/// Ports that they have, from the first one on.
+pub const POOL_PORTS: u16 = 64;
+
+const LIMITS: &str =
+    "connections = 1024\nopenings = 1024\nanswers = 10000000\nnat_sessions = 512\nnat_openings = 512\n";
 
 const V4: [&str; 4] = ["198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"];
 const V6: [&str; 4] = ["2001:db8:51::11", "2001:db8:51::12", "2001:db8:51::13", "2001:db8:51::14"];
@@ -138,10 +153,15 @@ fn services(backends: usize) -> String {
             of("guarded", "16", "80", GUARDED, own),
             with_limits(&of("full", "17", "80", "protocol = \"tcp\"\nforwarding = \"ipip\"", own)),
             of("fragments", "18", "53", &format!("protocol = \"udp\"\n{FRAGMENTS}"), own),
+            of("nat", "19", "80", "protocol = \"tcp\"\nforwarding = \"nat\"", own),
+            of("nat-udp", "19", "53", "protocol = \"udp\"\nforwarding = \"nat\"", own),
         ]
         .concat()
     });
-    [LISTS.to_owned(), services.collect()].concat()
+    let [v4, v6] = POOL;
+    let last = 1023 + POOL_PORTS;
+    let nat = format!("[balancer.nat]\naddresses = [\"{v4}\", \"{v6}\"]\nports = \"1024-{last}\"\n");
+    [nat, LISTS.to_owned(), services.collect()].concat()
 }
 
 /// A service whose backends may have only so many flows.

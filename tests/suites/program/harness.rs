@@ -33,9 +33,9 @@ seed = "000102030405060708090a0b0c0d0e0f"
 [defaults]
 slots = 1021
 [limits]
-services = 32
-backends = 64
-slots = 65536
+services = 64
+backends = 256
+slots = 131072
 "#;
 
 /// What a balancer that guards nothing is loaded for, whatever a test configures.
