@@ -62,6 +62,8 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub index: u32,
+    /// Bytes of IP packet that it carries.
+    pub mtu: u32,
     /// The XDP program that it has.
     pub program: Option<Attached>,
     /// Names of a bond's members, sorted; none where it is no bond.
@@ -108,7 +110,8 @@ impl Netlink {
         let program = link.attributes.iter().find_map(attached);
         let index = link.header.index;
         let members = if is_bond(&link) { members(&self.links(name).await?, index) } else { Vec::new() };
-        Ok(Interface { name: name.to_owned(), index, program, members })
+        let mtu = link.attributes.iter().find_map(mtu).unwrap_or_default();
+        Ok(Interface { name: name.to_owned(), index, mtu, program, members })
     }
 
     /// All links, for the sake of the one called `name`.

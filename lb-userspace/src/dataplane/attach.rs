@@ -213,7 +213,7 @@ mod tests {
 
     fn refusal(members: &[&str]) -> String {
         let members = members.iter().map(|&name| name.to_owned()).collect();
-        let interface = Interface { name: "uplink".to_owned(), index: 5, program: None, members };
+        let interface = Interface { name: "uplink".to_owned(), index: 5, mtu: 1500, program: None, members };
         AttachError::native(&interface, ProgramError::NotLoaded).to_string()
     }
 
