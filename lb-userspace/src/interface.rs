@@ -127,6 +127,10 @@ fn is_no_device(code: i32) -> bool {
     [Errno::NODEV, Errno::RANGE, Errno::INVAL].iter().any(|errno| errno.raw_os_error() == -code)
 }
 
+const fn mtu(attribute: &LinkAttribute) -> Option<u32> {
+    if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
+}
+
 fn is_bond(link: &LinkMessage) -> bool {
     link.attributes.iter().any(|attribute| {
         matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Bond)))
