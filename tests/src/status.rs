@@ -86,6 +86,8 @@ pub struct Backend {
     pub reason: String,
     /// What it says of itself, where it is asked.
     pub says: Option<String>,
+    /// Why it gets no new flows though it is ready and up.
+    pub held_back: Option<String>,
     /// Its part of the lookup table, 0 to 1.
     pub share: f64,
     /// The part of the new flows that it is to have, 0 to 1.

@@ -66,6 +66,7 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "flap",
         "scope",
         "prefer",
         "overprovisioning",
@@ -101,6 +102,8 @@ pub(super) const SERVICE: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "flap",
+        "rollout",
         "scope",
         "prefer",
         "overprovisioning",
@@ -117,6 +120,10 @@ pub(super) const SERVICE: Schema = Schema {
 };
 
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
+
+pub(super) const FLAP: Schema = Schema { header: "flap", keys: &["changes", "within", "hold"] };
+
+pub(super) const ROLLOUT: Schema = Schema { header: "rollout", keys: &["compatible", "prefer", "canary"] };
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
@@ -181,6 +188,7 @@ pub(super) const BACKEND: Schema = Schema {
         "address",
         "port",
         "weight",
+        "version",
         "priority",
         "location",
         "admin",
@@ -205,7 +213,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 18] = [
+pub(super) const ALL: [&Schema; 20] = [
     &ROOT,
     &BALANCER,
     &NAT,
@@ -218,6 +226,8 @@ pub(super) const ALL: [&Schema; 18] = [
     &SERVICE,
     &AFFINITY,
     &GUE,
+    &FLAP,
+    &ROLLOUT,
     &PROBE,
     &QUIC,
     &GUARD,

@@ -6,13 +6,14 @@ use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, servic
 use toml::de::DeValue;
 
 use super::{
-    Backend, OnDeadline, OnRemove, Probe, Protocol, Service,
+    Backend, OnDeadline, OnRemove, Probe, Protocol, Rollout, Service,
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
     list::Lists,
     policy::{OF_SERVICE, Policy},
     quic::QuicReading,
+    rollout::rollout,
     section::{Entry, Section},
     value::in_range,
 };
@@ -32,6 +33,7 @@ pub(super) struct Reading<'a> {
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
     pub(super) quic: Option<QuicReading>,
+    pub(super) rollout: Option<Located<Rollout>>,
     pub(super) backends: Backends,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Reading<'a> {
                 .clone()
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
             quic: QuicReading::read(&section),
+            rollout: section.optional("rollout", rollout),
             backends: backends(&section, &policy),
             policy,
             section,
@@ -101,7 +104,9 @@ impl<'a> Reading<'a> {
             // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
+            flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
+            rollout: self.rollout.map(|rollout| rollout.value),
             sharing: self.policy.sharing.resolve(),
             backends,
         })

@@ -7,6 +7,7 @@ mod guards;
 mod nat;
 mod questionable;
 mod quic;
+mod rollout;
 mod sharing;
 mod valid;
 

@@ -15,6 +15,7 @@ mod inputs;
 mod interfaces;
 mod maps;
 mod preflight;
+mod record;
 mod reload;
 mod remember;
 mod truth;
@@ -41,7 +42,7 @@ use crate::{
     interface::Netlink,
     neighbours::Resolution,
     road,
-    wishes::{Order, OrderError},
+    wishes::{Order, OrderError, RolloutError, RolloutOrder},
 };
 use inputs::Inputs;
 use interfaces::Attachments;
@@ -77,11 +78,33 @@ pub enum Event {
     /// The file is to be read again.
     Reload(Reload),
     /// Somebody asks how things are.
-    Status(oneshot::Sender<admin::status::Status>),
+    Status(StatusEvent),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
+    /// Somebody wants something else of a roll-out.
+    Rollout(RolloutEvent),
     /// Another balancer asks or tells something.
     Peer(fleet::Event),
+}
+
+/// A question about everything, and where its answer goes.
+#[derive(Debug)]
+pub struct StatusEvent {
+    /// Whether the histories of backends are asked for too.
+    pub histories: bool,
+    /// Told at once.
+    pub answer: oneshot::Sender<admin::status::Status>,
+}
+
+/// An order about a service's roll-out, and where its answer goes.
+#[derive(Debug)]
+pub struct RolloutEvent {
+    /// The service.
+    pub service: String,
+    /// What is wanted of it.
+    pub order: RolloutOrder,
+    /// Told once the order is kept and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::rollout::Obeyed, RolloutError>>,
 }
 
 /// An order, and where its answer goes.

@@ -6,6 +6,7 @@ mod orders;
 mod peers;
 mod report;
 mod roads;
+mod rollouts;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,13 +28,14 @@ use lb_common::{
 use tokio::task::block_in_place;
 use tracing::{error, info, warn};
 
-use super::{Event, census::Census, now, remember, since_epoch};
+use super::{Event, census::Census, now, record::Record, remember, since_epoch};
 use crate::{
     admin::status,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
+    history::Aspect,
     interface::Netlink,
     neighbours::{Resolution, Unreachable},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
@@ -43,6 +45,7 @@ use crate::{
 use orders::Pending;
 use peers::Peers;
 use roads::Roads;
+use rollouts::PendingRollout;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,10 +70,12 @@ pub(super) struct Truth {
     census: Census,
     next_look: Duration,
     state: StateFile,
+    record: Record,
     /// When the monotonic clock began, since 1970.
     boot: Duration,
     /// Orders that are answered once the data plane follows.
     pending: Vec<Pending>,
+    pending_rollouts: Vec<PendingRollout>,
     /// Whether the maps were empty at the start.
     is_new: bool,
     /// The ways of probes.
@@ -143,6 +148,9 @@ impl Truth {
         let boot = since_epoch().saturating_sub(now());
         let mut view = remember::view(&config, &applied, &mut state, boot);
         view.translated = applied.translated();
+        let mut record = Record::open(state.path(), boot);
+        record.begin(&config, &view.wishes);
+        let causes = remember::causes(&view, record.histories());
         let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
@@ -154,13 +162,15 @@ impl Truth {
             dataplane,
             features,
             unreachable: HashMap::new(),
-            causes: BTreeMap::new(),
+            causes,
             interfaces: Vec::new(),
             census: Census::default(),
             next_look: now(),
             state,
+            record,
             boot,
             pending: Vec::new(),
+            pending_rollouts: Vec::new(),
             is_new,
             roads: Roads::new(),
             peers: None,
@@ -247,8 +257,9 @@ impl Truth {
             Event::NextHop(address, resolution) => self.note_next_hop(address, resolution),
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
-            Event::Status(answer) => drop(answer.send(self.status())),
+            Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
             Event::Order(order) => self.obey(order),
+            Event::Rollout(order) => self.roll_out(order),
             Event::Reload(_) | Event::Peer(_) => {}
         }
     }
@@ -292,8 +303,9 @@ impl Truth {
         if let Some(advice) = advice {
             self.note_advice(&target, Advised { target: address, advice });
         }
-        let known = self.known_health(&target, address);
-        if known == Some(health) && self.causes.contains_key(&target) {
+        if self.known_health(&target, address) == Some(health) {
+            // It has not changed: since when it is that way stays too.
+            self.causes.entry(target).or_insert(reason);
             return;
         }
         let TargetKey { service, backend } = &target;
@@ -301,6 +313,10 @@ impl Truth {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
         }
+        let services = &self.config.services;
+        let at = services.binary_search_by(|candidate| candidate.name.as_str().cmp(service)).ok();
+        let flap = at.and_then(|at| services[at].flap);
+        self.record.change_health(&target, health, &reason, flap);
         self.causes.insert(target.clone(), reason);
         self.view.health.insert(target, Verdict { target: address, health, since: now() });
     }
@@ -321,6 +337,7 @@ impl Truth {
         }
         let TargetKey { service, backend } = target;
         info!(service, backend, "backend says of itself: {}", advised.advice);
+        self.record.change(target, Aspect::Advice, advised.advice.to_string(), "the backend says so");
         self.view.advice.insert(target.clone(), advised);
     }
 
@@ -346,15 +363,20 @@ impl Truth {
         let before = self.view.wishes.clone();
         self.view.wishes.release(&self.config, &config, now());
         let overruled = self.view.wishes.follow(&config, now());
+        let overruled_rollouts = self.view.wishes.follow_rollouts(&config);
         self.inherit_health(&config);
         if let Err(error) = self.follow(&config) {
             self.view.wishes = before;
             return Err(error);
         }
-        self.config = config;
         for target in overruled {
             remember::tell_overruled(&target.service, &target.backend);
         }
+        for service in overruled_rollouts {
+            remember::tell_overruled_rollout(&service);
+        }
+        self.record.follow((&self.config, &before), (&config, &self.view.wishes));
+        self.config = config;
         self.keep_or_log();
         Ok(())
     }
@@ -387,12 +409,14 @@ impl Truth {
             self.plan.next_change = Some(now() + RETRY);
             problem
         });
+        self.record.save();
         self.answer(problem.as_deref());
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
+        self.view.damped = self.record.damped(config);
         let before = self.view.started.clone();
-        self.view.started.look(taking(config, &self.view), now());
+        self.view.started.look(taking(config, &self.view, now()), now());
         let followed = self.follow_started(config);
         if followed.is_err() {
             self.view.started = before;

@@ -212,11 +212,11 @@ fn place_of_the_balancer_chooses_between_tables() {
 fn start_begins_where_somebody_takes_flows_who_did_not() {
     let config = config("slow_start = \"40s\"");
     let mut world = down(&config, &[("b2", NOW)]);
-    world.started.look(taking(&config, &world), NOW);
+    world.started.look(taking(&config, &world, NOW), NOW);
     let up = view(&config);
     world.health = up.health;
     let later = NOW + Duration::from_secs(100);
-    world.started.look(taking(&config, &world), later);
+    world.started.look(taking(&config, &world, later), later);
     let (service, next) = planned(&config, &world, later);
     assert_eq!(service.shares.steps, [None, Some(1), None]);
     // A fifth beside two wholes, of 499 slots.
@@ -225,6 +225,6 @@ fn start_begins_where_somebody_takes_flows_who_did_not() {
     let (service, next) = planned(&config, &world, later + Duration::from_secs(40));
     assert_eq!((service.shares.steps, next), (vec![None; 3], None));
     drain(&mut world, &config, "b1");
-    world.started.look(taking(&config, &world), later);
+    world.started.look(taking(&config, &world, later), later);
     assert_eq!(world.started.all().len(), 1, "who drains has not begun");
 }

@@ -87,6 +87,7 @@ mod tests {
             health: "up".to_owned(),
             reason: String::new(),
             says: None,
+            held_back: None,
             share,
             promised: share,
             slow_start: None,
