@@ -111,6 +111,7 @@ pub(super) const SERVICE: Schema = Schema {
         "slow_start",
         "probe",
         "guard",
+        "passive",
         "quic",
         "backend",
     ],
@@ -119,6 +120,9 @@ pub(super) const SERVICE: Schema = Schema {
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
+
+pub(super) const PASSIVE: Schema =
+    Schema { header: "passive", keys: &["share", "connections", "window", "hold"] };
 
 pub(super) const DEFAULT_PROBE: Schema = Schema {
     header: "[defaults.probe]",
@@ -205,7 +209,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 18] = [
+pub(super) const ALL: [&Schema; 19] = [
     &ROOT,
     &BALANCER,
     &NAT,
@@ -218,6 +222,7 @@ pub(super) const ALL: [&Schema; 18] = [
     &SERVICE,
     &AFFINITY,
     &GUE,
+    &PASSIVE,
     &PROBE,
     &QUIC,
     &GUARD,

@@ -6,11 +6,12 @@ use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, servic
 use toml::de::DeValue;
 
 use super::{
-    Backend, OnDeadline, OnRemove, Probe, Protocol, Service,
+    Backend, OnDeadline, OnRemove, Passive, Probe, Protocol, Service,
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
     list::Lists,
+    passive::passive,
     policy::{OF_SERVICE, Policy},
     quic::QuicReading,
     section::{Entry, Section},
@@ -32,6 +33,7 @@ pub(super) struct Reading<'a> {
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
     pub(super) quic: Option<QuicReading>,
+    pub(super) passive: Option<Located<Passive>>,
     pub(super) backends: Backends,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Reading<'a> {
                 .clone()
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
             quic: QuicReading::read(&section),
+            passive: section.optional("passive", passive),
             backends: backends(&section, &policy),
             policy,
             section,
@@ -75,7 +78,8 @@ impl<'a> Reading<'a> {
         let probe = self.probe(port, protocol);
         let (track, idle_timeout) = memory_of(protocol);
         // Whoever counts a backend's flows has to know all of them.
-        let track = if self.backends.have_limits() { Track::Always } else { track };
+        let counts = self.backends.have_limits() || self.passive.is_some();
+        let track = if counts { Track::Always } else { track };
         let mut backends: Vec<Backend> =
             self.backends.read.into_iter().map(|reading| reading.backend).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -101,6 +105,7 @@ impl<'a> Reading<'a> {
             // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
             probe,
+            passive: self.passive.map(|passive| passive.value),
             quic: self.quic.and_then(QuicReading::resolve),
             sharing: self.policy.sharing.resolve(),
             backends,

@@ -2,6 +2,7 @@
 
 mod look;
 mod orders;
+mod passive;
 mod peers;
 mod report;
 mod roads;
@@ -18,8 +19,8 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
-        FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -40,6 +41,7 @@ use crate::{
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
+use passive::Watch;
 use peers::Peers;
 use roads::Roads;
 
@@ -74,6 +76,8 @@ pub(super) struct Truth {
     is_new: bool,
     /// The ways of probes.
     roads: Roads,
+    /// What clients' packets tell of backends.
+    watch: Watch,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
 }
@@ -93,6 +97,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
+        (any(|service| service.passive.is_some()), FEATURE_PASSIVE),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (config.balancer.nat.is_some(), FEATURE_NAT),
@@ -162,6 +167,7 @@ impl Truth {
             pending: Vec::new(),
             is_new,
             roads: Roads::new(),
+            watch: Watch::default(),
             peers: None,
         }
     }
@@ -290,6 +296,9 @@ impl Truth {
         let target = TargetKey { service, backend };
         if let Some(advice) = advice {
             self.note_advice(&target, Advised { target: address, advice });
+        }
+        if self.watch.keep(&target, Verdict { target: address, health, since: now() }, &reason) {
+            return;
         }
         let known = self.known_health(&target, address);
         if known == Some(health) && self.causes.contains_key(&target) {

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod check;
 pub mod machine;
+pub mod passive;
 pub mod scheduler;
 pub mod spread;
 mod timeline;

@@ -160,6 +160,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         probe: None,
         echo: false,
         fragments: false,
+        passive: None,
         quic: None,
         sharing: Sharing::default(),
         backends,

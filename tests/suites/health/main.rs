@@ -11,6 +11,7 @@ mod clinic;
 mod datagrams;
 mod haproxy;
 mod listener;
+mod passive;
 mod programs;
 mod road;
 mod web;

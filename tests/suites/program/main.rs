@@ -15,6 +15,7 @@ mod local;
 mod nat;
 mod next;
 mod pass;
+mod passive;
 mod quic;
 mod remember;
 mod reset;
