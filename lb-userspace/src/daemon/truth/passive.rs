@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use crate::{
         passive::{Track, reason, suspects},
     },
     plan::Verdict,
+    reconcile::AppliedService,
 };
 
 /// How often counters are looked at.
@@ -63,7 +65,7 @@ impl Truth {
     pub(in crate::daemon) fn judge(&mut self) {
         self.watch.last = now();
         let mut changed = self.release();
-        let config = std::sync::Arc::clone(&self.config);
+        let config = Arc::clone(&self.config);
         for service in &config.services {
             if let Some(rule) = &service.passive {
                 changed |= self.judge_service(service, rule);
@@ -75,8 +77,7 @@ impl Truth {
     }
 
     fn judge_service(&mut self, service: &Service, rule: &Passive) -> bool {
-        let entries =
-            self.applied.service(&service.key()).map(|applied| applied.entries()).unwrap_or_default();
+        let entries = self.applied.service(&service.key()).map(AppliedService::entries).unwrap_or_default();
         let mut seen = Vec::new();
         for backend in &service.backends {
             let track = self.watch.tracks.entry(key(service, &backend.name)).or_default();
@@ -91,10 +92,11 @@ impl Truth {
                 }
             });
         }
-        let found = suspects(rule, &seen);
-        found.into_iter().fold(false, |changed, place| {
-            self.suspect(key(service, &service.backends[place].name), rule, seen[place]) || changed
-        })
+        let mut changed = false;
+        for place in suspects(rule, &seen) {
+            changed |= self.suspect(key(service, &service.backends[place].name), rule, seen[place]);
+        }
+        changed
     }
 
     /// Takes a backend for down, where its probes say that it is up.
