@@ -29,6 +29,11 @@ const QUICK_RUNS: usize = 2;
 /// How long nothing may have been sent to the backend until it is taken for the end.
 const SILENCE: Duration = Duration::from_millis(500);
 
+/// Within which a dead backend is to have had its last packet: as long as its probes may take to find it, and a little for
+/// everything else.
+const PROMISED: Duration =
+    INTERVAL.saturating_mul(FALL).saturating_add(TIMEOUT).saturating_add(Duration::from_millis(50));
+
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -41,6 +46,16 @@ enum End {
     HostDies,
     /// The operator drains it.
     Drained,
+}
+
+impl End {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ServerDies => "a server dies",
+            Self::HostDies => "a host dies",
+            Self::Drained => "drained",
+        }
+    }
 }
 
 /// One row to be.
@@ -90,7 +105,7 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let object = settings.bench_object()?;
     let lan = Lan::with_backends(&bpf::object()?, 3)?;
     let mut scene = Scene::set_up(&lan, &object)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut kept) = (Vec::new(), Vec::new());
     for case in &CASES {
         let mut samples = Vec::with_capacity(runs);
         for run in 0..runs {
@@ -98,11 +113,14 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
             interrupt::check()?;
             samples.push(milliseconds(case.run(&mut scene)?));
         }
+        kept.extend(case.kept(&samples));
         let reference = case.reference(&scene)?;
         let row = Row::new(case.group, case.name, Unit::Milliseconds, spread(samples.clone()), reference);
         rows.push(row.with_samples(samples));
     }
-    let reference = "what the probes' settings allow at most; for drains, a command that changes nothing";
+    rows.extend(kept);
+    let reference =
+        "what the probes' settings allow at most; for drains, a command that changes nothing; all runs";
     let note = format!("probes every {INTERVAL:?} with a timeout of {TIMEOUT:?}, down after {FALL} failures");
     Ok(Report { notes: vec![note], ..Report::new("failover", reference, rows) })
 }
@@ -126,6 +144,17 @@ impl Case {
         drop(traffic);
         self.undo(scene)?;
         Ok(last.saturating_sub(start))
+    }
+
+    /// In how many runs a dead backend had its last packet in time.
+    fn kept(&self, samples: &[f64]) -> Option<Row> {
+        self.at_most?;
+        let in_time = samples.iter().filter(|&&sample| sample <= milliseconds(PROMISED)).count();
+        let [in_time, all] = [in_time, samples.len()].map(|count| Spread::exactly(f64::from(count as u32)));
+        let case =
+            format!("runs with the last packet within {PROMISED:?}: interval \u{d7} fall + timeout + 50 ms");
+        let name = format!("{}: {}", self.end.name(), self.name);
+        Some(Row::new(&case, &name, Unit::Count, in_time, all))
     }
 
     fn end(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {

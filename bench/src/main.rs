@@ -10,6 +10,7 @@ mod machine;
 mod memory;
 mod packet;
 mod plot;
+mod probes;
 mod reload;
 mod report;
 mod server;
@@ -62,6 +63,8 @@ enum Part {
     Failover,
     /// Bytes of entries, and of a daemon with up to ten thousand services (as root).
     Memory,
+    /// Five thousand backends probed by one daemon: its processor time, and whether probes are in time (as root).
+    Probes,
     /// The plots of all results that are kept.
     Plot,
 }
@@ -87,6 +90,7 @@ impl Settings {
             Part::Reload => reload::measure(self),
             Part::Failover => failover::measure(self),
             Part::Memory => memory::measure(self),
+            Part::Probes => probes::measure(self),
             Part::Plot => {
                 let parts: Vec<_> = Part::value_variants().iter().map(|part| part.name()).collect();
                 return plot::draw_all(&self.results, &parts).map(|()| None);

@@ -72,6 +72,7 @@ fn title(part: &str) -> &str {
         "reload" => "From a changed file to the data plane",
         "failover" => "From a backend's end to the last packet that is sent to it",
         "memory" => "Memory",
+        "probes" => "Probing thousands of backends",
         other => other,
     }
 }

@@ -42,6 +42,10 @@ pub(crate) enum Unit {
     Bytes,
     #[serde(rename = "MiB")]
     Mebibytes,
+    #[serde(rename = "%")]
+    PerCent,
+    #[serde(rename = "count")]
+    Count,
 }
 
 /// One measured thing.
@@ -123,6 +127,8 @@ impl Unit {
             Self::GigabitsPerSecond => "Gbit/s",
             Self::Bytes => "bytes",
             Self::Mebibytes => "MiB",
+            Self::PerCent => "%",
+            Self::Count => "count",
         }
     }
 }

@@ -20,6 +20,7 @@ mod icmp;
 mod limits;
 mod lookup;
 mod maps;
+mod mss;
 mod nat;
 mod next;
 mod object;

@@ -11,7 +11,7 @@ use crate::{
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
-    nat,
+    mss, nat,
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
     select,
@@ -81,6 +81,9 @@ fn forward<const GUARDED: bool>(packet: &mut Packet, mut facts: Facts) -> Result
         guard::check(found, &facts)?;
     }
     let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
+    if GUARDED {
+        mss::bound(packet, found, &facts, &selected);
+    }
     let verdict = match emit::emit(packet, &facts, &selected) {
         Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
             // Counted there, since only a session tells whose it is.

@@ -62,6 +62,8 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub index: u32,
+    /// Bytes of IP packet that it carries.
+    pub mtu: u32,
     /// The XDP program that it has.
     pub program: Option<Attached>,
 }
@@ -104,7 +106,8 @@ impl Netlink {
             Err(source) => return Err(InterfaceError::Netlink { name: name.to_owned(), source }),
         };
         let program = link.attributes.iter().find_map(attached);
-        Ok(Interface { name: name.to_owned(), index: link.header.index, program })
+        let mtu = link.attributes.iter().find_map(mtu).unwrap_or_default();
+        Ok(Interface { name: name.to_owned(), index: link.header.index, mtu, program })
     }
 }
 
@@ -112,6 +115,10 @@ impl Netlink {
 /// that no interface can have.
 fn is_no_device(code: i32) -> bool {
     [Errno::NODEV, Errno::RANGE, Errno::INVAL].iter().any(|errno| errno.raw_os_error() == -code)
+}
+
+const fn mtu(attribute: &LinkAttribute) -> Option<u32> {
+    if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
 }
 
 fn attached(attribute: &LinkAttribute) -> Option<Attached> {

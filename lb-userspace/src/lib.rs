@@ -5,6 +5,7 @@
 //! ([`dataplane`]). The first two are pure.
 
 pub mod admin;
+pub mod budget;
 pub mod causes;
 pub mod cli;
 pub mod config;
@@ -12,11 +13,14 @@ pub mod daemon;
 pub mod dataplane;
 pub mod fleet;
 pub mod health;
+pub mod history;
 pub mod host;
 pub mod interface;
 pub mod neighbours;
+pub mod path_mtu;
 pub mod plan;
 pub mod reconcile;
 pub mod road;
 pub mod rules;
+pub mod version;
 pub mod wishes;

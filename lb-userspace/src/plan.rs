@@ -1,14 +1,17 @@
 //! What the data plane ought to hold: a pure function of configuration, wishes, health, next hops and the time.
 
 pub(crate) mod advice;
+mod damped;
 pub(crate) mod entry;
 pub mod guards;
 mod policy;
+pub mod rollout;
 pub mod shares;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 mod translation;
+mod versions;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -30,6 +33,8 @@ use crate::{
     config::{AdminState, Backend, Config, OnRemove, Service},
     health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
+    path_mtu::PathMtus,
+    version::Version,
     wishes::{Leaving, Wish, Wishes},
 };
 use advice::{advice, percent, stricter};
@@ -47,12 +52,16 @@ pub struct View {
     pub next_hops: HashMap<IpAddr, NextHop>,
     /// Backend addresses that are this host's own.
     pub own: HashSet<IpAddr>,
+    /// What routers have said of the ways there.
+    pub path_mtus: PathMtus,
     /// What the operator wants, beyond what the configuration says.
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.
     pub advice: HashMap<TargetKey, Advised>,
     /// Addresses that flows were translated to when they were walked through last.
     pub translated: BTreeSet<IpAddr>,
+    /// The backends that are held for changing their health too often, and until when.
+    pub damped: HashMap<TargetKey, Duration>,
     /// When backends began to take flows.
     pub started: Started,
 }
@@ -115,6 +124,10 @@ pub struct PlannedService {
     pub backends: Vec<Entry>,
     /// Which backends connection ids name, by address.
     pub server_ids: Vec<(Address, ServerId)>,
+    /// The least version of the line that runs, where the service has a roll-out.
+    pub runs: Option<Version>,
+    /// What that means for each of `backends`; empty where it has none.
+    pub parts: Vec<rollout::Part>,
     /// Entries of backends that are gone from the configuration and keep their old flows.
     pub leaving: Vec<Entry>,
 }
@@ -153,9 +166,10 @@ fn plan_service(
     now: Duration,
 ) -> (PlannedService, Option<Duration>) {
     let wanted: Vec<Wanted> = service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
-    let candidates = candidates(config, service, &wanted, view);
+    let Considered { candidates, rollout, until } = consider(config, service, &wanted, view, now);
     let shares = shares(&service.sharing, &candidates, sweep(service), now);
-    let mut until = shares.until;
+    let mut until = shares.until.into_iter().chain(until).min();
+    let (runs, parts) = rollout.map(|decision| (decision.runs.cloned(), decision.parts)).unwrap_or_default();
     let mut entry_of = |backend: &Backend, decided| {
         let planned = entry(service, backend, decided, view, now);
         until = until.into_iter().chain(planned.until).min();
@@ -185,9 +199,33 @@ fn plan_service(
         shares,
         backends,
         server_ids: policy::server_ids(service),
+        runs,
+        parts,
         leaving,
     };
     (planned, until)
+}
+
+/// The backends of a service, with what damping and a roll-out make of them.
+struct Considered<'a> {
+    candidates: Vec<Candidate>,
+    rollout: Option<rollout::Decision<'a>>,
+    /// When either changes by itself.
+    until: Option<Duration>,
+}
+
+fn consider<'a>(
+    config: &Config,
+    service: &'a Service,
+    wanted: &[Wanted],
+    view: &'a View,
+    now: Duration,
+) -> Considered<'a> {
+    let mut candidates = candidates(config, service, wanted, view);
+    let released = damped::hold(service, view, &mut candidates);
+    let rollout = versions::roll_out(service, view, wanted, &mut candidates, now);
+    let until = rollout.as_ref().and_then(|decision| decision.until).into_iter().chain(released).min();
+    Considered { candidates, rollout, until }
 }
 
 /// The backends of a service, as far as their shares are concerned.
@@ -221,12 +259,12 @@ fn started(service: &Service, backend: &Backend, view: &View) -> Option<Duration
 
 /// Who takes flows, of the services whose backends start slowly.
 #[must_use]
-pub fn taking(config: &Config, view: &View) -> Taking {
+pub fn taking(config: &Config, view: &View, now: Duration) -> Taking {
     let slow = config.services.iter().filter(|service| !service.sharing.slow_start.is_zero());
     let of_service = |service: &Service| {
         let wanted: Vec<Wanted> =
             service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
-        let candidates = candidates(config, service, &wanted, view);
+        let Considered { candidates, .. } = consider(config, service, &wanted, view, now);
         let taking = service.backends.iter().zip(candidates).filter(|(_, candidate)| candidate.takes());
         let names = taking.map(|(backend, _)| backend.name.clone()).collect();
         (service.name.clone(), Takers { slow_start: service.sharing.slow_start, names })
@@ -234,9 +272,11 @@ pub fn taking(config: &Config, view: &View) -> Taking {
     slow.map(of_service).collect()
 }
 
-/// Within which time a cause that all backends have in common is seen by all of their probes.
+/// Within which time a cause that all backends have in common is seen by all of their probes. Over a restart, moments are
+/// known to the second.
 fn sweep(service: &Service) -> Duration {
-    service.probe.as_ref().map_or(Duration::ZERO, |probe| probe.interval + probe.jitter + probe.timeout)
+    const KEPT: Duration = Duration::from_secs(1);
+    service.probe.as_ref().map_or(KEPT, |probe| probe.interval + probe.jitter + probe.timeout + KEPT)
 }
 
 /// A drain that nobody has noticed the beginning of.

@@ -8,6 +8,7 @@
 
 pub mod file;
 mod order;
+mod rollout;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use order::{Order, OrderError};
+pub use rollout::{Go, RolloutError, RolloutOrder, RolloutWish};
 
 /// What the operator wants of backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Wishes {
     /// Those of which more is known than that the file says "ready".
     backends: BTreeMap<TargetKey, Wish>,
     leaving: Vec<Leaving>,
+    /// By service.
+    rollouts: BTreeMap<String, RolloutWish>,
 }
 
 /// What the operator wants of one backend.

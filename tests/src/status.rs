@@ -57,6 +57,14 @@ pub struct Service {
     pub generation: u64,
     /// Slots whose old flows may still be elsewhere.
     pub moved_slots: u32,
+    /// Whether clients should be sent to it.
+    #[serde(default)]
+    pub available: bool,
+    /// Why not.
+    pub unavailable: Option<String>,
+    /// `followed`, `panic` or `all_down`.
+    #[serde(default)]
+    pub probes: String,
     /// Packets that clients sent to it.
     pub packets: u64,
     /// The backends.
@@ -78,8 +86,15 @@ pub struct Backend {
     pub reason: String,
     /// What it says of itself, where it is asked.
     pub says: Option<String>,
+    /// Why it gets no new flows though it is ready and up.
+    pub held_back: Option<String>,
     /// Its part of the lookup table, 0 to 1.
     pub share: f64,
+    /// The part of the new flows that it is to have, 0 to 1.
+    #[serde(default)]
+    pub promised: f64,
+    /// How far its slow start has come.
+    pub slow_start: Option<SlowStart>,
     /// Live flows that are remembered to be with it.
     pub tracked_flows: u32,
     /// Whether it gets no packet any more.
@@ -88,6 +103,13 @@ pub struct Backend {
     pub last_packet_ago: Option<f64>,
     /// Packets that it was sent.
     pub packets: u64,
+}
+
+/// How far a slow start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct SlowStart {
+    /// So many parts of its share.
+    pub step: u32,
 }
 
 impl Status {

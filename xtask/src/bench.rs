@@ -50,6 +50,8 @@ enum Part {
     Failover,
     /// Bytes of entries, and of a daemon with up to ten thousand services (as root)
     Memory,
+    /// Five thousand backends probed by one daemon: its processor time, and whether probes are in time (as root)
+    Probes,
     /// Draw the plots of what is kept in `bench/results`
     Plot,
 }

@@ -25,8 +25,8 @@ use crate::generator::{Frames, Generator, program};
 use crate::interface;
 use crate::server::{Server, close};
 
-pub(super) const INTERVAL: Duration = Duration::from_millis(100);
-pub(super) const TIMEOUT: Duration = Duration::from_millis(50);
+pub(super) const INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const TIMEOUT: Duration = Duration::from_millis(100);
 pub(super) const FALL: u32 = 2;
 
 /// Port of the services and of the probes.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod order;
+pub mod rollout;
 pub mod status;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path as PathOf, State},
+    extract::{Path as PathOf, RawQuery, State},
     http::StatusCode,
     routing::{get, post},
 };
@@ -27,9 +28,9 @@ use tokio::{
 use tracing::error;
 
 use crate::{
-    daemon::{Event, OrderEvent},
+    daemon::{Event, OrderEvent, RolloutEvent, StatusEvent},
     health::TargetKey,
-    wishes::OrderError,
+    wishes::{OrderError, RolloutError},
 };
 use order::{Obeyed, Refused, Request};
 
@@ -84,15 +85,26 @@ pub async fn serve(listener: UnixListener, events: mpsc::Sender<Event>) {
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/services/{service}/backends/{backend}/admin", post(order))
+        .route("/v1/services/{service}/rollout", post(roll_out))
         .with_state(events);
     if let Err(error) = axum::serve(listener, router).await {
         error!("the admin API has ended: {error}");
     }
 }
 
-async fn status(State(events): State<mpsc::Sender<Event>>) -> Result<Json<status::Status>, StatusCode> {
+/// The status with the histories of all backends, which take several times the room of everything else.
+pub const WITH_HISTORIES: &str = "/v1/status?histories=true";
+
+async fn status(
+    State(events): State<mpsc::Sender<Event>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<status::Status>, StatusCode> {
+    let histories = query.as_deref() == Some("histories=true");
     let (answer, status) = oneshot::channel();
-    events.send(Event::Status(answer)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    events
+        .send(Event::Status(StatusEvent { histories, answer }))
+        .await
+        .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     status.await.map(Json).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
 }
 
@@ -120,6 +132,28 @@ async fn order(
         Ok(obeyed) => Ok(Json(obeyed)),
         Err(error) => Err(failure(status_of(&error), error.to_string())),
     }
+}
+
+async fn roll_out(
+    State(events): State<mpsc::Sender<Event>>,
+    PathOf(service): PathOf<String>,
+    body: Bytes,
+) -> Result<Json<rollout::Obeyed>, Failure> {
+    let bad = |error: String| failure(StatusCode::BAD_REQUEST, error);
+    let request: rollout::Request = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let order = request.order().map_err(bad)?;
+    let ends = || failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is about to end");
+    let (answer, obeyed) = oneshot::channel();
+    let event = Event::Rollout(RolloutEvent { service, order, answer });
+    events.send(event).await.map_err(|_| ends())?;
+    obeyed.await.map_err(|_| ends())?.map(Json).map_err(|error| {
+        let status = match error {
+            RolloutError::NoService(_) => StatusCode::NOT_FOUND,
+            RolloutError::NoRollout(_) => StatusCode::CONFLICT,
+            RolloutError::NoSuchVersion { .. } => StatusCode::BAD_REQUEST,
+        };
+        failure(status, error.to_string())
+    })
 }
 
 const fn status_of(error: &OrderError) -> StatusCode {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::AdminState, dataplane};
+use crate::{config::AdminState, dataplane, history::Aspect};
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,14 +199,70 @@ pub struct Service {
     /// Prefixes that its lists come to; none where it has no lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<u32>,
+    /// The largest packet of a client's that fits on the way to every backend, in bytes; none where none gets to any.
+    #[serde(default)]
+    pub largest_packet: Option<u16>,
+    /// What to do where that is less than what clients send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_warning: Option<String>,
     /// Its packets that were turned away, by cause.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// How it goes from one version to the next, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// What was forwarded.
     #[serde(flatten)]
     pub traffic: Traffic,
     /// The backends, by name.
     pub backends: Vec<Backend>,
+}
+
+/// How a service goes from one version to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Which versions run side by side.
+    pub compatible: String,
+    /// Which of them new flows go to: `newest`, `oldest` or `weight`.
+    pub prefer: String,
+    /// Whether a command has said so, and not the file.
+    pub prefer_by_command: bool,
+    /// What another one gets of them, such as `5%`; none where nothing is set apart.
+    pub canary: Option<String>,
+    /// Whether a command has said so, and not the file.
+    pub canary_by_command: bool,
+    /// The version that the operator has said go to.
+    pub go: Option<String>,
+    /// The least version of those that run; none while the backends of all have stopped.
+    pub runs: Option<String>,
+    /// All versions, the oldest first.
+    pub versions: Vec<RolloutVersion>,
+}
+
+/// A version of a service with a roll-out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutVersion {
+    /// As the file has it.
+    pub version: String,
+    /// How many backends have it.
+    pub backends: u32,
+    /// Whether it is not compatible with what runs, and waits for that to stop.
+    pub waits: bool,
+    /// Its part of the table, 0 to 1.
+    pub share: f64,
+}
+
+/// A change of a backend's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// What: `admin`, `health`, `weight`, `version`, `advice` or `damping`.
+    pub what: Aspect,
+    /// What it is from then on.
+    pub is: String,
+    /// Why.
+    pub why: String,
 }
 
 /// The backends of one priority.
@@ -238,6 +294,9 @@ pub struct Backend {
     pub forwarding: String,
     /// Its weight.
     pub weight: u32,
+    /// What it runs, where the file says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// `ready`, `drain` or `maintenance`; `leaving` where it is gone from the file.
     pub admin: String,
     /// Whether a command has said so, and not the file.
@@ -249,6 +308,15 @@ pub struct Backend {
     /// What it says of itself: its state, its weight in per cent; none where it is not asked, or has not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
+    /// Why it is given no new flows though it is ready and up, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
+    /// The last change of its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Change>,
+    /// Its last changes, the oldest first, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Change>,
     /// The way to it, or why there is none.
     pub next_hop: String,
     /// Its part of the table, 0 to 1.
@@ -275,6 +343,9 @@ pub struct Backend {
     pub last_packet_ago: Option<f64>,
     /// Seconds until it gives up the flows that are left; none where it may keep them.
     pub deadline_left: Option<f64>,
+    /// The largest packet of a client's that fits on its way, in bytes; none where none gets there, or it is this host.
+    #[serde(default)]
+    pub largest_packet: Option<u16>,
     /// How many flows it may be given, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

@@ -8,9 +8,12 @@ mod detach;
 mod drained;
 mod fleet;
 mod guards;
+mod history;
 mod names;
+mod rollout;
 mod run;
 mod shares;
+mod sizes;
 mod state;
 mod status;
 #[cfg(test)]
@@ -50,6 +53,10 @@ enum Command {
     Ready(admin::Args),
     /// Takes a backend out at once: others get its flows
     Maintenance(admin::Args),
+    /// Says which versions of a service's backends get new flows
+    Rollout(rollout::RolloutArgs),
+    /// Shows the last changes of a backend's state, and why they came
+    History(history::Args),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -66,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),
+        Command::Rollout(args) => rollout::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };

@@ -7,6 +7,7 @@ use crate::admin::status::{Backend, LEAVING};
 pub(super) fn cell(backend: &Backend) -> String {
     let health =
         if backend.health == "down" { format!("down: {}", backend.reason) } else { backend.health.clone() };
+    let health = backend.held_back.as_ref().map_or(health.clone(), |why| format!("{health} ({why})"));
     let health = backend.says.as_ref().map_or(health.clone(), |says| format!("{health} (says {says})"));
     if backend.admin == "ready" { health } else { format!("{}, {health}", backend.admin) }
 }
@@ -18,7 +19,10 @@ pub(super) fn sentence(service: &str, backend: &Backend) -> String {
         "ready" if backend.health == "down" => {
             return format!("{name} is ready, and down: {}", backend.reason);
         }
-        "ready" => return format!("{name} is ready"),
+        "ready" => match &backend.held_back {
+            Some(why) => return format!("{name} is ready, and gets no new flows: {why}"),
+            None => return format!("{name} is ready"),
+        },
         "drain" => "drains",
         LEAVING => "leaves",
         _ => "is in maintenance",

@@ -7,11 +7,14 @@ use super::{
     daemon::{DaemonArgs, Output, print, print_json},
     fleet::fleet,
     guards::guards,
+    history::last_change,
+    rollout::rollout,
     shares::shares,
+    sizes::sizes,
     state::{cell, sentence},
 };
 use crate::admin::{
-    client,
+    WITH_HISTORIES, client,
     status::{Backend, Nat, NextProgram, Service, Status},
 };
 
@@ -23,7 +26,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, "/v1/status"))?;
+    let path = match args.daemon.output {
+        Output::Json => WITH_HISTORIES,
+        Output::Table => "/v1/status",
+    };
+    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, path))?;
     match args.daemon.output {
         Output::Json => print_json(&status),
         Output::Table => print(&render(&status)),
@@ -74,11 +81,12 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to
-/// be empty.
+/// A line about the service, its backends, and lines about who gets new flows, what fits on the way there, its guards and
+/// each backend that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
-    for line in shares(service).into_iter().chain(guards(service)) {
+    let shares = shares(service).into_iter().chain(service.rollout.iter().map(rollout));
+    for line in shares.chain(sizes(service)).chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }
@@ -117,6 +125,7 @@ fn backends(backends: &[Backend]) -> Table {
         "packets",
         "bytes",
         "next hop",
+        "last change",
     ]);
     for backend in backends {
         table.add_row([
@@ -130,6 +139,7 @@ fn backends(backends: &[Backend]) -> Table {
             backend.traffic.packets.to_string(),
             backend.traffic.bytes.to_string(),
             backend.next_hop.clone(),
+            backend.last_change.as_ref().map(last_change).unwrap_or_default(),
         ]);
     }
     align_right(&mut table, &[3, 5, 6, 7, 8]);

@@ -8,6 +8,7 @@ use super::{
     location::location,
     policy::{Policy, forwarding},
     quic::server_id,
+    rollout::version,
     schema,
     section::{Entry, Section},
 };
@@ -40,6 +41,8 @@ pub(super) struct Reading {
     pub(super) backend: Backend,
     pub(super) address: Place,
     pub(super) weight: Place,
+    pub(super) version: Place,
+    pub(super) mentions_version: bool,
     /// Where its own port is, if it has one.
     pub(super) port: Option<Place>,
     pub(super) location: Place,
@@ -75,6 +78,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
     let name = section.required("name", "name = \"web-1\"", Entry::name);
     let address = section.required("address", "address = \"198.51.100.11\"", Entry::address);
     let weight = section.optional("weight", |entry| entry.integer(&(0..=MAX_WEIGHT)));
+    let version = section.optional("version", version);
     let port = section.optional("port", |entry| entry.integer(&(1..=u32::from(u16::MAX))));
     let priority = section.optional("priority", |entry| entry.integer(&(0..=MAX_PRIORITY)));
     let place = section.optional("location", location);
@@ -88,6 +92,7 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
             name: name?.value,
             address: address.value,
             weight: weight.map_or(1, |weight| weight.value),
+            version: version.map(|version| version.value),
             priority: priority.map_or(0, |priority| priority.value as u8),
             location: place.map(|location| location.value),
             admin: admin.map(|admin| admin.value).unwrap_or_default(),
@@ -98,6 +103,8 @@ fn backend(section: &Section<'_>, policy: &Policy, seen: &mut Seen) -> Option<Re
         },
         address: address.place,
         weight: section.place_of("weight"),
+        version: section.place_of("version"),
+        mentions_version: section.mentions("version"),
         port: port.map(|port| port.place),
         location: section.place_of("location"),
         server_id: section.place_of("server_id"),

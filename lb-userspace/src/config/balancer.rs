@@ -51,6 +51,10 @@ fn whole(section: &Section<'_>, nat: Option<&NatReading>) -> Option<Balancer> {
     let state_path = section.optional("state_path", Entry::path);
     let probe_mark = section.optional("probe_mark", probe_mark);
     let location = section.optional("location", location);
+    if location.is_none() && section.has("location") {
+        // Refused: nobody is to say that there is none.
+        return None;
+    }
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {

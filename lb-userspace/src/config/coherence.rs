@@ -28,6 +28,8 @@ impl Reading<'_> {
         self.check_passive();
         self.check_sharing();
         self.check_quic();
+        self.check_mss();
+        self.check_versions();
         self.check_translated_fragments();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {
             self.check_tunnel_source(*prefix);
@@ -88,6 +90,17 @@ impl Reading<'_> {
             file.warn(file.warning(&reading.weight, message).help(
                 "every backend with weight has a slot: raise `slots`, or bring the weights closer together",
             ));
+        }
+    }
+
+    /// Nobody can tell which of two comes first where one has no version.
+    fn check_versions(&self) {
+        let Some(rollout) = &self.rollout else { return };
+        let file = self.section.file;
+        for reading in self.backends.read.iter().filter(|reading| !reading.mentions_version) {
+            let error = file.error(&reading.version, "missing key `version` in [[service.backend]]");
+            let error = error.expected("add `version = \"1.0.0\"`");
+            file.report(error.related(file.spot(&rollout.place), "every backend of such a service has one"));
         }
     }
 

@@ -15,6 +15,7 @@ mod check;
 mod coherence;
 mod diagnostics;
 mod file;
+mod flap;
 mod fleet;
 mod guard;
 mod gue;
@@ -22,12 +23,14 @@ mod limits;
 mod list;
 mod load;
 mod location;
+mod mss;
 mod nat;
 mod passive;
 mod places;
 mod policy;
 mod probe;
 mod quic;
+mod rollout;
 mod schema;
 mod section;
 mod service;
@@ -58,7 +61,7 @@ use lb_common::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::Rules;
+use crate::{rules::Rules, version::Version};
 
 pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
@@ -66,6 +69,8 @@ pub use check::{
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
 pub use location::Location;
+pub use mss::Mss;
+pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
 pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.
@@ -217,12 +222,18 @@ pub struct Service {
     pub echo: bool,
     /// Whether fragments follow the first one of their packet; otherwise they are dropped.
     pub fragments: bool,
+    /// The largest MSS that SYNs of clients may announce; none: they are left as they are.
+    pub mss: Option<Mss>,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// When backends are taken for down by how connections open with them; none: never.
     pub passive: Option<Passive>,
+    /// When a backend changes its health too often to be given flows; none: never.
+    pub flap: Option<Flap>,
     /// What connection ids look like; none: they are not read.
     pub quic: Option<Quic>,
+    /// How it goes from one version to the next; none: versions mean nothing.
+    pub rollout: Option<Rollout>,
     /// Which backends get how much of the new flows.
     pub sharing: Sharing,
     /// The backends, sorted by name.
@@ -309,6 +320,17 @@ impl Default for SourceRate {
     }
 }
 
+/// When a backend changes its health too often to be given flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flap {
+    /// More changes than this
+    pub changes: u32,
+    /// within this time.
+    pub within: Duration,
+    /// How long its health has to stay the same until it is given flows again.
+    pub hold: Duration,
+}
+
 /// What becomes of the old flows of a backend that is gone from the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRemove {
@@ -381,6 +403,8 @@ pub struct Backend {
     pub address: IpAddr,
     /// Share of new flows relative to the other backends; 0: none.
     pub weight: u32,
+    /// What it runs; every backend of a service with a roll-out has one.
+    pub version: Option<Version>,
     /// Its level: 0 is asked first.
     pub priority: u8,
     /// Where it is.
@@ -405,6 +429,7 @@ impl Backend {
             name,
             address,
             weight: 0,
+            version: None,
             priority: 0,
             location: None,
             admin: AdminState::Drain,

@@ -66,6 +66,8 @@ pub(super) const DEFAULTS: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "mss",
+        "flap",
         "scope",
         "prefer",
         "overprovisioning",
@@ -101,6 +103,9 @@ pub(super) const SERVICE: Schema = Schema {
         "on_full",
         "echo",
         "fragments",
+        "mss",
+        "flap",
+        "rollout",
         "scope",
         "prefer",
         "overprovisioning",
@@ -118,6 +123,10 @@ pub(super) const SERVICE: Schema = Schema {
 };
 
 pub(super) const AFFINITY: Schema = Schema { header: "affinity", keys: &["ipv4", "ipv6"] };
+
+pub(super) const FLAP: Schema = Schema { header: "flap", keys: &["changes", "within", "hold"] };
+
+pub(super) const ROLLOUT: Schema = Schema { header: "rollout", keys: &["compatible", "prefer", "canary"] };
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
 
@@ -185,6 +194,7 @@ pub(super) const BACKEND: Schema = Schema {
         "address",
         "port",
         "weight",
+        "version",
         "priority",
         "location",
         "admin",
@@ -209,7 +219,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 19] = [
+pub(super) const ALL: [&Schema; 21] = [
     &ROOT,
     &BALANCER,
     &NAT,
@@ -223,6 +233,8 @@ pub(super) const ALL: [&Schema; 19] = [
     &AFFINITY,
     &GUE,
     &PASSIVE,
+    &FLAP,
+    &ROLLOUT,
     &PROBE,
     &QUIC,
     &GUARD,

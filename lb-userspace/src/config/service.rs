@@ -6,7 +6,7 @@ use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, servic
 use toml::de::DeValue;
 
 use super::{
-    Backend, OnDeadline, OnRemove, Passive, Probe, Protocol, Service,
+    Backend, OnDeadline, OnRemove, Passive, Probe, Protocol, Rollout, Service,
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
@@ -14,6 +14,7 @@ use super::{
     passive::passive,
     policy::{OF_SERVICE, Policy},
     quic::QuicReading,
+    rollout::rollout,
     section::{Entry, Section},
     value::in_range,
 };
@@ -34,6 +35,7 @@ pub(super) struct Reading<'a> {
     pub(super) policy: Policy,
     pub(super) quic: Option<QuicReading>,
     pub(super) passive: Option<Located<Passive>>,
+    pub(super) rollout: Option<Located<Rollout>>,
     pub(super) backends: Backends,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Reading<'a> {
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
             quic: QuicReading::read(&section),
             passive: section.optional("passive", passive),
+            rollout: section.optional("rollout", rollout),
             backends: backends(&section, &policy),
             policy,
             section,
@@ -104,9 +107,13 @@ impl<'a> Reading<'a> {
             echo: value_or(self.policy.echo, true),
             // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
+            // Only TCP has one, so [defaults] mean no other service.
+            mss: self.policy.mss.filter(|_| protocol == Protocol::Tcp).map(|mss| mss.value),
             probe,
             passive: self.passive.map(|passive| passive.value),
+            flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
+            rollout: self.rollout.map(|rollout| rollout.value),
             sharing: self.policy.sharing.resolve(),
             backends,
         })

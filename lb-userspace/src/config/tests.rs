@@ -4,9 +4,12 @@ mod broken;
 mod documents;
 mod fuzz;
 mod guards;
+mod mss;
 mod nat;
 mod questionable;
 mod quic;
+mod rollout;
+mod sharing;
 mod valid;
 
 use super::{Config, Diagnostics, Warning};

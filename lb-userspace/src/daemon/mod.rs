@@ -3,6 +3,7 @@
 //! | task | tells | owner |
 //! | --- | --- | --- |
 //! | [`crate::neighbours`] | next hops | netlink sockets |
+//! | [`crate::path_mtu`] | that a packet was too big | packet sockets |
 //! | [`crate::health`] | health | probes |
 //! | `reload` | that the file changed, or SIGHUP | watcher |
 //! | [`crate::admin`] | what somebody asks or orders | Unix socket |
@@ -15,6 +16,7 @@ mod inputs;
 mod interfaces;
 mod maps;
 mod preflight;
+mod record;
 mod reload;
 mod remember;
 mod truth;
@@ -40,8 +42,9 @@ use crate::{
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
+    path_mtu::TooBig,
     road,
-    wishes::{Order, OrderError},
+    wishes::{Order, OrderError, RolloutError, RolloutOrder},
 };
 use inputs::Inputs;
 use interfaces::Attachments;
@@ -72,16 +75,40 @@ pub struct Options {
 pub enum Event {
     /// A next hop became different.
     NextHop(IpAddr, Resolution),
+    /// A router says that a packet was too big.
+    TooBig(TooBig),
     /// A backend's health became different.
     Health(HealthEvent),
     /// The file is to be read again.
     Reload(Reload),
     /// Somebody asks how things are.
-    Status(oneshot::Sender<admin::status::Status>),
+    Status(StatusEvent),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
+    /// Somebody wants something else of a roll-out.
+    Rollout(RolloutEvent),
     /// Another balancer asks or tells something.
     Peer(fleet::Event),
+}
+
+/// A question about everything, and where its answer goes.
+#[derive(Debug)]
+pub struct StatusEvent {
+    /// Whether the histories of backends are asked for too.
+    pub histories: bool,
+    /// Told at once.
+    pub answer: oneshot::Sender<admin::status::Status>,
+}
+
+/// An order about a service's roll-out, and where its answer goes.
+#[derive(Debug)]
+pub struct RolloutEvent {
+    /// The service.
+    pub service: String,
+    /// What is wanted of it.
+    pub order: RolloutOrder,
+    /// Told once the order is kept and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::rollout::Obeyed, RolloutError>>,
 }
 
 /// An order, and where its answer goes.
@@ -336,7 +363,7 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_) | Event::Peer(_));
+            changed |= !matches!(event, Event::Status(_) | Event::Peer(_) | Event::TooBig(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {

@@ -1,6 +1,6 @@
 //! What an earlier daemon knew: what it kept in its file, and what the maps say. It holds until somebody says otherwise.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use lb_common::{
     address::Address,
@@ -12,7 +12,8 @@ use super::{now, truth::key};
 use crate::{
     causes::with_causes,
     config::{Backend, Config, Service},
-    health::Health,
+    health::{Health, TargetKey},
+    history::{Aspect, Histories},
     neighbours::NextHop,
     plan::{Verdict, View, shares::Started},
     reconcile::Applied,
@@ -56,7 +57,27 @@ fn kept(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration
     for target in wishes.follow(config, now()) {
         tell_overruled(&target.service, &target.backend);
     }
+    for service in wishes.follow_rollouts(config) {
+        tell_overruled_rollout(&service);
+    }
     kept
+}
+
+/// Why the backends' health is what the maps say.
+pub(super) fn causes(view: &View, histories: &Histories) -> BTreeMap<TargetKey, String> {
+    let cause = |(key, verdict): (&TargetKey, &Verdict)| {
+        let change = histories.last(key, Aspect::Health)?;
+        (change.is == verdict.health.to_string()).then(|| (key.clone(), change.why.clone()))
+    };
+    view.health.iter().filter_map(cause).collect()
+}
+
+/// The same of a service's roll-out.
+pub(super) fn tell_overruled_rollout(service: &str) {
+    warn!(
+        service,
+        "what was set by command of its roll-out does not hold any more: the file says something else now"
+    );
 }
 
 /// Tells that the file has changed its mind about a backend, so that a command does not hold any more.

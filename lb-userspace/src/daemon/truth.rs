@@ -6,6 +6,7 @@ mod passive;
 mod peers;
 mod report;
 mod roads;
+mod rollouts;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +20,7 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
         FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
@@ -27,15 +28,18 @@ use lb_common::{
 use tokio::task::block_in_place;
 use tracing::{error, info, warn};
 
-use super::{Event, census::Census, now, remember, since_epoch};
+use super::{Event, census::Census, now, record::Record, remember, since_epoch};
 use crate::{
     admin::status,
+    budget,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
+    history::Aspect,
     interface::Netlink,
     neighbours::{Resolution, Unreachable},
+    path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
@@ -44,6 +48,7 @@ use orders::Pending;
 use passive::Watch;
 use peers::Peers;
 use roads::Roads;
+use rollouts::PendingRollout;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -68,10 +73,12 @@ pub(super) struct Truth {
     census: Census,
     next_look: Duration,
     state: StateFile,
+    record: Record,
     /// When the monotonic clock began, since 1970.
     boot: Duration,
     /// Orders that are answered once the data plane follows.
     pending: Vec<Pending>,
+    pending_rollouts: Vec<PendingRollout>,
     /// Whether the maps were empty at the start.
     is_new: bool,
     /// The ways of probes.
@@ -102,6 +109,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (config.balancer.nat.is_some(), FEATURE_NAT),
         (any(|service| service.fragments), FEATURE_FRAGMENTS),
+        (any(|service| service.mss.is_some()), FEATURE_MSS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
@@ -147,6 +155,9 @@ impl Truth {
         let boot = since_epoch().saturating_sub(now());
         let mut view = remember::view(&config, &applied, &mut state, boot);
         view.translated = applied.translated();
+        let mut record = Record::open(state.path(), boot);
+        record.begin(&config, &view.wishes);
+        let causes = remember::causes(&view, record.histories());
         let is_new = applied.services().next().is_none();
         Self {
             config: Arc::new(config),
@@ -158,13 +169,15 @@ impl Truth {
             dataplane,
             features,
             unreachable: HashMap::new(),
-            causes: BTreeMap::new(),
+            causes,
             interfaces: Vec::new(),
             census: Census::default(),
             next_look: now(),
             state,
+            record,
             boot,
             pending: Vec::new(),
+            pending_rollouts: Vec::new(),
             is_new,
             roads: Roads::new(),
             watch: Watch::default(),
@@ -250,10 +263,12 @@ impl Truth {
     pub(super) fn note(&mut self, event: Event) {
         match event {
             Event::NextHop(address, resolution) => self.note_next_hop(address, resolution),
+            Event::TooBig(told) => self.note_too_big(&told),
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
-            Event::Status(answer) => drop(answer.send(self.status())),
+            Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
             Event::Order(order) => self.obey(order),
+            Event::Rollout(order) => self.roll_out(order),
             Event::Reload(_) | Event::Peer(_) => {}
         }
     }
@@ -291,6 +306,19 @@ impl Truth {
         self.unreachable.remove(&address);
     }
 
+    /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.
+    fn note_too_big(&mut self, told: &TooBig) {
+        let is_ours = self.plan.services.iter().any(|service| {
+            let mut backends = service.backends.iter().chain(&service.leaving);
+            backends.any(|backend| path_mtu::is_sent(&service.key, backend, told))
+        });
+        let TooBig { destination: backend, mtu, .. } = *told;
+        if is_ours && self.view.path_mtus.learn(backend, mtu, now()) {
+            info!(%backend, mtu, "a router says what fits on the way to the backend");
+            self.plan.next_change = Some(now());
+        }
+    }
+
     fn note_health(&mut self, event: HealthEvent) {
         let HealthEvent { service, backend, address, health, reason, advice } = event;
         let target = TargetKey { service, backend };
@@ -300,17 +328,27 @@ impl Truth {
         if self.watch.keep(&target, Verdict { target: address, health, since: now() }, &reason) {
             return;
         }
-        let known = self.known_health(&target, address);
-        if known == Some(health) && self.causes.contains_key(&target) {
+        if self.known_health(&target, address) == Some(health) {
+            // It has not changed: since when it is that way stays too.
+            self.causes.entry(target).or_insert(reason);
             return;
         }
-        let TargetKey { service, backend } = &target;
+        self.change_health(target, Verdict { target: address, health, since: now() }, reason);
+    }
+
+    /// A backend's health becomes another one.
+    fn change_health(&mut self, target: TargetKey, verdict: Verdict, reason: String) {
+        let (TargetKey { service, backend }, health) = (&target, verdict.health);
         match health {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
         }
+        let services = &self.config.services;
+        let at = services.binary_search_by(|candidate| candidate.name.as_str().cmp(service)).ok();
+        let flap = at.and_then(|at| services[at].flap);
+        self.record.change_health(&target, health, &reason, flap);
         self.causes.insert(target.clone(), reason);
-        self.view.health.insert(target, Verdict { target: address, health, since: now() });
+        self.view.health.insert(target, verdict);
     }
 
     /// What backends need that are gone from the file and keep their flows, as packets need it.
@@ -329,6 +367,7 @@ impl Truth {
         }
         let TargetKey { service, backend } = target;
         info!(service, backend, "backend says of itself: {}", advised.advice);
+        self.record.change(target, Aspect::Advice, advised.advice.to_string(), "the backend says so");
         self.view.advice.insert(target.clone(), advised);
     }
 
@@ -354,15 +393,20 @@ impl Truth {
         let before = self.view.wishes.clone();
         self.view.wishes.release(&self.config, &config, now());
         let overruled = self.view.wishes.follow(&config, now());
+        let overruled_rollouts = self.view.wishes.follow_rollouts(&config);
         self.inherit_health(&config);
         if let Err(error) = self.follow(&config) {
             self.view.wishes = before;
             return Err(error);
         }
-        self.config = config;
         for target in overruled {
             remember::tell_overruled(&target.service, &target.backend);
         }
+        for service in overruled_rollouts {
+            remember::tell_overruled_rollout(&service);
+        }
+        self.record.follow((&self.config, &before), (&config, &self.view.wishes));
+        self.config = config;
         self.keep_or_log();
         Ok(())
     }
@@ -395,12 +439,14 @@ impl Truth {
             self.plan.next_change = Some(now() + RETRY);
             problem
         });
+        self.record.save();
         self.answer(problem.as_deref());
     }
 
     fn follow(&mut self, config: &Config) -> Result<()> {
+        self.view.damped = self.record.damped(config);
         let before = self.view.started.clone();
-        self.view.started.look(taking(config, &self.view), now());
+        self.view.started.look(taking(config, &self.view, now()), now());
         let followed = self.follow_started(config);
         if followed.is_err() {
             self.view.started = before;
@@ -417,6 +463,7 @@ impl Truth {
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
             log_changes(&self.applied, &next);
+            budget::log_changes(&self.plan, &plan);
             self.applied = next;
             self.plan = plan;
             self.publish_to_peers();

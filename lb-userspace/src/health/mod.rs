@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod damping;
 pub mod machine;
 pub mod passive;
 pub mod scheduler;

@@ -133,6 +133,7 @@ fn backend(n: u8) -> Backend {
         name: format!("b{n}"),
         address: address(n),
         weight: 1,
+        version: None,
         admin: AdminState::Ready,
         ..Backend::unlisted(String::new(), address(n), Forwarding::Ipip)
     }
@@ -158,9 +159,12 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         on_full: OnFull::default(),
         guard: Guard::default(),
         probe: None,
+        flap: None,
+        rollout: None,
         echo: false,
         fragments: false,
         passive: None,
+        mss: None,
         quic: None,
         sharing: Sharing::default(),
         backends,

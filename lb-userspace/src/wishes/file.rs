@@ -15,7 +15,7 @@ use std::{
 use lb_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Leaving, Wish, Wishes, key};
+use super::{Leaving, RolloutWish, Wish, Wishes, key};
 use crate::{
     config::{AdminState, Backend, Forwarding, OnDeadline, Protocol},
     health::TargetKey,
@@ -144,6 +144,8 @@ struct Saved {
     version: u32,
     backends: Vec<SavedBackend>,
     leaving: Vec<SavedLeaving>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rollouts: BTreeMap<String, RolloutWish>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     started: Vec<SavedStart>,
 }
@@ -210,6 +212,7 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Kept, ParseErr
             .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
         leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)).collect(),
+        rollouts: saved.rollouts,
     };
     let started = saved.started.into_iter();
     let started =
@@ -240,6 +243,7 @@ pub fn render(kept: &Kept, boot: Duration) -> String {
         version: VERSION,
         backends: backends.collect(),
         leaving: leaving.collect(),
+        rollouts: wishes.rollouts.clone(),
         started: started.collect(),
     };
     serde_json::to_string_pretty(&saved).expect("strings, numbers and lists are all JSON has to hold") + "\n"

@@ -1,5 +1,7 @@
 //! What is wanted of backends after commands, reloads and restarts.
 
+mod rollout;
+
 use std::time::Duration;
 
 use AdminState::{Drain, Maintenance, Ready};

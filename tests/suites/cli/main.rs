@@ -7,8 +7,8 @@
 
 mod attach;
 mod check;
-mod digest;
 mod drain;
+mod history;
 mod maps;
 mod next;
 mod refuse;

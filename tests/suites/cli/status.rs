@@ -33,11 +33,16 @@ fn table_shows_services_backends_state_and_share() {
     );
     assert_eq!(
         cells(&table, "backend"),
-        "backend address forwarding weight state share flows packets bytes next hop"
+        "backend address forwarding weight state share flows packets bytes next hop last change"
     );
-    assert_eq!(cells(&table, "b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 0 02:00:00:00:00:11 on eth0");
-    assert_eq!(cells(&table, "b2"), "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 0 02:00:00:00:00:12 on eth0");
-    assert_eq!(cells(&table, "b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 0 02:00:00:00:00:13 on eth0");
+    // How long ago that was depends on the machine.
+    let row = |name| {
+        let cells = cells(&table, name);
+        cells.rsplit_once(", ").map(|(row, _)| row.to_owned()).unwrap()
+    };
+    assert_eq!(row("b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 0 02:00:00:00:00:11 on eth0 admin ready");
+    assert_eq!(row("b2"), "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 0 02:00:00:00:00:12 on eth0 admin drain");
+    assert_eq!(row("b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 0 02:00:00:00:00:13 on eth0 admin ready");
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn json_has_every_field() {
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
-    let names = "address available backends bytes digest generation levels moved_slots name packets port probes protocol \
+    let names = "address available backends bytes digest generation largest_packet levels moved_slots name packets port probes protocol \
                  refused slots tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
@@ -70,14 +75,37 @@ fn json_has_every_field_of_a_backend() {
         backends.as_array().unwrap().iter().map(|backend| backend["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
     backends[0]["share"].take();
+    backends[0]["last_change"]["at"].take();
+    let history = backends[0]["history"].take();
+    assert_eq!(
+        (history.as_array().unwrap().len(), keys(&history[0]).join(" ")),
+        (1, "at is what why".to_owned())
+    );
     backends[0]["promised"].take();
     let expected = json!({
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
         "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "promised": null, "priority": 0, "packets": 0, "bytes": 0,
         "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
-        "deadline_left": null,
+        "deadline_left": null, "largest_packet": 1500, "history": null,
+        "last_change": { "at": null, "what": "admin", "is": "ready", "why": "the file has it" },
     });
     assert_eq!(backends[0], expected);
+}
+
+#[test]
+fn packets_that_do_not_fit_are_told_with_the_remedy() {
+    let mut site = Site::new();
+    site.change("forwarding = \"l2\"", "forwarding = \"ipip\"");
+    let _daemon = site.start(&["--detach"]);
+    let says =
+        ["largest packet of a client: 1480 bytes", "raise the MTU of the way to the backends by 20", "1440"];
+    assert_says(&site.status(), &says);
+    let service = &site.status_json()["services"][0];
+    assert_eq!(
+        (&service["largest_packet"], &service["backends"][0]["largest_packet"]),
+        (&json!(1480), &json!(1480))
+    );
+    assert!(service["size_warning"].as_str().unwrap().contains("1480"), "{service}");
 }
 
 /// The line of `table` that begins with `first`, its cells separated by single spaces.

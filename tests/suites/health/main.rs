@@ -1,5 +1,5 @@
 //! Probes: real servers fail in every way that each type of probe can see, and come back. Verdict and reason are
-//! what `sluice status` tells.
+//! what `sluice status` tells. And what is made of it: roll-outs, damping, histories.
 //!
 //! Needs root. Every test has a network of its own, so they run in parallel.
 
@@ -10,10 +10,15 @@ mod certificate;
 mod clinic;
 mod datagrams;
 mod haproxy;
+#[path = "../netns/held.rs"]
+mod held;
 mod listener;
 mod passive;
 mod programs;
 mod road;
+mod rollout;
+mod shares;
+mod stage;
 mod web;
 mod witness;
 

@@ -38,6 +38,7 @@ impl Truth {
     /// What is to be done once, after the first tables.
     pub(in crate::daemon) fn begin(&mut self) {
         self.let_go();
+        self.record.save();
         self.answer(None);
         self.keep_or_log();
     }
@@ -53,6 +54,7 @@ impl Truth {
         self.next_look = now() + pause.max(took * MOST_OF_THE_TIME);
         let left = self.let_go();
         if left {
+            self.record.forget(&self.config, &self.view.wishes);
             self.keep_or_log();
         }
         left

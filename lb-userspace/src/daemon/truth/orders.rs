@@ -9,6 +9,7 @@ use crate::{
     causes::with_causes,
     daemon::{OrderEvent, now},
     health::TargetKey,
+    history::Aspect,
     plan::View,
     wishes::{
         OrderError,
@@ -36,7 +37,9 @@ impl Truth {
         }
         if self.view.wishes != before {
             let TargetKey { service, backend } = &target;
-            info!(service, backend, state = status::admin(order.state), "set by command");
+            let state = status::admin(order.state);
+            info!(service, backend, state, "set by command");
+            self.record.change(&target, Aspect::Admin, state, "by command");
             self.next_look = now();
         }
         let warning =
@@ -56,9 +59,10 @@ impl Truth {
             };
             drop(answer.send(result));
         }
+        self.answer_rollouts(problem);
     }
 
-    fn keep(&mut self) -> Result<(), StateError> {
+    pub(super) fn keep(&mut self) -> Result<(), StateError> {
         let View { wishes, started, .. } = &self.view;
         self.state.save(&Kept { wishes: wishes.clone(), started: started.all().clone() }, self.boot)
     }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use lb_common::passive::Signs;
-use tracing::{info, warn};
 
 use super::{Truth, key};
 use crate::{
@@ -105,12 +104,10 @@ impl Truth {
         else {
             return false;
         };
-        let (since, TargetKey { service, backend }) = (self.watch.last, &target);
-        let reason = reason(rule, signs);
-        warn!(service, backend, "backend is down: {reason}");
-        let cause = self.causes.insert(target.clone(), reason).unwrap_or_default();
-        self.view.health.insert(target.clone(), Verdict { health: Health::Down, since, ..probed });
-        self.watch.suspects.insert(target, Suspect { until: since + rule.hold, probed, cause });
+        let since = self.watch.last;
+        let cause = self.causes.get(&target).cloned().unwrap_or_default();
+        self.watch.suspects.insert(target.clone(), Suspect { until: since + rule.hold, probed, cause });
+        self.change_health(target, Verdict { health: Health::Down, since, ..probed }, reason(rule, signs));
         true
     }
 
@@ -136,10 +133,12 @@ impl Truth {
             .collect();
         for target in &released {
             let Some(Suspect { probed, cause, .. }) = self.watch.suspects.remove(target) else { continue };
-            let TargetKey { service, backend } = target;
-            info!(service, backend, "backend is judged by its probes again, which say {}", probed.health);
-            self.view.health.insert(target.clone(), Verdict { since: self.watch.last, ..probed });
-            self.causes.insert(target.clone(), cause);
+            if probed.health == Health::Up {
+                self.change_health(target.clone(), Verdict { since: self.watch.last, ..probed }, cause);
+            } else {
+                // Nothing but the reason changes.
+                self.causes.insert(target.clone(), cause);
+            }
         }
         !released.is_empty()
     }

@@ -7,9 +7,12 @@ use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard:
 use super::{Truth, key};
 use crate::{
     admin::status::{self, Status},
+    budget,
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::{DataPlane as _, next::NextProgram},
+    health::TargetKey,
+    history::Change,
     plan::{
         PlannedService,
         advice::advice,
@@ -32,7 +35,7 @@ struct Subject<'a> {
 }
 
 impl Truth {
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self, histories: bool) -> Status {
         let (used, slots) = self.applied.arena_use();
         let reasons = Reason::ALL.iter().zip(self.dataplane.reasons());
         Status {
@@ -44,7 +47,12 @@ impl Truth {
             tracking: self.dataplane.tracking().into(),
             nat: self.nat_status(),
             fleet: self.fleet_status(),
-            services: self.config.services.iter().map(|service| self.service_status(service)).collect(),
+            services: self
+                .config
+                .services
+                .iter()
+                .map(|service| self.service_status(service, histories))
+                .collect(),
             reasons: reasons
                 .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
                 .collect(),
@@ -66,9 +74,8 @@ impl Truth {
         })
     }
 
-    fn service_status(&self, service: &Service) -> status::Service {
-        let key = service.key();
-        let applied = self.applied.service(&key);
+    fn service_status(&self, service: &Service, histories: bool) -> status::Service {
+        let applied = self.applied.service(&service.key());
         let shares = self.planned(service).map(|planned| &planned.shares);
         let availability = shares.map(|shares| shares.availability);
         let unavailable = match availability {
@@ -76,7 +83,12 @@ impl Truth {
             Some(reason) => Some(reason.to_string()),
             None => Some("it has no table yet".to_owned()),
         };
-        let backends: Vec<_> = self.subjects(service).map(|subject| self.backend_status(subject)).collect();
+        let backend = |subject: Subject<'_>| {
+            let history = histories.then(|| self.history(&key(subject.service, &subject.backend.name)));
+            status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
+        };
+        let backends: Vec<_> = self.subjects(service).map(backend).collect();
+        let largest_packet = backends.iter().filter_map(|backend| backend.largest_packet).min();
         status::Service {
             name: service.name.clone(),
             address: service.address,
@@ -92,7 +104,10 @@ impl Truth {
             probes: shares.map_or(Belief::Probes, |shares| shares.belief).name().to_owned(),
             levels: shares.map(levels).unwrap_or_default(),
             prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
+            largest_packet,
+            size_warning: largest_packet.and_then(|largest| budget::remedy(&service.key(), largest)),
             refused: self.refused(applied),
+            rollout: self.rollout_status(service),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
                 .unwrap_or_default()
@@ -149,12 +164,16 @@ impl Truth {
             address: backend.address,
             forwarding: self.forwarding(backend).to_owned(),
             weight: backend.weight,
+            version: backend.version.as_ref().map(ToString::to_string),
             admin: admin(subject).to_owned(),
             by_command: wish.is_some_and(|wish| wish.over.is_some()),
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
             says: advice(service, backend, &self.view).map(ToString::to_string),
+            held_back: self.held_back(service, subject.at, &target),
+            last_change: self.record.histories().of(&target).next_back().map(|change| self.told(change)),
+            history: Vec::new(),
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             promised: self.of_shares(subject, Shares::promised).unwrap_or(0.0),
@@ -173,12 +192,13 @@ impl Truth {
             deadline_left: draining
                 .and_then(|wish| wish.ends(service))
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
+            largest_packet: applied.as_ref().and_then(|(_, entry)| budget::largest(entry)),
             limits: self.limits(backend, applied.map(|(id, _)| id)),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }
 
-    fn planned(&self, service: &Service) -> Option<&PlannedService> {
+    pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {
         let key = service.key();
         self.plan.services.iter().find(|planned| planned.key == key)
     }
@@ -192,6 +212,15 @@ impl Truth {
     /// How it is forwarded to, which is not for the file alone to say.
     fn forwarding(&self, backend: &Backend) -> &'static str {
         if self.view.own.contains(&backend.address) { status::LOCAL } else { backend.forwarding.name() }
+    }
+
+    fn history(&self, key: &TargetKey) -> Vec<status::Change> {
+        self.record.histories().of(key).map(|change| self.told(change)).collect()
+    }
+
+    fn told(&self, change: &Change) -> status::Change {
+        let Change { at, aspect: what, is, why } = change.clone();
+        status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
     }
 
     fn share(&self, subject: Subject<'_>) -> f64 {

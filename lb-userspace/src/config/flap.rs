@@ -1,0 +1,44 @@
+//! `flap`: when a backend changes its health too often to be given flows.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{Flap, schema, section::Entry};
+
+/// More changes than a backend's history has room for could not be counted after a restart.
+const CHANGES: RangeInclusive<u32> = 2..=15;
+const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// What is written down.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Damping {
+    /// The service does without, whatever `[defaults]` say.
+    Off,
+    By(Flap),
+}
+
+impl Damping {
+    pub(super) const fn rule(self) -> Option<Flap> {
+        match self {
+            Self::Off => None,
+            Self::By(flap) => Some(flap),
+        }
+    }
+}
+
+/// A table with all of its keys, or a word.
+pub(super) fn flap(entry: &Entry<'_>) -> Option<Damping> {
+    if !entry.value.is_table() {
+        const EXPECTED: &str = "expected { changes = 6, within = \"5m\", hold = \"10m\" } or \"off\"";
+        return if entry.value.as_str() == Some("off") {
+            Some(Damping::Off)
+        } else {
+            entry.refuse_type(EXPECTED)
+        };
+    }
+    let section = entry.section(&schema::FLAP)?;
+    let changes = section.required("changes", "changes = 6", |entry| entry.integer(&CHANGES));
+    let within = section.required("within", "within = \"5m\"", |entry| entry.duration(&WITHIN));
+    let hold = section.required("hold", "hold = \"10m\"", |entry| entry.duration(&HOLD));
+    Some(Damping::By(Flap { changes: changes?.value, within: within?.value, hold: hold?.value }))
+}

@@ -1,0 +1,261 @@
+//! What has become of backends: their histories, here and in the file that outlives the daemon, and their damping.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::Duration,
+};
+
+use humantime::format_duration;
+use tracing::{info, warn};
+
+use super::now;
+use crate::{
+    admin::status,
+    causes::with_causes,
+    config::{AdminState, Backend, Config, Flap},
+    health::{
+        Health, TargetKey,
+        damping::{Damper, Turn},
+    },
+    history::{
+        Aspect, Change, HELD, Histories,
+        journal::{Journal, JournalError},
+    },
+    wishes::Wishes,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Record {
+    histories: Histories,
+    dampers: HashMap<TargetKey, Damper>,
+    journal: Journal,
+    /// Whether the file could not be written the last time: it is told once.
+    is_failing: bool,
+}
+
+/// A backend of the file with what the operator wants of it.
+type Wanted<'a> = (&'a Backend, AdminState);
+
+impl Record {
+    /// What an earlier daemon has left beside its state file.
+    pub(super) fn open(state_path: &Path, boot: Duration) -> Self {
+        let mut journal = Journal::new(state_path.with_extension("history"), boot);
+        let histories = journal.load(now()).unwrap_or_else(|error| {
+            warn!("{}; the histories of backends begin anew", with_causes(&error));
+            Histories::default()
+        });
+        let dampers = histories.backends().map(|key| (key.clone(), histories.damper(key))).collect();
+        Self { histories, dampers, journal, is_failing: false }
+    }
+
+    pub(super) const fn histories(&self) -> &Histories {
+        &self.histories
+    }
+
+    /// Takes in a change, which the log has been told of.
+    pub(super) fn change(
+        &mut self,
+        key: &TargetKey,
+        aspect: Aspect,
+        is: impl Into<String>,
+        why: impl Into<String>,
+    ) {
+        let change = Change { at: now(), aspect, is: is.into(), why: why.into() };
+        self.journal.note(key, &change);
+        self.histories.add(key.clone(), change);
+    }
+
+    /// Takes in a change and tells the log.
+    fn tell(&mut self, key: &TargetKey, aspect: Aspect, is: &str, why: String) {
+        let TargetKey { service, backend } = key;
+        info!(service, backend, "{} is {is}: {why}", aspect.name());
+        self.change(key, aspect, is, why);
+    }
+
+    /// Takes in a backend's new health, with the rule of its service.
+    pub(super) fn change_health(
+        &mut self,
+        key: &TargetKey,
+        health: Health,
+        reason: &str,
+        rule: Option<Flap>,
+    ) {
+        self.change(key, Aspect::Health, health.to_string(), reason);
+        let damper = self.dampers.entry(key.clone()).or_default();
+        if let Some((Turn::Held(changes), rule)) = damper.note_change(rule, now()).zip(rule) {
+            let TargetKey { service, backend } = key;
+            let why = format!(
+                "{changes} changes of health within {}; until it has stayed the same for {}",
+                format_duration(rule.within),
+                format_duration(rule.hold)
+            );
+            warn!(service, backend, "backend is held: {why}");
+            self.change(key, Aspect::Damping, HELD, why);
+        }
+    }
+
+    /// Releases backends that have been calm. Gives those that are held, and until when they are.
+    pub(super) fn damped(&mut self, config: &Config) -> HashMap<TargetKey, Duration> {
+        let rules: HashMap<&str, Flap> = config
+            .services
+            .iter()
+            .filter_map(|service| Some((service.name.as_str(), service.flap?)))
+            .collect();
+        let rule = |key: &TargetKey| rules.get(key.service.as_str()).copied();
+        let mut released = Vec::new();
+        for (key, damper) in &mut self.dampers {
+            if damper.look(rule(key), now()) == Some(Turn::Released) {
+                released.push(key.clone());
+            }
+        }
+        for key in released {
+            let why = rule(&key).map_or_else(
+                || "its service has no `flap` any more".to_owned(),
+                |rule| format!("its health has stayed the same for {}", format_duration(rule.hold)),
+            );
+            self.tell(&key, Aspect::Damping, "released", why);
+        }
+        let held =
+            self.dampers.iter().filter_map(|(key, damper)| Some((key.clone(), damper.until(rule(key))?)));
+        held.collect()
+    }
+
+    /// Takes in what the file says when a daemon starts: what is new in it, and what has changed since an earlier one.
+    pub(super) fn begin(&mut self, config: &Config, wishes: &Wishes) {
+        for (key, (backend, admin)) in backends(config, wishes) {
+            if self.histories.of(&key).next().is_none() {
+                self.change(&key, Aspect::Admin, status::admin(admin), "the file has it");
+            }
+            for (aspect, is) in
+                [(Aspect::Weight, backend.weight.to_string()), (Aspect::Version, version(backend))]
+            {
+                let was = self.histories.last(&key, aspect).map(|change| change.is.clone());
+                if let Some(was) = was.filter(|was| *was != is) {
+                    self.tell(
+                        &key,
+                        aspect,
+                        &is,
+                        format!("the file says so; it was {was} for an earlier daemon"),
+                    );
+                }
+            }
+        }
+        self.forget(config, wishes);
+    }
+
+    /// Takes in the difference of two files, and of what was wanted under each.
+    pub(super) fn follow(&mut self, from: (&Config, &Wishes), to: (&Config, &Wishes)) {
+        self.rename_leaving(to);
+        let before: HashMap<_, _> = backends(from.0, from.1).collect();
+        for (key, (backend, admin)) in backends(to.0, to.1) {
+            match before.get(&key).filter(|(before, _)| before.address == backend.address) {
+                Some(&(former, was)) => self.compare(&key, (former, was), (backend, admin)),
+                None => {
+                    self.tell(&key, Aspect::Admin, status::admin(admin), "the file has it now".to_owned());
+                }
+            }
+        }
+        for (key, _) in leaving(to).filter(|(key, _)| before.contains_key(key)) {
+            self.tell(&key, Aspect::Admin, "leaving", "gone from the file".to_owned());
+        }
+        self.forget(to.0, to.1);
+    }
+
+    fn compare(&mut self, key: &TargetKey, (former, was): Wanted<'_>, (backend, admin): Wanted<'_>) {
+        let changes = [
+            (Aspect::Admin, status::admin(was).to_owned(), status::admin(admin).to_owned()),
+            (Aspect::Weight, former.weight.to_string(), backend.weight.to_string()),
+            (Aspect::Version, version(former), version(backend)),
+        ];
+        for (aspect, was, is) in changes.into_iter().filter(|(_, was, is)| was != is) {
+            self.tell(key, aspect, &is, format!("the file says so; it was {was}"));
+        }
+    }
+
+    /// A backend that leaves without its name, since another has it now, takes its history along.
+    fn rename_leaving(&mut self, to: (&Config, &Wishes)) {
+        let mut renamed = false;
+        for (key, former) in leaving(to) {
+            let Some(former) = former else { continue };
+            if self.histories.of(&key).next().is_some() {
+                continue;
+            }
+            let from = TargetKey { service: key.service.clone(), backend: former };
+            if let Some(damper) = self.dampers.remove(&from) {
+                self.dampers.insert(key.clone(), damper);
+            }
+            if self.histories.rename(&from, key.clone()) {
+                self.change(
+                    &key,
+                    Aspect::Admin,
+                    "leaving",
+                    "gone from the file, which has another of its name",
+                );
+                renamed = true;
+            }
+        }
+        if renamed {
+            self.rewrite();
+        }
+    }
+
+    /// Forgets backends that are neither in the file nor leaving.
+    pub(super) fn forget(&mut self, config: &Config, wishes: &Wishes) {
+        let known: HashSet<TargetKey> = backends(config, wishes)
+            .map(|(key, _)| key)
+            .chain(leaving((config, wishes)).map(|(key, _)| key))
+            .collect();
+        self.dampers.retain(|key, _| known.contains(key));
+        if self.histories.retain(|key| known.contains(key)) {
+            self.rewrite();
+        }
+    }
+
+    /// Writes what has changed.
+    pub(super) fn save(&mut self) {
+        let saved = self.journal.save(&self.histories);
+        self.complain(saved);
+    }
+
+    fn rewrite(&mut self) {
+        let written = self.journal.rewrite(&self.histories);
+        self.complain(written);
+    }
+
+    fn complain(&mut self, written: Result<(), JournalError>) {
+        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
+        if let Err(error) = written
+            && !was_failing
+        {
+            warn!("a restart will not know what has become of backends: {}", with_causes(&error));
+        }
+    }
+}
+
+fn backends<'a>(config: &'a Config, wishes: &'a Wishes) -> impl Iterator<Item = (TargetKey, Wanted<'a>)> {
+    config.services.iter().flat_map(move |service| {
+        service.backends.iter().map(move |backend| {
+            let wish = wishes.of(&service.name, &backend.name);
+            let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
+            (key, (backend, wish.map_or(backend.admin, |wish| wish.state)))
+        })
+    })
+}
+
+/// The backends that are leaving, and the names that they had, where others have those now.
+fn leaving<'a>(
+    (config, wishes): (&'a Config, &'a Wishes),
+) -> impl Iterator<Item = (TargetKey, Option<String>)> + use<'a> {
+    config.services.iter().flat_map(move |service| {
+        wishes.leaving_of(service.key()).map(move |leaving| {
+            let key = TargetKey { service: service.name.clone(), backend: leaving.backend.name.clone() };
+            (key, leaving.former_name().map(str::to_owned))
+        })
+    })
+}
+
+fn version(backend: &Backend) -> String {
+    backend.version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+}
