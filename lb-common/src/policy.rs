@@ -37,7 +37,8 @@ pub const VIP_OPTIONS: u8 = OPTION_ECHO | OPTION_FRAGMENTS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
 pub struct Policy {
-    /// The largest MSS that a SYN may announce, host byte order; read where [`OPTION_MSS`] is set.
+    /// The largest MSS that a SYN may announce, host byte order; 0: what fits on the way to the backend. Read where
+    /// [`OPTION_MSS`] is set.
     pub mss: u16,
     /// Zero.
     pub _pad: [u8; 6],

@@ -5,6 +5,7 @@
 //! ([`dataplane`]). The first two are pure.
 
 pub mod admin;
+pub mod budget;
 pub mod causes;
 pub mod cli;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod history;
 pub mod host;
 pub mod interface;
 pub mod neighbours;
+pub mod path_mtu;
 pub mod plan;
 pub mod reconcile;
 pub mod road;

@@ -33,6 +33,7 @@ use crate::{
     config::{AdminState, Backend, Config, OnRemove, Service},
     health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
+    path_mtu::PathMtus,
     version::Version,
     wishes::{Leaving, Wish, Wishes},
 };
@@ -51,6 +52,8 @@ pub struct View {
     pub next_hops: HashMap<IpAddr, NextHop>,
     /// Backend addresses that are this host's own.
     pub own: HashSet<IpAddr>,
+    /// What routers have said of the ways there.
+    pub path_mtus: PathMtus,
     /// What the operator wants, beyond what the configuration says.
     pub wishes: Wishes,
     /// What backends say of themselves, where they are asked.

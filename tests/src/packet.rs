@@ -55,6 +55,8 @@ pub struct Packet {
     pub acknowledges: u32,
     /// TCP: FIN or RST.
     pub end: Option<End>,
+    /// TCP: options, filled up with zeros to a multiple of four bytes.
+    pub tcp_options: Vec<u8>,
     /// DSCP and ECN as one byte.
     pub traffic_class: u8,
     /// TTL or hop limit.
@@ -84,6 +86,7 @@ impl Default for Packet {
             ack: false,
             acknowledges: 0,
             end: None,
+            tcp_options: Vec::new(),
             traffic_class: 0,
             hops: 64,
             options: Vec::new(),
@@ -207,6 +210,7 @@ impl Packet {
         header.acknowledgment_number = self.acknowledges;
         header.fin = self.end == Some(End::Fin);
         header.rst = self.end == Some(End::Rst);
+        header.set_options_raw(&self.tcp_options).expect("at most 40 bytes of options");
         header.checksum = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload)

@@ -199,6 +199,12 @@ pub struct Service {
     /// Prefixes that its lists come to; none where it has no lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<u32>,
+    /// The largest packet of a client's that fits on the way to every backend, in bytes; none where none gets to any.
+    #[serde(default)]
+    pub largest_packet: Option<u16>,
+    /// What to do where that is less than what clients send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_warning: Option<String>,
     /// Its packets that were turned away, by cause.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
@@ -337,6 +343,9 @@ pub struct Backend {
     pub last_packet_ago: Option<f64>,
     /// Seconds until it gives up the flows that are left; none where it may keep them.
     pub deadline_left: Option<f64>,
+    /// The largest packet of a client's that fits on its way, in bytes; none where none gets there, or it is this host.
+    #[serde(default)]
+    pub largest_packet: Option<u16>,
     /// How many flows it may be given, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

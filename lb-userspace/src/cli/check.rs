@@ -7,7 +7,11 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::is_styled;
-use crate::config::{Config, Service};
+use crate::{
+    budget,
+    config::{Config, Service},
+    interface::Netlink,
+};
 
 /// Arguments of `sluice check`.
 #[derive(Debug, Args)]
@@ -23,8 +27,31 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
     for warning in &warnings {
         eprintln!("{}\n", if is_styled() { warning.styled() } else { warning.to_string() });
     }
+    for warning in super::runtime()?.block_on(size_warnings(&config)) {
+        eprintln!("{warning}\n");
+    }
     println!("{}\nok", summary(&config));
     Ok(())
+}
+
+/// What the interfaces say of the packets that fit through tunnels, where they are this host's: the file may be meant for
+/// another one.
+async fn size_warnings(config: &Config) -> Vec<String> {
+    let Ok(netlink) = Netlink::open() else { return Vec::new() };
+    let mut widest = None;
+    for name in &config.balancer.interfaces {
+        let Ok(interface) = netlink.interface(name).await else { return Vec::new() };
+        widest = widest.max(Some(interface.mtu));
+    }
+    let Some(mtu) = widest.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)) else { return Vec::new() };
+    config.services.iter().filter_map(|service| size_warning(service, mtu)).collect()
+}
+
+/// What is to be said of a service where no interface carries more than `mtu` bytes.
+fn size_warning(service: &Service, mtu: u16) -> Option<String> {
+    let sizes = service.backends.iter().map(|backend| budget::configured(service, backend, mtu));
+    let remedy = budget::remedy(&service.key(), sizes.min()?)?;
+    Some(format!("warning: service `{}`, by interfaces of {mtu} bytes: {remedy}", service.name))
 }
 
 fn summary(config: &Config) -> String {
@@ -56,6 +83,17 @@ fn row(service: &Service) -> [String; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_whose_tunnels_leave_less_than_clients_send_are_warned_of() {
+        let full = include_str!("../../../examples/full.toml");
+        let (config, _) = Config::parse("full.toml", full).unwrap();
+        let warnings = |mtu| -> Vec<_> {
+            config.services.iter().filter_map(|service| size_warning(service, mtu)).collect()
+        };
+        assert_eq!(warnings(1600), Vec::<String>::new());
+        insta::assert_snapshot!(warnings(1500).join("\n"));
+    }
 
     #[test]
     fn summary_lists_services_and_their_sums() {

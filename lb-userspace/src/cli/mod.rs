@@ -13,6 +13,7 @@ mod names;
 mod rollout;
 mod run;
 mod shares;
+mod sizes;
 mod state;
 mod status;
 #[cfg(test)]

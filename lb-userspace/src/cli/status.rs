@@ -10,6 +10,7 @@ use super::{
     history::last_change,
     rollout::rollout,
     shares::shares,
+    sizes::sizes,
     state::{cell, sentence},
 };
 use crate::admin::{
@@ -80,12 +81,12 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about who gets new flows, about its guards and each of them that is to
-/// be empty.
+/// A line about the service, its backends, and lines about who gets new flows, what fits on the way there, its guards and
+/// each backend that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
     let shares = shares(service).into_iter().chain(service.rollout.iter().map(rollout));
-    for line in shares.chain(guards(service)) {
+    for line in shares.chain(sizes(service)).chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }

@@ -31,6 +31,7 @@ pub(super) fn backend(name: &str) -> Backend {
         draining_since: None,
         last_packet_ago: None,
         deadline_left: None,
+        largest_packet: Some(1500),
         limits: None,
         traffic: Traffic::default(),
     }
@@ -51,6 +52,8 @@ pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
         unavailable: None,
         probes: "followed".to_owned(),
         levels: vec![Level { priority: 0, part: 1.0 }],
+        largest_packet: Some(1500),
+        size_warning: None,
         prefixes: None,
         refused: BTreeMap::new(),
         rollout: None,

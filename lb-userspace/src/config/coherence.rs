@@ -27,6 +27,7 @@ impl Reading<'_> {
         self.check_guard();
         self.check_sharing();
         self.check_quic();
+        self.check_mss();
         self.check_versions();
         self.check_translated_fragments();
         for prefix in self.policy.tunnel_source.iter().flat_map(|source| &source.value) {

@@ -23,6 +23,7 @@ mod limits;
 mod list;
 mod load;
 mod location;
+mod mss;
 mod nat;
 mod places;
 mod policy;
@@ -67,6 +68,7 @@ pub use check::{
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub(crate) use list::fingerprint;
 pub use location::Location;
+pub use mss::Mss;
 pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
 pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
@@ -219,6 +221,8 @@ pub struct Service {
     pub echo: bool,
     /// Whether fragments follow the first one of their packet; otherwise they are dropped.
     pub fragments: bool,
+    /// The largest MSS that SYNs of clients may announce; none: they are left as they are.
+    pub mss: Option<Mss>,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
     /// When a backend changes its health too often to be given flows; none: never.

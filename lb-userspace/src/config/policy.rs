@@ -17,6 +17,7 @@ use super::{
     flap::{Damping, flap},
     guard::GuardPolicy,
     gue::gue,
+    mss::{Mss, mss},
     probe::ProbePolicy,
     schema::{self, Schema},
     section::{Entry, Section},
@@ -67,6 +68,7 @@ pub(super) struct Policy {
     pub(super) on_full: Option<Located<OnFull>>,
     pub(super) echo: Option<Located<bool>>,
     pub(super) fragments: Option<Located<bool>>,
+    pub(super) mss: Option<Located<Mss>>,
     pub(super) flap: Option<Located<Damping>>,
     pub(super) probe: Option<ProbePolicy>,
     pub(super) guard: GuardPolicy,
@@ -94,6 +96,7 @@ impl Policy {
             on_full: section.optional("on_full", |entry| entry.choice(ON_FULL)),
             echo: section.optional("echo", Entry::boolean),
             fragments: section.optional("fragments", Entry::boolean),
+            mss: section.optional("mss", mss),
             flap: section.optional("flap", flap),
             probe: section.section("probe", of.probe).map(|section| ProbePolicy::read(&section)),
             guard: section
@@ -125,6 +128,7 @@ impl Policy {
             sharing: self.sharing.or(defaults.sharing),
             echo: self.echo.or(defaults.echo),
             fragments: self.fragments.or(defaults.fragments),
+            mss: self.mss.or(defaults.mss),
             flap: self.flap.or(defaults.flap),
             probe: match (self.probe, defaults.probe) {
                 (Some(own), Some(default)) => Some(own.or(default)),

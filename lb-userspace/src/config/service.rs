@@ -103,6 +103,8 @@ impl<'a> Reading<'a> {
             echo: value_or(self.policy.echo, true),
             // QUIC's packets are never fragments (RFC 9000 section 14), so [defaults] do not mean them.
             fragments: value_or(self.policy.fragments, false) && protocol != Protocol::Quic,
+            // Only TCP has one, so [defaults] mean no other service.
+            mss: self.policy.mss.filter(|_| protocol == Protocol::Tcp).map(|mss| mss.value),
             probe,
             flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),

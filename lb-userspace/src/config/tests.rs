@@ -4,6 +4,7 @@ mod broken;
 mod documents;
 mod fuzz;
 mod guards;
+mod mss;
 mod nat;
 mod questionable;
 mod quic;

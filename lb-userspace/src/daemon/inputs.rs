@@ -1,13 +1,13 @@
 //! The tasks that look at the world, and what they are told to look at.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, io, net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use tokio::{
     sync::{mpsc, watch},
     task, time,
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     Event, QUEUE,
@@ -17,6 +17,7 @@ use crate::{
     causes::with_causes,
     health::{Scheduler, Target, Targets, check::Network, way::Guide},
     neighbours::Neighbours,
+    path_mtu::Listener,
 };
 
 /// What the other tasks are to look at.
@@ -38,6 +39,7 @@ impl Inputs {
                 error!("next hops are no longer kept up to date: {causes}; restart sluice");
             }
         });
+        listen_for_path_mtus(events);
         let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
         let network = Network::new(Guide::new(truth.roads().ways()));
@@ -60,6 +62,20 @@ impl Inputs {
         drop(self.addresses);
         let _ = time::timeout(Duration::from_secs(1), self.neighbours).await;
     }
+}
+
+/// Starts to hear of packets that were too big for the ways to backends. It is no reason not to balance if that fails.
+fn listen_for_path_mtus(events: &mpsc::Sender<Event>) {
+    let failed = |error: io::Error| {
+        warn!("what routers say of too large packets is not heard, clients may have to guess: {error}");
+    };
+    let listener = match Listener::open() {
+        Ok(listener) => listener,
+        Err(error) => return failed(error),
+    };
+    let (told, heard) = mpsc::channel(QUEUE);
+    task::spawn(async move { listener.run(told).await.map_err(failed) });
+    task::spawn(forward(heard, events.clone(), Event::TooBig));
 }
 
 /// Passes everything from one channel on as events.

@@ -3,6 +3,7 @@
 //! | task | tells | owner |
 //! | --- | --- | --- |
 //! | [`crate::neighbours`] | next hops | netlink sockets |
+//! | [`crate::path_mtu`] | that a packet was too big | packet sockets |
 //! | [`crate::health`] | health | probes |
 //! | `reload` | that the file changed, or SIGHUP | watcher |
 //! | [`crate::admin`] | what somebody asks or orders | Unix socket |
@@ -41,6 +42,7 @@ use crate::{
     health::{HealthEvent, TargetKey},
     interface::Netlink,
     neighbours::Resolution,
+    path_mtu::TooBig,
     road,
     wishes::{Order, OrderError, RolloutError, RolloutOrder},
 };
@@ -73,6 +75,8 @@ pub struct Options {
 pub enum Event {
     /// A next hop became different.
     NextHop(IpAddr, Resolution),
+    /// A router says that a packet was too big.
+    TooBig(TooBig),
     /// A backend's health became different.
     Health(HealthEvent),
     /// The file is to be read again.
@@ -358,7 +362,7 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_) | Event::Peer(_));
+            changed |= !matches!(event, Event::Status(_) | Event::Peer(_) | Event::TooBig(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {

@@ -1,5 +1,6 @@
 //! The truth: configuration, what is known of the world, and what the data plane holds.
 
+mod changes;
 mod look;
 mod orders;
 mod peers;
@@ -19,8 +20,8 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET,
-        FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES,
+        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 use super::{Event, census::Census, now, record::Record, remember, since_epoch};
 use crate::{
     admin::status,
+    budget,
     causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
@@ -37,6 +39,7 @@ use crate::{
     history::Aspect,
     interface::Netlink,
     neighbours::{Resolution, Unreachable},
+    path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
     reconcile::{Applied, reconcile},
     wishes::{Wishes, file::StateFile},
@@ -102,6 +105,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (config.balancer.nat.is_some(), FEATURE_NAT),
         (any(|service| service.fragments), FEATURE_FRAGMENTS),
+        (any(|service| service.mss.is_some()), FEATURE_MSS),
         (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
@@ -254,6 +258,7 @@ impl Truth {
     pub(super) fn note(&mut self, event: Event) {
         match event {
             Event::NextHop(address, resolution) => self.note_next_hop(address, resolution),
+            Event::TooBig(told) => self.note_too_big(&told),
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
             Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
@@ -294,6 +299,19 @@ impl Truth {
         }
         self.view.next_hops.remove(&address);
         self.unreachable.remove(&address);
+    }
+
+    /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.
+    fn note_too_big(&mut self, told: &TooBig) {
+        let is_ours = self.plan.services.iter().any(|service| {
+            let mut backends = service.backends.iter().chain(&service.leaving);
+            backends.any(|backend| path_mtu::is_sent(&service.key, backend, told))
+        });
+        let TooBig { destination: backend, mtu, .. } = *told;
+        if is_ours && self.view.path_mtus.learn(backend, mtu, now()) {
+            info!(%backend, mtu, "a router says what fits on the way to the backend");
+            self.plan.next_change = Some(now());
+        }
     }
 
     fn note_health(&mut self, event: HealthEvent) {
@@ -432,6 +450,8 @@ impl Truth {
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
             log_changes(&self.applied, &next);
+            changes::log(&self.plan, &plan);
+            budget::log_changes(&self.plan, &plan);
             self.applied = next;
             self.plan = plan;
             self.publish_to_peers();

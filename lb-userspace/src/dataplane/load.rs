@@ -12,8 +12,8 @@ use lb_common::{
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
     knobs::{
-        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS,
-        FEATURE_RATES, FEATURE_STRICT,
+        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT,
+        FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
@@ -22,13 +22,17 @@ use lb_common::{
 use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions};
 use crate::config::Limits;
 
-/// Name of the balancing program in the object: another one where anything is guarded, or where what passes goes on.
-pub(super) const fn balancer(features: u32) -> &'static str {
-    const GUARDS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS;
+/// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, or where what passes
+/// goes on.
+#[must_use]
+pub const fn balancer(features: u32) -> &'static str {
+    const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
     if features & FEATURE_NEXT != 0 {
         "sluice_chained"
     } else if features & GUARDS != 0 {
         "sluice_guarded"
+    } else if features & FEATURE_STRICT != 0 {
+        "sluice_strict"
     } else {
         "sluice"
     }

@@ -49,6 +49,10 @@ pub(super) fn entry(
     let rules = Rules { down_grace: service.down_grace, on_down: service.on_down };
     let treatment = treatment(decided.wanted, down_since, rules, now);
     let mut entry = way(service, backend, view);
+    // Of packets in no tunnel it is the client that hears of a narrow way.
+    let learned = view.path_mtus.of(backend.address, now);
+    let learned = learned.filter(|learned| entry.overhead() > 0 && learned.mtu < entry.mtu);
+    entry.mtu = learned.map_or(entry.mtu, |learned| learned.mtu);
     entry.takes_new = u8::from(treatment.takes_new && decided.takes_new);
     entry.old_flows = treatment.old_flows as u8;
     if let Some(verdict) = verdict {
@@ -58,7 +62,8 @@ pub(super) fn entry(
         } as u8;
         entry.health_since_s = verdict.since.as_secs() as u32;
     }
-    Planned { entry, until: treatment.until }
+    let until = treatment.until.into_iter().chain(learned.map(|learned| learned.until)).min();
+    Planned { entry, until }
 }
 
 /// Whether packets can get to a backend.
@@ -103,9 +108,16 @@ fn set_way(entry: &mut Entry, service: &Service, backend: &Backend, next_hop: &N
 
 /// How packets get to a backend by `next_hop`, if they can.
 fn mode(service: &Service, backend: &Backend, next_hop: &NextHop) -> Mode {
+    // A router would send the packet by its destination, which is the VIP: back to the balancer.
+    if backend.forwarding == Forwarding::L2 && next_hop.gateway.is_some() {
+        return Mode::Unresolved;
+    }
+    configured_mode(service, backend)
+}
+
+/// How packets are to get to a backend.
+pub(crate) fn configured_mode(service: &Service, backend: &Backend) -> Mode {
     match (backend.forwarding, backend.address) {
-        // A router would send the packet by its destination, which is the VIP: back to the balancer.
-        (Forwarding::L2, _) if next_hop.gateway.is_some() => Mode::Unresolved,
         (Forwarding::L2, _) => Mode::L2,
         (Forwarding::Ipip, IpAddr::V4(_)) => Mode::Ipip4,
         (Forwarding::Ipip, IpAddr::V6(_)) => Mode::Ipip6,

@@ -5,13 +5,13 @@ use lb_common::{
     address::Address,
     guard::Guard,
     policy::{
-        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_NAT, OPTION_QUIC, OPTION_STRICT,
-        Policy,
+        OPTION_ECHO, OPTION_FRAGMENTS, OPTION_GUARD, OPTION_LIMITS, OPTION_MSS, OPTION_NAT, OPTION_QUIC,
+        OPTION_STRICT, Policy,
     },
     quic::{Quic, ServerId},
 };
 
-use crate::config::{self, Forwarding, Protocol, Service, SourceRate};
+use crate::config::{self, Forwarding, Mss, Protocol, Service, SourceRate};
 
 /// The service's `OPTION_*`.
 pub(super) fn options(service: &Service) -> u8 {
@@ -24,6 +24,7 @@ pub(super) fn options(service: &Service) -> u8 {
         (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
         (has_limits, OPTION_LIMITS),
         (service.fragments, OPTION_FRAGMENTS),
+        (service.mss.is_some(), OPTION_MSS),
         (service.backends.iter().any(|backend| backend.forwarding == Forwarding::Nat), OPTION_NAT),
     ];
     asked.into_iter().filter(|(asked, _)| *asked).fold(0, |options, (_, option)| options | option)
@@ -36,7 +37,11 @@ pub(super) fn policy(service: &Service) -> Policy {
         server_id_length: quic.server_id_length,
         ..Quic::zeroed()
     });
-    Policy { quic: quic.unwrap_or_default(), guard: guard(service), ..Policy::zeroed() }
+    let mss = match service.mss {
+        None | Some(Mss::Auto) => 0,
+        Some(Mss::Bytes(bytes)) => bytes,
+    };
+    Policy { mss, quic: quic.unwrap_or_default(), guard: guard(service), ..Policy::zeroed() }
 }
 
 fn guard(service: &Service) -> Guard {

@@ -64,6 +64,29 @@ fn drained_backend_has_no_slots_and_keeps_its_flows_until_its_deadline() {
 }
 
 #[test]
+fn narrow_way_is_what_a_tunnels_entry_says_until_the_router_is_believed_no_more() {
+    for (mode, learned) in [("ipip", 1400), ("gue", 1400), ("l2", 1500)] {
+        let mut config = config("");
+        let forwarding = match mode {
+            "ipip" => crate::config::Forwarding::Ipip,
+            "gue" => crate::config::Forwarding::Gue,
+            _ => crate::config::Forwarding::L2,
+        };
+        config.services[0].backends.iter_mut().for_each(|backend| backend.forwarding = forwarding);
+        let mut view = view(&config);
+        view.path_mtus.learn("192.0.2.12".parse().unwrap(), 1400, NOW);
+        let mtus =
+            |service: &PlannedService| service.backends.iter().map(|entry| entry.mtu).collect::<Vec<_>>();
+        let (service, next) = planned(&config, &view, NOW);
+        assert_eq!(mtus(&service), [1500, learned, 1500], "{mode}");
+        let end = NOW + crate::path_mtu::AGE;
+        assert_eq!(next, (learned == 1400).then_some(end), "{mode}");
+        let (service, next) = planned(&config, &view, end);
+        assert_eq!((mtus(&service), next), (vec![1500; 3], None), "{mode}");
+    }
+}
+
+#[test]
 fn leaving_backend_is_no_member_and_has_an_entry_of_its_own() {
     let before = config("");
     let mut after = before.clone();

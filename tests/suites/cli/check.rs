@@ -41,6 +41,14 @@ fn two_mistakes_are_both_told() {
 }
 
 #[test]
+fn tunnel_that_leaves_less_than_clients_send_is_warned_of() {
+    let site = Site::new();
+    let answer = check(&site, &changed(&site.config, "forwarding = \"l2\"", "forwarding = \"ipip\""));
+    assert!(answer.status.success(), "{answer:?}");
+    assert_says(&answer.stderr, &["warning: service `web`, by interfaces of 1500 bytes", "1480", "advmss"]);
+}
+
+#[test]
 fn file_that_is_not_there_is_named() {
     let answer = Site::new().sluice(&["check", "/nonexistent/sluice.toml"]);
     assert_eq!(answer.status.code(), Some(1));

@@ -60,7 +60,7 @@ fn json_has_every_field() {
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
-    let names = "address available backends bytes digest generation levels moved_slots name packets port probes protocol \
+    let names = "address available backends bytes digest generation largest_packet levels moved_slots name packets port probes protocol \
                  refused slots tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
@@ -86,10 +86,26 @@ fn json_has_every_field_of_a_backend() {
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
         "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "promised": null, "priority": 0, "packets": 0, "bytes": 0,
         "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
-        "deadline_left": null, "history": null,
+        "deadline_left": null, "largest_packet": 1500, "history": null,
         "last_change": { "at": null, "what": "admin", "is": "ready", "why": "the file has it" },
     });
     assert_eq!(backends[0], expected);
+}
+
+#[test]
+fn packets_that_do_not_fit_are_told_with_the_remedy() {
+    let mut site = Site::new();
+    site.change("forwarding = \"l2\"", "forwarding = \"ipip\"");
+    let _daemon = site.start(&["--detach"]);
+    let says =
+        ["largest packet of a client: 1480 bytes", "raise the MTU of the way to the backends by 20", "1440"];
+    assert_says(&site.status(), &says);
+    let service = &site.status_json()["services"][0];
+    assert_eq!(
+        (&service["largest_packet"], &service["backends"][0]["largest_packet"]),
+        (&json!(1480), &json!(1480))
+    );
+    assert!(service["size_warning"].as_str().unwrap().contains("1480"), "{service}");
 }
 
 /// The line of `table` that begins with `first`, its cells separated by single spaces.

@@ -33,6 +33,16 @@ fn transfers_pass_a_narrow_egress() {
     transfer_all(&network, &Mode::ALL);
 }
 
+/// A router before the backends tells the balancer that its tunnels' packets do not fit. The balancer tells the clients.
+/// Where backends are behind a router, `l2` does not reach them.
+#[test]
+fn transfers_pass_a_narrow_place_inside_the_tunnel() {
+    let modes = [Mode::Ipip, Mode::Gue, Mode::GueDirect];
+    let network = Routed::new(Depth::Far, modes.len() as u8).unwrap();
+    network.narrow_to_backends(NARROW).unwrap();
+    transfer_all(&network, &modes);
+}
+
 /// A router on the clients' side tells the VIP that what its backend has sent does not fit. The balancer brings it there.
 #[test]
 fn transfers_pass_a_narrow_way_to_the_client() {

@@ -12,6 +12,7 @@ mod guard_strict;
 mod harness;
 mod icmp;
 mod local;
+mod mss;
 mod nat;
 mod next;
 mod pass;

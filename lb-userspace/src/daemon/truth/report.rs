@@ -7,6 +7,7 @@ use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard:
 use super::{Truth, key};
 use crate::{
     admin::status::{self, Status},
+    budget,
     config::{self, AdminState, Backend, Service},
     daemon::now,
     dataplane::{DataPlane as _, next::NextProgram},
@@ -87,6 +88,7 @@ impl Truth {
             status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
         };
         let backends: Vec<_> = self.subjects(service).map(backend).collect();
+        let largest_packet = backends.iter().filter_map(|backend| backend.largest_packet).min();
         status::Service {
             name: service.name.clone(),
             address: service.address,
@@ -102,6 +104,8 @@ impl Truth {
             probes: shares.map_or(Belief::Probes, |shares| shares.belief).name().to_owned(),
             levels: shares.map(levels).unwrap_or_default(),
             prefixes: service.guard.rules.as_ref().map(|rules| rules.entries().len() as u32),
+            largest_packet,
+            size_warning: largest_packet.and_then(|largest| budget::remedy(&service.key(), largest)),
             refused: self.refused(applied),
             rollout: self.rollout_status(service),
             traffic: applied
@@ -188,6 +192,7 @@ impl Truth {
             deadline_left: draining
                 .and_then(|wish| wish.ends(service))
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
+            largest_packet: applied.as_ref().and_then(|(_, entry)| budget::largest(entry)),
             limits: self.limits(backend, applied.map(|(id, _)| id)),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
