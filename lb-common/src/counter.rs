@@ -114,10 +114,6 @@ pub enum Reason {
     NatFull,
     /// For a translated flow that is not known.
     NoSession,
-    /// A SYN, answered with a cookie.
-    Cookie,
-    /// Acknowledges a cookie that was never given.
-    BadCookie,
     /// Opens a flow whose backend has as many as it may have; answered with a TCP reset.
     Refused,
     /// An ICMP error about a flow that does not fit through the tunnel to its backend, or is at the end of its TTL. Nobody
@@ -127,7 +123,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 36] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -162,8 +158,6 @@ impl Reason {
         Self::Returned,
         Self::NatFull,
         Self::NoSession,
-        Self::Cookie,
-        Self::BadCookie,
         Self::Refused,
         Self::ErrorLost,
     ];
@@ -216,8 +210,6 @@ impl Reason {
             Self::Returned => "returned",
             Self::NatFull => "nat_full",
             Self::NoSession => "no_session",
-            Self::Cookie => "cookie",
-            Self::BadCookie => "bad_cookie",
             Self::Refused => "refused",
             Self::ErrorLost => "error_lost",
         }
@@ -231,9 +223,7 @@ impl Reason {
                 Fate::Pass
             }
             Self::Transmitted | Self::Redirected | Self::Returned => Fate::Forward,
-            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Cookie | Self::Refused => {
-                Fate::Answer
-            }
+            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Refused => Fate::Answer,
             _ => Fate::Drop,
         }
     }

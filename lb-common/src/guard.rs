@@ -44,12 +44,10 @@ pub struct Guard {
     pub service: Rate,
     /// Leading bits of an address that are one source, counted in the mapped form.
     pub source_bits: u8,
-    /// 1: lists say who may come.
-    pub has_rules: u8,
     /// What becomes of a flow whose backend is full: one of [`OnFull`].
     pub on_full: u8,
     /// Zero.
-    pub _pad: [u8; 5],
+    pub _pad: [u8; 6],
 }
 
 /// What becomes of a flow that opens while its backend has as many as it may have.

@@ -45,14 +45,13 @@ pub(super) fn policy(service: &Service) -> Policy {
 }
 
 fn guard(service: &Service) -> Guard {
-    let config::Guard { rules, max_new_per_source, max_new, .. } = &service.guard;
+    let config::Guard { max_new_per_source, max_new, .. } = &service.guard;
     let source = max_new_per_source.unwrap_or_default();
     let SourceRate { ipv4, ipv6, .. } = source;
     Guard {
         source: source.rate,
         service: max_new.unwrap_or_default(),
         source_bits: if service.address.is_ipv4() { 96 + ipv4 } else { ipv6 },
-        has_rules: u8::from(rules.is_some()),
         on_full: service.on_full as u8,
         ..Guard::zeroed()
     }
