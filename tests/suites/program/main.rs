@@ -16,6 +16,7 @@ mod mss;
 mod nat;
 mod next;
 mod pass;
+mod passive;
 mod quic;
 mod remember;
 mod reset;
