@@ -84,9 +84,8 @@ impl<'net> Scene<'net> {
 
     /// Waits until every backend is up, and the first has no slot of the target's whose old flows are elsewhere.
     pub(super) fn wait_whole(&self, target: &Target) -> anyhow::Result<()> {
-        let settled = |status: &Status| {
-            target.open || status.service(target.name).is_some_and(|service| service.moved_slots == 0)
-        };
+        let settled =
+            |status: &Status| status.service(target.name).is_some_and(|service| service.moved_slots == 0);
         wait_until(DEADLINE, "all backends to be up again", || {
             self.daemon.status().is_ok_and(|status| status.is_ready() && settled(&status))
         })
