@@ -141,7 +141,8 @@ pub async fn run(options: Options) -> Result<()> {
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    let result = listen_and_balance(start, &options, &pins).await;
+    // On the heap, since it holds all that the daemon is.
+    let result = Box::pin(listen_and_balance(start, &options, &pins)).await;
     take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
