@@ -1,6 +1,6 @@
 //! What the kernel's verifier makes of the program with everything on.
 
-use lb_common::knobs::{FEATURE_FRAGMENTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT};
+use lb_common::knobs::{FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT};
 
 use crate::harness::{GUARDED, Harness, UNGUARDED, service};
 
@@ -14,6 +14,7 @@ fn program_with_everything_on_leaves_the_verifier_room() {
     let programs = [
         ("sluice", UNGUARDED),
         ("sluice_guarded", GUARDED | FEATURE_MSS),
+        ("sluice_frames", GUARDED | FEATURE_MSS | FEATURE_FRAMES),
         ("sluice_chained", GUARDED | FEATURE_MSS | FEATURE_NEXT),
     ];
     for (name, features) in programs {
