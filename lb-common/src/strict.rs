@@ -34,6 +34,31 @@ pub const fn is_impossible(flags: u8) -> bool {
     IMPOSSIBLE >> (flags & 0x3f) & 1 != 0
 }
 
+/// The same as a number, for who cannot afford a branch.
+#[must_use]
+#[inline]
+pub const fn impossible_bit(flags: u8) -> u64 {
+    IMPOSSIBLE >> (flags & 0x3f) & 1
+}
+
+/// One bit for each four values of an IPv4 address's first byte: whether an address with one of them may be bogus.
+const SUSPECT: u64 = 1 | 1 << (127 / 4) | !0 << (224 / 4);
+
+/// 1 where an IPv4 source, by the lower half of its address, may be one that [`is_bogus`] says no host can have; 0 where it
+/// is none.
+#[must_use]
+#[inline]
+pub const fn suspect_bit_v4(low: u64) -> u64 {
+    SUSPECT >> ((low >> 34) & 0x3f) & 1
+}
+
+/// Whether an IPv6 source, by the upper half of its address, may be one that [`is_bogus`] says no host can have.
+#[must_use]
+#[inline]
+pub const fn is_suspect_v6(high: u64) -> bool {
+    high == 0 || high as u8 == 0xff
+}
+
 /// Whether no host can have `source`: IPv4's "this network", loopback, multicast and reserved ranges (RFC 6890); IPv6's
 /// unspecified, loopback, IPv4-mapped and multicast addresses (RFC 4291 section 2.4).
 #[must_use]
@@ -93,6 +118,27 @@ mod tests {
         }
         for text in ["::2", "2001:db8::1", "fe80::1", "fd00::1", "64:ff9b::c000:201", "::1:0:0:1"] {
             assert!(!is_bogus(&of_v6(text), false), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_impossible_or_bogus_is_suspect() {
+        for flags in 0..=u8::MAX {
+            assert_eq!(impossible_bit(flags) == 1, is_impossible(flags), "{flags:#04x}");
+        }
+        let mut innocent = 0;
+        for first in 0..=u8::MAX {
+            let address = Address::from_v4([first, 1, 2, 3]);
+            let suspect = suspect_bit_v4(address.halves()[1]) == 1;
+            assert!(suspect || !is_bogus(&address, true), "{first}");
+            innocent += u32::from(suspect && !is_bogus(&address, true));
+        }
+        assert_eq!(innocent, 6, "1 to 3 and 124 to 126");
+        for text in ["::", "::1", "::ffff:192.0.2.1", "ff02::1", "ff0e::7"] {
+            assert!(is_suspect_v6(of_v6(text).halves()[0]), "{text}");
+        }
+        for text in ["2001:db8::1", "fe80::1", "fd00::1"] {
+            assert!(!is_suspect_v6(of_v6(text).halves()[0]), "{text}");
         }
     }
 

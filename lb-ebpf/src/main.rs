@@ -1,7 +1,7 @@
 //! Entries of Sluice's programs; each is a call and a verdict.
 //!
-//! `sluice` balances (`sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far end of its
-//! tunnels on a backend, `sluice_mark` and `sluice_probe` take probes to it, `sluice_pass` does nothing: a veth device
+//! `sluice` balances (`sluice_strict`, `sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far
+//! end of its tunnels on a backend, `sluice_mark` and `sluice_probe` take probes to it, `sluice_pass` does nothing: a veth device
 //! takes in what another program transmits only while its own end carries a program.
 
 #![no_std]
@@ -46,16 +46,24 @@ use crate::packet::{Packet, Sent};
 #[inline(always)]
 pub fn sluice(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<false, false>(&mut packet))
 }
 
-/// The same with guards. A program of its own, since reading a constant costs instructions even where the verifier knows
+/// The same without what nobody sends in good faith, which costs little, so that it has all that makes `sluice` fast.
+#[xdp]
+#[inline(always)]
+pub fn sluice_strict(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), pipeline::balance::<true, false>(&mut packet))
+}
+
+/// The same with all guards. A program of its own, since reading a constant costs instructions even where the verifier knows
 /// the answer: a balancer without guards does not have as much as the question.
 #[xdp]
 #[inline(always)]
 pub fn sluice_guarded(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet))
 }
 
 /// The same, and what passes goes on to another program. A program of its own, since one that can jump to another has a
@@ -64,7 +72,7 @@ pub fn sluice_guarded(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_chained(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    let action = verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet));
+    let action = verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet));
     next::call(&packet, action)
 }
 
@@ -74,7 +82,7 @@ pub fn sluice_chained(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_frames(ctx: XdpContext) -> u32 {
     let mut packet = Packet::in_pieces(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet))
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.

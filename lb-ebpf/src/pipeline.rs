@@ -21,18 +21,22 @@ use crate::{
 /// Gives a packet to its service's backend, where it is guarded and may come. A packet that passes is left as it came.
 ///
 /// The stages are compiled three times, since the facts of a packet whose family and frame are known fit into the
-/// registers: where the ways of all kinds of packets meet again, they lie on the stack. With guards they are compiled
+/// registers: where the ways of all kinds of packets meet again, they lie on the stack. With all guards they are compiled
 /// once, since the verifier follows every way through them and gives up after a million instructions.
+///
+/// `STRICT` has what nobody sends in good faith looked for, and `GUARDED` has the other guards, which come with it.
 #[inline(always)]
-pub fn balance<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+pub fn balance<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) if !GUARDED => stages::<GUARDED>(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) if !GUARDED => stages::<GUARDED>(packet, Link::untagged(IPV6_BE)),
-        _ => stages::<GUARDED>(packet, link),
+        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV6_BE)),
+        _ => stages::<STRICT, GUARDED>(packet, link),
     };
     let result = match result {
-        Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => fragment::<GUARDED>(packet),
+        Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => {
+            fragment::<STRICT, GUARDED>(packet)
+        }
         result => result,
     };
     match result {
@@ -51,34 +55,40 @@ fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
 }
 
 #[inline(always)]
-fn stages<const GUARDED: bool>(packet: &mut Packet, link: Link) -> Result<Verdict, Verdict> {
-    let facts = match parse::parse::<GUARDED>(packet, link) {
+fn stages<const STRICT: bool, const GUARDED: bool>(
+    packet: &mut Packet,
+    link: Link,
+) -> Result<Verdict, Verdict> {
+    let facts = match parse::parse::<STRICT>(packet, link) {
         Ok(facts) => facts,
         Err(Fault::NotIp) => return Err(Verdict::pass(Reason::NotIp)),
         Err(Fault::Unreadable(destination, reason)) => {
             return Err(lookup::without_ports(&destination, reason));
         }
     };
-    forward::<GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED>(packet, facts)
 }
 
 /// The way of a fragment for a VIP.
 #[inline(always)]
-fn fragment<const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+fn fragment<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
     let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
-    forward::<GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED>(packet, facts)
 }
 
 #[inline(always)]
-fn forward<const GUARDED: bool>(packet: &mut Packet, mut facts: Facts) -> Result<Verdict, Verdict> {
+fn forward<const STRICT: bool, const GUARDED: bool>(
+    packet: &mut Packet,
+    mut facts: Facts,
+) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
     let found = lookup::service(&facts)?;
     if facts.part != Part::Whole && found.service.options & OPTION_FRAGMENTS == 0 {
         return Err(Verdict::drop(Reason::Fragment));
     }
-    if GUARDED {
-        guard::check(found, &facts)?;
+    if STRICT {
+        guard::check::<GUARDED>(found, &facts)?;
     }
     let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
     if GUARDED {

@@ -5,7 +5,7 @@ use std::io;
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle,
-    packet_route::link::{LinkAttribute, LinkXdp, XdpAttached},
+    packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,8 @@ pub struct Interface {
     pub mtu: u32,
     /// The XDP program that it has.
     pub program: Option<Attached>,
+    /// Names of a bond's members, sorted; none where it is no bond.
+    pub members: Vec<String>,
 }
 
 /// An attached XDP program.
@@ -118,8 +120,16 @@ impl Netlink {
             Err(source) => return Err(InterfaceError::Netlink { name: name.to_owned(), source }),
         };
         let program = link.attributes.iter().find_map(attached);
+        let index = link.header.index;
+        let members = if is_bond(&link) { members(&self.links(name).await?, index) } else { Vec::new() };
         let mtu = link.attributes.iter().find_map(mtu).unwrap_or_default();
-        Ok(Interface { name: name.to_owned(), index: link.header.index, mtu, program })
+        Ok(Interface { name: name.to_owned(), index, mtu, program, members })
+    }
+
+    /// All links, for the sake of the one called `name`.
+    async fn links(&self, name: &str) -> Result<Vec<LinkMessage>, InterfaceError> {
+        let refused = |source| InterfaceError::Netlink { name: name.to_owned(), source };
+        self.0.link().get().execute().try_collect().await.map_err(refused)
     }
 }
 
@@ -133,10 +143,66 @@ const fn mtu(attribute: &LinkAttribute) -> Option<u32> {
     if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
 }
 
+fn is_bond(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| {
+        matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Bond)))
+    })
+}
+
+/// The names of those of `links` that belong to the link of that index.
+fn members(links: &[LinkMessage], index: u32) -> Vec<String> {
+    let belongs = |link: &&LinkMessage| link.attributes.contains(&LinkAttribute::Controller(index));
+    let name = |link: &LinkMessage| {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+    };
+    let mut names: Vec<_> = links.iter().filter(belongs).filter_map(name).collect();
+    names.sort_unstable();
+    names
+}
+
 fn attached(attribute: &LinkAttribute) -> Option<Attached> {
     let LinkAttribute::Xdp(fields) = attribute else { return None };
     let id =
         fields.iter().find_map(|field| if let LinkXdp::ProgId(id) = field { Some(*id) } else { None })?;
     let generic = fields.contains(&LinkXdp::Attached(XdpAttached::SocketBuffer));
     Some(Attached { id, mode: if generic { Mode::Generic } else { Mode::Native } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, more: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = [vec![LinkAttribute::IfName(name.to_owned())], more].concat();
+        message
+    }
+
+    fn of_kind(kind: InfoKind) -> Vec<LinkAttribute> {
+        vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])]
+    }
+
+    #[test]
+    fn bond_is_told_by_its_kind() {
+        assert!(is_bond(&link(5, "bond0", of_kind(InfoKind::Bond))));
+        assert!(!is_bond(&link(5, "bond0", of_kind(InfoKind::Bridge))));
+        assert!(!is_bond(&link(5, "bond0", Vec::new())), "a name says nothing");
+    }
+
+    #[test]
+    fn members_are_those_of_this_bond() {
+        let links = [
+            link(5, "bond0", of_kind(InfoKind::Bond)),
+            link(4, "eth1", vec![LinkAttribute::Controller(5)]),
+            link(3, "eth0", vec![LinkAttribute::Controller(5)]),
+            link(2, "eth2", vec![LinkAttribute::Controller(6)]),
+            link(1, "lo", Vec::new()),
+        ];
+        assert_eq!(members(&links, 5), ["eth0", "eth1"]);
+        assert_eq!(members(&links, 7), Vec::<String>::new());
+    }
 }

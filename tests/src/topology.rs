@@ -171,10 +171,10 @@ impl Lan {
 /// are routed by the balancer's kernel, past the XDP program.
 ///
 /// ```text
-///   client .2               balancer                b1 .11     b2 .12
-///     eth0 ------------- eth0 .1  eth1 .1            eth0       eth0
-///       198.51.100.0/24            |                  |          |
-///       2001:db8:51::/64        ---+------------------+----------+---  switch
+///   client .2               balancer                b1 .11     b2 .12   neighbour .3
+///     eth0 ------------- eth0 .1  eth1 .1            eth0       eth0       eth0
+///       198.51.100.0/24            |                  |          |          |
+///       2001:db8:51::/64        ---+------------------+----------+----------+---  switch
 ///                                    192.0.2.0/24, 2001:db8:192::/64
 /// ```
 #[derive(Debug)]
@@ -185,6 +185,8 @@ pub struct TwoArmed {
     pub balancer: Host,
     /// `b1` and `b2`.
     pub backends: Vec<Host>,
+    /// Sends requests from the backends' network.
+    pub neighbour: Host,
     /// Held for its guard.
     _switch: Switch,
 }
@@ -201,17 +203,18 @@ impl TwoArmed {
         let balancer = Host::new("balancer", Network::Clients, 1)?;
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Servers, 10 + number);
         let backends = (1..=2).map(backend).collect::<Result<Vec<_>>>()?;
+        let neighbour = Host::new("neighbour", Network::Servers, 3)?;
         connect(&client, &balancer, ETHERNET_MTU, &switch.pass)?;
         let (gateway4, gateway6) = (Network::Servers.v4(1), Network::Servers.v6(1));
         switch.plug(&balancer, "eth1", INNER_MTU, gateway4, gateway6)?;
         balancer.netns.set_sysctl("ipv4/ip_forward", "1")?;
         balancer.netns.set_sysctl("ipv6/conf/all/forwarding", "1")?;
-        for host in &backends {
+        for host in backends.iter().chain([&neighbour]) {
             switch.plug(host, "eth0", INNER_MTU, host.v4, host.v6)?;
             host.route("default", gateway4, "::/0", gateway6)?;
         }
         client.route("default", balancer.v4, "::/0", balancer.v6)?;
-        Ok(Self { client, balancer, backends, _switch: switch })
+        Ok(Self { client, balancer, backends, neighbour, _switch: switch })
     }
 }
 

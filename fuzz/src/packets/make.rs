@@ -92,7 +92,19 @@ impl Maker {
             padding: if self.one_in(8) { self.random.below(30) } else { 0 },
             ..self.flags()
         };
+        let packet = if scene::POOL.contains(&target.address) { self.reply(packet) } else { packet };
         Packet { payload: self.payload(&packet), ..packet }
+    }
+
+    /// The packet as one that a backend may have sent to whom it was translated to.
+    fn reply(&mut self, packet: Packet) -> Packet {
+        let last = 11 + self.random.below(4) as u8;
+        let source = match packet.destination {
+            IpAddr::V4(_) => [198, 51, 100, last].into(),
+            IpAddr::V6(_) => [0x2001, 0xdb8, 0x51, 0, 0, 0, 0, u16::from(last) + 6].into(),
+        };
+        let destination_port = 1024 + self.random.below(usize::from(scene::POOL_PORTS)) as u16;
+        Packet { source, source_port: self.random.pick(&[80, 53]), destination_port, ..packet }
     }
 
     fn tags(&mut self) -> Vec<(u16, u16)> {

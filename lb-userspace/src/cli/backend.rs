@@ -9,7 +9,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use crate::{
     config::Gue,
     dataplane,
-    host::{self, Paths, Report, Wanted, state::State},
+    host::{self, Decap, Paths, Report, Wanted, decap, state::State},
     interface::Mode,
 };
 
@@ -49,6 +49,9 @@ struct UpArgs {
     /// Attach no program: for a backend that the balancer forwards to by l2
     #[arg(long)]
     no_decap: bool,
+    /// Pin the program without attaching it: for a host that balances too, as `balancer.next_program`
+    #[arg(long, conflicts_with = "no_decap")]
+    pin_only: bool,
     /// UDP port at which tunnelled packets arrive by GUE; 0 takes none in
     #[arg(long, value_name = "PORT", default_value_t = Gue::default().port)]
     gue_port: u16,
@@ -73,10 +76,18 @@ async fn up(paths: &Paths, args: UpArgs) -> Result<()> {
     let mut vips = args.vips;
     vips.sort_unstable();
     vips.dedup();
-    let UpArgs { interface, no_decap, gue_port, .. } = args;
-    let wanted = Wanted { interface, vips, decap: !no_decap, gue_port };
+    let UpArgs { interface, no_decap, pin_only, gue_port, .. } = args;
+    let decap = match (no_decap, pin_only) {
+        (true, _) => Decap::Nothing,
+        (_, true) => Decap::Pinned,
+        _ => Decap::Attached,
+    };
+    let wanted = Wanted { interface, vips, decap, gue_port };
     let state = host::up(paths, dataplane::OBJECT, &wanted).await?;
-    print_state(&state);
+    print_state(&state, paths);
+    if state.pinned {
+        println!("have Sluice read it: balancer.next_program, and a reload where it ran before");
+    }
     if state.decap == Some(Mode::Generic) {
         eprintln!(
             "warning: the driver of {} takes no native XDP program; the decapsulator runs in the kernel's stack, at \
@@ -102,8 +113,8 @@ async fn show(paths: &Paths) -> Result<()> {
         println!("this host is no backend: {} does not exist", paths.state.display());
         return Ok(());
     };
-    print_state(&report.state);
-    if report.state.decap.is_some() {
+    print_state(&report.state, paths);
+    if report.state.decap.is_some() || report.state.pinned {
         println!("  packets  {} decapsulated", report.decapsulated);
     }
     let problems = problems(&report);
@@ -113,7 +124,7 @@ async fn show(paths: &Paths) -> Result<()> {
     bail!("{}; run `sluice backend up` again", problems.join("; "))
 }
 
-fn print_state(state: &State) {
+fn print_state(state: &State, paths: &Paths) {
     println!("{} is set up as a backend", state.interface);
     for vip in &state.vips {
         let note = if state.addresses.contains(vip) { "" } else { " (was there before)" };
@@ -124,6 +135,7 @@ fn print_state(state: &State) {
     }
     match state.decap {
         Some(mode) => println!("  decap    attached, {}", mode.name()),
+        None if state.pinned => println!("  decap    pinned at {}", decap::pinned(&paths.pins).display()),
         None => println!("  decap    none"),
     }
 }
@@ -133,7 +145,10 @@ fn problems(report: &Report) -> Vec<String> {
     let settings = report.overridden_settings.iter();
     let settings = settings.map(|(change, value)| format!("{} is {value}, not {}", change.key, change.set));
     let mut problems: Vec<String> = vips.chain(settings).collect();
-    if report.state.decap.is_some() && !report.decap_attached {
+    if report.state.pinned && !report.decap_holds {
+        problems.push("the decapsulator is not pinned any more".to_owned());
+    }
+    if report.state.decap.is_some() && !report.decap_holds {
         problems.push(format!("the decapsulator is not attached to {} any more", report.state.interface));
     }
     problems

@@ -54,7 +54,7 @@ impl Attachments {
             let kept = matches!(place, Place::Ours(..));
             let mode = attach::attach(program, &attachment.interface, place, self.wanted, &attachment.pin)?;
             attachment.mode = Some(mode);
-            tell(&attachment.interface.name, mode, self.wanted, kept);
+            tell(&attachment.interface, mode, self.wanted, kept);
         }
         let pin = pin_path.join(pins::PROGRAM);
         unpin(&pin)?;
@@ -104,8 +104,16 @@ impl Attachments {
 }
 
 /// Tells of a new attachment, and of a mode that is not what one would wish for.
-fn tell(interface: &str, mode: Mode, wanted: XdpMode, kept: bool) {
+fn tell(interface: &Interface, mode: Mode, wanted: XdpMode, kept: bool) {
+    let Interface { name: interface, members, .. } = interface;
     match (mode, wanted) {
+        (Mode::Generic, XdpMode::Auto) if !members.is_empty() => warn!(
+            interface,
+            "attached in generic mode, since this bond has no native XDP: every packet is first copied into a socket \
+             buffer, which costs several times as much per packet; its members may have it: name them in \
+             balancer.interfaces instead, {}",
+            attach::list(members)
+        ),
         (Mode::Generic, XdpMode::Auto) => warn!(
             interface,
             "attached in generic mode, since the driver has no native XDP: every packet is first copied into a socket \

@@ -1,5 +1,6 @@
 //! The truth: configuration, what is known of the world, and what the data plane holds.
 
+mod changes;
 mod look;
 mod orders;
 mod peers;
@@ -449,6 +450,7 @@ impl Truth {
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
             log_changes(&self.applied, &next);
+            changes::log(&self.plan, &plan);
             budget::log_changes(&self.plan, &plan);
             self.applied = next;
             self.plan = plan;

@@ -50,6 +50,22 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// A bond takes no native program: its way of bonding has no XDP (Linux has it for `active-backup`, `balance-rr`,
+    /// `balance-xor` and `802.3ad`), or a member's driver has none.
+    #[error(
+        "cannot attach to the bond {interface} in native mode; name its members in balancer.interfaces instead, {}, or \
+             set balancer.mode to \"auto\" or \"generic\"",
+        list(members)
+    )]
+    NativeBond {
+        /// The interface.
+        interface: String,
+        /// Names of its members.
+        members: Vec<String>,
+        /// What the kernel said.
+        #[source]
+        source: Box<ProgramError>,
+    },
     /// Not even generic mode worked.
     #[error("cannot attach to {interface}")]
     Attach {
@@ -74,6 +90,22 @@ pub enum AttachError {
     /// A stale pin could not be removed.
     #[error(transparent)]
     Stale(#[from] PinError),
+}
+
+impl AttachError {
+    fn native(interface: &Interface, source: ProgramError) -> Self {
+        let (name, source) = (interface.name.clone(), Box::new(source));
+        if interface.members.is_empty() {
+            return Self::Native { interface: name, source };
+        }
+        Self::NativeBond { interface: name, members: interface.members.clone(), source }
+    }
+}
+
+/// Names as the configuration has them.
+#[must_use]
+pub fn list(names: &[String]) -> String {
+    format!("{names:?}")
 }
 
 /// What an interface offers to a program.
@@ -128,12 +160,7 @@ pub fn attach(
         XdpMode::Auto | XdpMode::Native => match program.attach_to_if_index(interface.index, AyaMode::Driver)
         {
             Ok(id) => (id, Mode::Native),
-            Err(source) if wanted == XdpMode::Native => {
-                return Err(AttachError::Native {
-                    interface: interface.name.clone(),
-                    source: Box::new(source),
-                });
-            }
+            Err(source) if wanted == XdpMode::Native => return Err(AttachError::native(interface, source)),
             Err(source) => {
                 info!(interface = interface.name, "native mode was refused: {}", with_causes(&source));
                 (program.attach_to_if_index(interface.index, AyaMode::Skb).map_err(refused)?, Mode::Generic)
@@ -178,4 +205,27 @@ fn program_name(id: u32) -> String {
     program
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(members: &[&str]) -> String {
+        let members = members.iter().map(|&name| name.to_owned()).collect();
+        let interface = Interface { name: "uplink".to_owned(), index: 5, mtu: 1500, program: None, members };
+        AttachError::native(&interface, ProgramError::NotLoaded).to_string()
+    }
+
+    #[test]
+    fn bond_that_takes_no_native_program_is_told_with_its_members() {
+        let told = refusal(&["eth0", "eth1"]);
+        assert!(told.contains("the bond uplink"), "{told}");
+        assert!(
+            told.contains(r#"name its members in balancer.interfaces instead, ["eth0", "eth1"]"#),
+            "{told}"
+        );
+        let told = refusal(&[]);
+        assert!(!told.contains("bond") && told.contains("balancer.mode"), "{told}");
+    }
 }

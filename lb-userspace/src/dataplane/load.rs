@@ -24,14 +24,17 @@ use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where what passes
 /// goes on, or where frames may consist of several pieces.
-pub(super) const fn balancer(features: u32) -> &'static str {
-    const GUARDS: u32 = FEATURE_STRICT | FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
+#[must_use]
+pub const fn balancer(features: u32) -> &'static str {
+    const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
     if features & FEATURE_FRAMES != 0 {
         "sluice_frames"
     } else if features & FEATURE_NEXT != 0 {
         "sluice_chained"
     } else if features & GUARDS != 0 {
         "sluice_guarded"
+    } else if features & FEATURE_STRICT != 0 {
+        "sluice_strict"
     } else {
         "sluice"
     }

@@ -3,8 +3,15 @@
 //! Nobody stays behind to hold it, so the link is pinned: the program is attached for as long as that file exists. A
 //! change of VIPs loads the program anew, with a map of its own, and swaps it in through the link, so every packet sees
 //! either the earlier VIPs or the later ones.
+//!
+//! On a host that balances too the interface has the balancer's program. There this one is only pinned, and the balancer's
+//! goes on to it (`balancer.next_program`).
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -30,6 +37,8 @@ const VIPS: &str = "decap_vips";
 const REASONS: &str = "reasons";
 /// Name of the pinned link.
 const LINK: &str = "link";
+/// Name of the pinned program, where it is attached to nothing.
+const PINNED: &str = "program";
 
 /// Looks for a place on `interface`.
 ///
@@ -53,13 +62,37 @@ pub(super) fn attach(
     let program = program(&mut ebpf, name).map_err(load_error)?;
     let _locked = Pins::open(pins)?;
     let mode = attach::attach(program, interface, place, XdpMode::Auto, &pins.join(LINK))?;
+    unpin(&pins.join(PINNED))?;
+    pin_maps(&mut ebpf, pins)?;
+    Ok(mode)
+}
+
+/// Loads the program for what is `wanted`, and pins it below `pins` without attaching it to anything.
+pub(super) fn pin(pins: &Path, object: &[u8], wanted: &Wanted) -> Result<(), HostError> {
+    let mut ebpf = load(object, &wanted.vips, wanted.gue_port)?;
+    let program = program(&mut ebpf, PROGRAM).map_err(load_error)?;
+    let _locked = Pins::open(pins)?;
+    unpin(&pins.join(LINK))?;
+    let path = pinned(pins);
+    unpin(&path)?;
+    program.pin(&path).map_err(|source| HostError::Pin { path, source })?;
+    pin_maps(&mut ebpf, pins)
+}
+
+/// Where [`pin`] pins the program.
+#[must_use]
+pub fn pinned(pins: &Path) -> PathBuf {
+    pins.join(PINNED)
+}
+
+fn pin_maps(ebpf: &mut Ebpf, pins: &Path) -> Result<(), HostError> {
     for name in [VIPS, REASONS] {
         let path = pins.join(name);
         unpin(&path)?;
         let map = ebpf.map_mut(name).ok_or(HostError::Object(name))?;
         map.pin(&path).map_err(|source| HostError::Pin { path, source })?;
     }
-    Ok(mode)
+    Ok(())
 }
 
 fn load(object: &[u8], vips: &[IpAddr], gue_port: u16) -> Result<Ebpf, HostError> {
@@ -82,7 +115,7 @@ fn load_error(error: impl std::error::Error + Send + Sync + 'static) -> HostErro
 
 /// Detaches the program, if it is attached, and removes its pins. The directory goes where nothing else is in it.
 pub(super) fn detach(pins: &Path) -> Result<(), HostError> {
-    for name in [LINK, VIPS, REASONS] {
+    for name in [LINK, PINNED, VIPS, REASONS] {
         unpin(&pins.join(name))?;
     }
     let _ = fs::remove_dir(pins);

@@ -113,10 +113,21 @@ pub struct Wanted {
     pub interface: String,
     /// The VIPs.
     pub vips: Vec<IpAddr>,
-    /// Whether packets arrive in a tunnel.
-    pub decap: bool,
+    /// Who takes off the outer headers of packets that arrive in a tunnel.
+    pub decap: Decap,
     /// UDP port of tunnels by GUE; 0: there are none.
     pub gue_port: u16,
+}
+
+/// What takes outer headers off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decap {
+    /// Nothing: no packets arrive in a tunnel.
+    Nothing,
+    /// The decapsulator, on the interface.
+    Attached,
+    /// The decapsulator, behind the program that balances.
+    Pinned,
 }
 
 /// Sets the host up, or changes what an earlier call set up. What it did is in the returned state; a fresh set-up that
@@ -151,7 +162,8 @@ async fn set_up(
     let netlink = Netlink::open()?;
     let interface = netlink.interface(&wanted.interface).await?;
     // Asked before anything is changed, since somebody else's program is the likeliest reason to fail.
-    let place = wanted.decap.then(|| decap::place(&paths.pins, &interface)).transpose()?;
+    let attaches = wanted.decap == Decap::Attached;
+    let place = attaches.then(|| decap::place(&paths.pins, &interface)).transpose()?;
     let settings = Settings::of_kernel();
     let mut state = before.unwrap_or_else(|| State::new(&wanted.interface));
     state.remember_settings(settings.needed(&wanted.interface)?);
@@ -160,9 +172,12 @@ async fn set_up(
 
     settings.apply(&state.settings)?;
     loopback::change(&netlink, &change).await?;
-    if !wanted.decap {
-        decap::detach(&paths.pins)?;
+    match wanted.decap {
+        Decap::Nothing => decap::detach(&paths.pins)?,
+        Decap::Pinned => decap::pin(&paths.pins, object, wanted)?,
+        Decap::Attached => {}
     }
+    state.pinned = wanted.decap == Decap::Pinned;
     state.decap = match place {
         Some(place) => Some(decap::attach(&paths.pins, object, &interface, place, wanted)?),
         None => None,
@@ -200,8 +215,8 @@ pub struct Report {
     pub missing_vips: Vec<IpAddr>,
     /// Settings that have another value now, with that value.
     pub overridden_settings: Vec<(settings::Change, String)>,
-    /// Whether the decapsulator is attached.
-    pub decap_attached: bool,
+    /// Whether the decapsulator is attached, or pinned where it is to be that.
+    pub decap_holds: bool,
     /// Packets that the decapsulator has unpacked since it was last attached.
     pub decapsulated: u64,
 }
@@ -219,13 +234,14 @@ pub async fn show(paths: &Paths) -> Result<Option<Report>, HostError> {
     let present = loopback::addresses(&netlink).await?;
     let missing_vips = state.vips.iter().filter(|ip| !present.contains(ip)).copied().collect();
     let overridden_settings = Settings::of_kernel().overridden(&state.settings)?;
-    let decap_attached = match netlink.interface(&state.interface).await {
+    let decap_holds = match netlink.interface(&state.interface).await {
+        Ok(_) if state.pinned => decap::pinned(&paths.pins).exists(),
         Ok(interface) => decap::is_attached(&paths.pins, &interface),
         Err(InterfaceError::Unknown(_)) => false,
         Err(error) => return Err(error.into()),
     };
     let decapsulated = decap::packets(&paths.pins);
-    Ok(Some(Report { state, missing_vips, overridden_settings, decap_attached, decapsulated }))
+    Ok(Some(Report { state, missing_vips, overridden_settings, decap_holds, decapsulated }))
 }
 
 /// Names the file in an I/O error.

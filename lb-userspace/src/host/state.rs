@@ -21,6 +21,9 @@ pub struct State {
     pub settings: Vec<Change>,
     /// How the decapsulator is attached, if it is.
     pub decap: Option<Mode>,
+    /// Whether it is pinned, and attached to nothing.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// What has to happen on `lo`.
@@ -37,7 +40,8 @@ impl State {
     #[must_use]
     pub fn new(interface: &str) -> Self {
         let interface = interface.to_owned();
-        Self { interface, vips: Vec::new(), addresses: Vec::new(), settings: Vec::new(), decap: None }
+        let (vips, addresses, settings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { interface, vips, addresses, settings, decap: None, pinned: false }
     }
 
     /// Adds changes. Of a setting that is remembered already, the value before the first change is the one to restore.

@@ -77,7 +77,9 @@ fn interface_that_leaves_the_file_is_detached_after_any_number_of_reloads() {
     }
     save(&site, "[\"eth0\", \"peer0\"]", "[\"eth0\"]");
     wait_for_log(&daemon, "detached interface=\"peer0\"");
-    assert_eq!(site.program("peer0"), Value::Null);
+    // Some time after its pin is gone.
+    let detached = || site.program("peer0") == Value::Null;
+    wait_until(DEADLINE, "the program to be detached", detached).unwrap();
     assert_eq!(site.program("eth0")["prog"]["name"], PROGRAM);
 }
 

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Name of the program that balances, where services drop what is malformed, as they do if nothing else is said.
-pub(crate) const PROGRAM: &str = "sluice_guarded";
+pub(crate) const PROGRAM: &str = "sluice_strict";
 
 /// The device without native XDP, which every namespace has.
 pub(crate) const LOOPBACK: &str = "lo";

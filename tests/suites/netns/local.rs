@@ -3,13 +3,13 @@
 use lb_tests::{
     balancer::{Prepared, READY_DEADLINE, binary},
     client::fetch,
-    config::{Backend, Service},
+    config::{Backend, Config, Service},
     process::wait_until,
     server::Nginx,
     topology::{Lan, VIP4, VIP6},
 };
 
-use crate::scene::Scene;
+use crate::scene::{DETACH, Scene};
 
 #[test]
 fn balancer_that_is_a_backend_gets_its_share() {
@@ -39,6 +39,40 @@ fn balancer_that_is_a_backend_gets_its_share() {
         let answers = fetch(&host.netns, (VIP4, 80).into(), 20).unwrap();
         assert_eq!(answers.of(&host.name), 20, "{answers:?}");
     }
+}
+
+/// Each of two hosts balances over both: one is itself, the other is behind a tunnel, whose decapsulator there stands
+/// behind the balancer.
+#[test]
+fn hosts_that_balance_over_each_other_have_the_decapsulator_behind_the_balancer() {
+    let lan = Lan::new().unwrap();
+    let binary = binary().unwrap();
+    let (hosts, nobody) = ([&lan.balancer, &lan.backends[0]], &lan.backends[..0]);
+    let prepared = hosts.map(|host| Prepared::up(host, &binary, &[VIP4], &["--pin-only"]).unwrap());
+    let _servers = hosts.map(|host| Nginx::start(host).unwrap());
+    let scenes = [0, 1].map(|at| {
+        let service = Service::new("web4", (VIP4, 80).into()).with("ipip", hosts);
+        let program = prepared[at].pins.path().join("program");
+        let adjust =
+            |config: &mut Config| config.balancer = format!("next_program = \"{}\"", program.display());
+        Scene::start_adjusted(hosts[at], nobody, vec![service], DETACH, adjust)
+    });
+    for (scene, host) in scenes.iter().zip(hosts) {
+        lan.client.netns.ip(&format!("route replace 203.0.113.0/24 via {}", host.v4)).unwrap();
+        let answers = fetch(&lan.client.netns, (VIP4, 80).into(), 100).unwrap();
+        assert_eq!(answers.failures, Vec::<String>::new());
+        assert!(hosts.iter().all(|host| answers.of(&host.name) > 20), "{answers:?}");
+        let status = scene.daemon.status().unwrap();
+        assert!(status.reason("local") > 60 && status.reason("transmitted") > 60, "{status:?}");
+    }
+    assert!(prepared.iter().all(|host| host.show().unwrap().contains("decap    pinned at")));
+    assert!(
+        prepared[1]
+            .show()
+            .unwrap()
+            .lines()
+            .any(|line| line.contains("decapsulated") && !line.contains(" 0 "))
+    );
 }
 
 /// As an address does that VRRP or a cluster moves.

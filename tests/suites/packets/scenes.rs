@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use lb_common::knobs::{FEATURE_ECHO, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING};
 use lb_tests::packet::Packet;
 use sluice::{health::Health, neighbours::NextHop};
 
@@ -94,6 +95,12 @@ pub const WAYS: [Way; 8] = [
         overhead: 48,
     },
 ];
+
+/// Services that drop what nobody sends in good faith, and have no other guard.
+pub static STRICT: Scene = Scene::new(|| {
+    let features = FEATURE_STRICT | FEATURE_TRACKING | FEATURE_RESET | FEATURE_ECHO;
+    Harness::only_for(features, &everywhere("forwarding = \"l2\"", &[V4]))
+});
 
 /// Services of every port, of one port, and of ports that overlap, beside each other.
 pub static PORTS: Scene = Scene::new(|| {

@@ -24,7 +24,7 @@ fn balancer(forwarding: &str, backend: &str) -> Harness {
     let rest = format!("protocol = \"tcp\"\nforwarding = \"{forwarding}\"");
     let v4 = service("v4", "203.0.113.10", "80", &rest, &[backend]);
     let v6 = service("v6", "2001:db8:113::10", "80", &rest, &[backend]);
-    let mut balancer = Harness::with_features(FEATURE_FRAMES, &(v4 + &v6));
+    let mut balancer = Harness::with_features(FEATURE_FRAMES, "", &(v4 + &v6));
     balancer.view.next_hops.values_mut().for_each(|hop: &mut NextHop| hop.mtu = JUMBO);
     balancer.advance(std::time::Duration::ZERO);
     balancer

@@ -33,9 +33,9 @@ seed = "000102030405060708090a0b0c0d0e0f"
 [defaults]
 slots = 1021
 [limits]
-services = 32
-backends = 64
-slots = 65536
+services = 64
+backends = 256
+slots = 131072
 "#;
 
 /// What a balancer that guards nothing is loaded for, whatever a test configures.
@@ -101,9 +101,9 @@ impl Harness {
         Self::load(features, "", toml, |_| {})
     }
 
-    /// As [`Self::new`], the program that has `features` too.
-    pub fn with_features(features: u32, toml: &str) -> Self {
-        Self::load(GUARDED | features, "", toml, |_| {})
+    /// As [`Self::with_limits`], the program that has `features` too.
+    pub fn with_features(features: u32, limits: &str, toml: &str) -> Self {
+        Self::load(GUARDED | features, limits, toml, |_| {})
     }
 
     /// As [`Self::new`], with more under `[limits]`.

@@ -27,7 +27,7 @@ fn services(rest: &str, backend: &str) -> String {
 
 fn balancer(mss: &str, forwarding: &str, backend: &str) -> Harness {
     let rest = format!("mss = {mss}\nforwarding = \"{forwarding}\"");
-    Harness::with_features(FEATURE_MSS, &services(&rest, backend))
+    Harness::with_features(FEATURE_MSS, "", &services(&rest, backend))
 }
 
 /// An option that announces `mss`.
@@ -147,7 +147,7 @@ fn automatic_mss_is_what_fits_on_the_way_to_the_backend() {
 #[test]
 fn automatic_mss_never_asks_for_less_than_every_host_takes() {
     let toml = services("mss = \"auto\"\nforwarding = \"l2\"", V4_BACKEND);
-    let mut balancer = Harness::with_features(FEATURE_MSS, &toml);
+    let mut balancer = Harness::with_features(FEATURE_MSS, "", &toml);
     balancer.view.next_hops.values_mut().for_each(|hop| hop.mtu = 200);
     balancer.advance(std::time::Duration::ZERO);
     assert_becomes(&mut balancer, &syn(&Packet::default(), &announces(1460)), &announces(536));
@@ -155,7 +155,7 @@ fn automatic_mss_never_asks_for_less_than_every_host_takes() {
 
 #[test]
 fn service_that_says_nothing_leaves_syns_as_they_are() {
-    let mut balancer = Harness::with_features(FEATURE_MSS, &services("forwarding = \"l2\"", V4_BACKEND));
+    let mut balancer = Harness::with_features(FEATURE_MSS, "", &services("forwarding = \"l2\"", V4_BACKEND));
     assert_becomes(&mut balancer, &syn(&Packet::default(), &announces(65_535)), &announces(65_535));
 }
 

@@ -25,7 +25,7 @@ const THEIRS: &str = "203.0.113.77";
 
 fn balancer() -> Harness {
     let rest = "protocol = \"tcp\"\nforwarding = \"ipip\"";
-    Harness::with_features(FEATURE_NEXT, &service("v4", "203.0.113.10", "80", rest, &["198.51.100.11"]))
+    Harness::with_features(FEATURE_NEXT, "", &service("v4", "203.0.113.10", "80", rest, &["198.51.100.11"]))
 }
 
 /// The other program, pinned for as long as this lives.

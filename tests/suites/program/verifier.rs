@@ -1,6 +1,9 @@
 //! What the kernel's verifier makes of the program with everything on.
 
-use lb_common::knobs::{FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT};
+use lb_common::knobs::{
+    FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_STRICT,
+};
+use sluice::dataplane::load;
 
 use crate::harness::{GUARDED, Harness, UNGUARDED, service};
 
@@ -13,11 +16,13 @@ fn program_with_everything_on_leaves_the_verifier_room() {
     let toml = service("web", "203.0.113.10", "80", "protocol = \"tcp\"\nforwarding = \"l2\"", &[]);
     let programs = [
         ("sluice", UNGUARDED),
+        ("sluice_strict", UNGUARDED | FEATURE_STRICT),
         ("sluice_guarded", GUARDED | FEATURE_MSS),
         ("sluice_frames", GUARDED | FEATURE_MSS | FEATURE_FRAMES),
         ("sluice_chained", GUARDED | FEATURE_MSS | FEATURE_NEXT),
     ];
     for (name, features) in programs {
+        assert_eq!(load::balancer(features), name);
         let mut balancer = Harness::only_for(features | FEATURE_FRAGMENTS | FEATURE_NAT, &toml);
         let program = balancer.dataplane.program().unwrap_or_else(|error| panic!("{error}"));
         let info = program.info().expect("a loaded program");

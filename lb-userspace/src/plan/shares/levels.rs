@@ -9,6 +9,9 @@ use std::iter::Sum;
 
 use super::{Candidate, STEPS, ratio};
 
+/// Less than any table can tell from nothing.
+const CRUMB: f64 = 1e-9;
+
 /// What the backends of a level can carry, and what they are meant to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Level {
@@ -50,6 +53,10 @@ pub(super) fn loads(levels: &[Level], overprovisioning: f64) -> Vec<f64> {
     let mut take = |capacity: f64| {
         let taken = capacity.min(left);
         left -= taken;
+        // What rounding leaves is no flow, and would be a slot for each backend of the next level.
+        if left < CRUMB {
+            left = 0.0;
+        }
         taken
     };
     capacities.into_iter().map(&mut take).collect()
@@ -97,6 +104,14 @@ mod tests {
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found * 100.0 - expected).abs() < 1e-9, "{percents:?}: {found}, not {expected}");
             }
+        }
+    }
+
+    #[test]
+    fn rounding_leaves_nothing_to_a_level_that_is_not_needed() {
+        for first in 1..100 {
+            let loads = loads_of(&[first, 100 - first, 100], 1.0);
+            assert!(loads[2] <= 0.0, "{first}: {loads:?}");
         }
     }
 
