@@ -19,8 +19,8 @@ pub struct Connection {
     pub backend: u16,
     /// Whether the client has said that it ends: one of [`Closing`].
     pub closing: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// 1: its SYN was sent again ([`crate::passive`]).
+    pub again: u8,
 }
 
 /// A flow with what is remembered of it: the record by which the program tells of one that went on in a moved slot.

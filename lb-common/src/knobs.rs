@@ -52,5 +52,8 @@ pub const FEATURE_STRICT: u32 = 1 << 15;
 /// A service may answer SYNs with cookies.
 pub const FEATURE_COOKIES: u32 = 1 << 16;
 
+/// A service's backends are judged by how their flows open.
+pub const FEATURE_PASSIVE: u32 = 1 << 19;
+
 /// Another program gets what passes.
 pub const FEATURE_NEXT: u32 = 1 << 17;

@@ -28,6 +28,7 @@ pub mod knobs;
 #[cfg(feature = "alloc")]
 pub mod maglev;
 pub mod nat;
+pub mod passive;
 pub mod pod;
 pub mod policy;
 pub mod quic;

@@ -1,7 +1,7 @@
 //! What comes to a VIP by ICMP: a rare way, which reads the packet anew from its start and is compiled once, apart from the
 //! ways of other packets.
 
-mod error;
+pub mod error;
 
 use lb_common::{counter::Reason, knobs::FEATURE_ECHO, policy::OPTION_ECHO};
 

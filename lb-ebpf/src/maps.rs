@@ -31,6 +31,7 @@ use lb_common::{
     guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal, Refusals, Rule, Source},
     hash::{HashKey, KeyWords, MAX_WORDS},
     nat::{Half, Pool},
+    passive::Signs,
     policy::Policy,
     quic::{Server, ServerKey, USED_GRAIN_NS},
     service::{Bucket, Service, TableRef},
@@ -124,6 +125,10 @@ pub static BACKEND_LIMITS: Array<Limit, 1, MMAPABLE> = Array::new();
 /// What those with a limit have.
 #[btf_map(name = "backend_loads")]
 pub static BACKEND_LOADS: Array<Load, 1, MMAPABLE> = Array::new();
+
+/// How flows open with backends. Sized by the limits where a service asks for it.
+#[btf_map(name = "signs")]
+pub static SIGNS: PerCpuArray<Signs, 1> = PerCpuArray::new();
 
 /// Packets that were refused, per service.
 #[btf_map(name = "refusals")]
@@ -396,6 +401,23 @@ pub fn count_flows(id: u32, flows: i64) {
     let Some(load) = BACKEND_LOADS.get_ptr_mut(id) else { return };
     // SAFETY: a lookup gives a valid pointer, its fields are aligned, and everybody adds to this one.
     unsafe { Word::new((&raw mut (*load).flows).cast()) }.add(flows as u64);
+}
+
+/// Counts a connection that opens with a backend, or one that had to be opened `again`. A global function, so that the
+/// verifier walks it once: see [`crate::guard`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn count_sign(id: u32, again: u32) -> u32 {
+    let Some(signs) = SIGNS.get_ptr_mut(id) else { return 0 };
+    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+    unsafe {
+        if again == 0 {
+            (*signs).opened += 1;
+        } else {
+            (*signs).again += 1;
+        }
+    }
+    1
 }
 
 /// How often a rate is tried to be taken from while other CPUs take from it. Each attempt that fails is a flow that

@@ -83,6 +83,31 @@ pub fn back(packet: &Packet) -> Verdict {
     translated(packet, nat_return(packet.context()))
 }
 
+/// Sends an ICMP error about a translated flow to the other side, if the flow that was noted of it is one: what the error
+/// quotes is what that side has sent, so it is translated too.
+#[inline(always)]
+pub fn error(packet: &Packet) -> Option<Verdict> {
+    let context = packet.context();
+    let found = Found(nat_error(context));
+    if !found.is_session() {
+        return None;
+    }
+    let for_client = found.is_reply();
+    let verdict =
+        Verdict::from_word(if for_client { nat_return(context) } else { nat_send(context, found.backend()) });
+    if verdict.is_answer() {
+        // An error is no answer to an error (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)).
+        return Some(Verdict::drop(Reason::ErrorLost));
+    }
+    if verdict.leaves() && (nat_error_ends(context) == 0 || nat_error_quote(context) == 0) {
+        return Some(INTERNAL);
+    }
+    if verdict.leaves() && !for_client {
+        nat_count(found.service(), found.backend());
+    }
+    Some(verdict)
+}
+
 /// The verdict in a word, on a packet that gets its new addresses now if it is forwarded.
 #[inline(always)]
 fn translated(packet: &Packet, word: u64) -> Verdict {
@@ -106,7 +131,8 @@ impl Told {
     }
 }
 
-/// What was found for a packet, in one word: the number of its session's backend, that a session has to begin, or a verdict.
+/// What was found for a packet, in one word: the numbers of its session's service and backend, that a session has to begin,
+/// or a verdict.
 #[derive(Clone, Copy)]
 struct Found(u64);
 
@@ -114,9 +140,15 @@ impl Found {
     /// A verdict has neither bit: no reason's number is as large.
     const SESSION: u64 = 1 << 63;
     const NEW: u64 = 1 << 62;
+    /// Of a session: the packet is a backend's.
+    const REPLY: u64 = 1 << 61;
 
-    const fn session(id: u32) -> Self {
-        Self(Self::SESSION | id as u64)
+    const fn session(service: u32, id: u32) -> Self {
+        Self(Self::SESSION | (service as u64 & 0xff_ffff) << 32 | id as u64)
+    }
+
+    const fn reply() -> Self {
+        Self(Self::SESSION | Self::REPLY)
     }
 
     fn of(found: Result<Self, Verdict>) -> u64 {
@@ -129,6 +161,14 @@ impl Found {
 
     const fn is_new(self) -> bool {
         self.0 & Self::NEW != 0
+    }
+
+    const fn is_reply(self) -> bool {
+        self.0 & Self::REPLY != 0
+    }
+
+    const fn service(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xff_ffff
     }
 
     const fn backend(self) -> u32 {
@@ -164,6 +204,31 @@ pub extern "C" fn nat_begin(service: u32, selected: u32, hash: u64) -> u64 {
 pub extern "C" fn nat_reply(told: u64) -> u64 {
     let Some(work) = maps::nat_work() else { return INTERNAL.to_word() };
     Found::of(session::of_backend(work, Told(told).flags()))
+}
+
+/// Finds the session of the flow that an ICMP error is about; gives a [`Found`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn nat_error(context: *mut xdp_md) -> u64 {
+    let (Some(work), Some(flow)) = (maps::nat_work(), maps::error_flow()) else { return INTERNAL.to_word() };
+    work.bytes = Packet::in_context(context).len();
+    Found::of(session::of_error(work, flow))
+}
+
+/// Gives an ICMP error the ends of the side that it is for; 0 where that could not be.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn nat_error_ends(context: *mut xdp_md) -> u64 {
+    let Some(work) = maps::nat_work() else { return 0 };
+    u64::from(rewrite::ends_of_error(&mut Packet::in_context(context), &work.other).is_some())
+}
+
+/// Gives what it quotes the ends that it had when that side has sent it; 0 where that could not be.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn nat_error_quote(context: *mut xdp_md) -> u64 {
+    let Some(work) = maps::nat_work() else { return 0 };
+    u64::from(rewrite::quote(&mut Packet::in_context(context), &work.other).is_some())
 }
 
 /// Puts a client's packet into the frame for a backend, and gives the verdict.

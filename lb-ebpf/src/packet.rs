@@ -150,6 +150,16 @@ impl Sent {
     }
 }
 
+/// By how much a sum changes where `from` becomes `to`; both are a multiple of four bytes, and at most 512
+/// (`bpf_csum_diff` in net/core/filter.c).
+#[inline(always)]
+pub fn change<const N: usize, const M: usize>(from: &[u8; N], to: &[u8; M]) -> Sum {
+    let [from, to] = [from.as_ptr(), to.as_ptr()].map(|bytes| bytes.cast_mut().cast());
+    // SAFETY: references are valid, and the kernel only reads what they are to.
+    let change = unsafe { bpf_csum_diff(from, N as u32, to, M as u32, 0) };
+    Sum::default().add_bytes(&(change as u32).to_ne_bytes())
+}
+
 /// A packet in the driver's buffer.
 ///
 /// What lies beyond the first piece of a large one (`xdp.frags`) cannot be read, but counts: headers lie in the first.
@@ -268,16 +278,6 @@ impl Packet {
         // SAFETY: in bounds by the check; there is nothing to be taken out.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at as *mut u32, N as u32, 0) };
         Some(Sum::default().add_bytes(&(sum as u32).to_ne_bytes()))
-    }
-
-    /// By how much a sum changes where `N` bytes from `offset` on become `to`; both are a multiple of four and at most 512.
-    #[inline(always)]
-    pub fn change<const N: usize, const M: usize>(&self, offset: usize, to: &[u8; M]) -> Option<Sum> {
-        let from = self.checked::<[u8; N]>(offset)? as *mut u32;
-        let to = core::ptr::from_ref(to).cast_mut().cast();
-        // SAFETY: both in bounds, the packet's by the check, and the kernel only reads them.
-        let change = unsafe { bpf_csum_diff(from, N as u32, to, M as u32, 0) };
-        Some(Sum::default().add_bytes(&(change as u32).to_ne_bytes()))
     }
 
     #[inline(always)]

@@ -15,7 +15,8 @@ use lb_common::{
     connection::{Closing, Connection, Tracked},
     counter::Reason,
     flow::Flow,
-    knobs::{FEATURE_PEERS, FEATURE_RESET},
+    knobs::{FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RESET},
+    passive::AGAIN_WITHIN_NS,
     service::{TableRef, Track},
     slot::{self, Slot},
 };
@@ -26,7 +27,8 @@ use crate::{
     limits::{self, Opening},
     lookup::Found,
     maps::{
-        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, now_ns, table, uses,
+        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, count_sign, now_ns,
+        table, uses,
     },
     parse::{FLAG_ACK, FLAG_RST, Facts},
     select::{position_in, slot_in},
@@ -67,6 +69,9 @@ pub fn backend<const GUARDED: bool>(moved: Moved<GUARDED>, facts: &Facts) -> Res
             return Ok(moved.again(&OPENINGS, facts, entry, now_ns));
         }
         let backend = entry.backend;
+        if uses(FEATURE_PASSIVE) && facts.opens() {
+            moved.hear_again(entry, now_ns);
+        }
         if facts.opens()
             || facts.closing() as u8 != Closing::Open as u8
             || !moved.goes_on(facts, entry, now_ns)
@@ -245,7 +250,27 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         if self.is_limited() {
             limits::count(self.found, backend, 1);
         }
+        if uses(FEATURE_PASSIVE) && facts.opens() {
+            count_sign(self.number(backend), 0);
+        }
         true
+    }
+
+    /// Counts a SYN that is sent again, once: its client has heard nothing of the backend. After a while it is another
+    /// connection.
+    #[inline(always)]
+    fn hear_again(&self, entry: &mut Connection, now_ns: u64) {
+        let again = u8::from(now_ns.wrapping_sub(entry.last_seen_ns) < AGAIN_WITHIN_NS);
+        if again == 0 || entry.again == 0 {
+            count_sign(self.number(entry.backend), u32::from(again));
+        }
+        entry.again = again;
+    }
+
+    /// The number of a backend among all.
+    #[inline(always)]
+    const fn number(&self, index: u16) -> u32 {
+        self.found.service.first_backend.wrapping_add(index as u32)
     }
 
     /// Where a flow is that was there before the slot moved, or before the table became another one.
@@ -269,7 +294,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
     #[inline(always)]
     const fn entry(&self, backend: u16, now_ns: u64) -> Connection {
         let closing = Closing::Open as u8;
-        Connection { last_seen_ns: now_ns, service: self.found.id, backend, closing, _pad: 0 }
+        Connection { last_seen_ns: now_ns, service: self.found.id, backend, closing, again: 0 }
     }
 }
 

@@ -67,23 +67,28 @@ pub fn reply(packet: &Packet) -> Packet {
 }
 
 /// The error of a kind about `quoted`, a packet that `vip` has sent, or as much of one as is quoted.
+#[must_use]
+pub fn about(quoted: &[u8], vip: IpAddr, kind: Kind) -> Packet {
+    between(ROUTER[usize::from(vip.is_ipv6())], vip, quoted, kind)
+}
+
+/// The same from somebody to somebody.
 ///
 /// # Panics
 ///
 /// Where the quote is too long for a packet.
 #[must_use]
-pub fn about(quoted: &[u8], vip: IpAddr, kind: Kind) -> Packet {
+pub fn between(source: IpAddr, destination: IpAddr, quoted: &[u8], kind: Kind) -> Packet {
     let (_, type_u8, code_u8, bytes5to8) = kind;
-    let (source, protocol) = if vip.is_ipv4() { (ROUTER[0], ICMP) } else { (ROUTER[1], ICMPV6) };
-    let header = if let (IpAddr::V6(source), IpAddr::V6(vip)) = (source, vip) {
+    let (header, protocol) = if let (IpAddr::V6(source), IpAddr::V6(destination)) = (source, destination) {
         let kind = Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8 };
-        let header = Icmpv6Header::with_checksum(kind, source.octets(), vip.octets(), quoted);
-        header.expect("fits").to_bytes().to_vec()
+        let header = Icmpv6Header::with_checksum(kind, source.octets(), destination.octets(), quoted);
+        (header.expect("fits").to_bytes().to_vec(), ICMPV6)
     } else {
         let kind = Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8 };
-        Icmpv4Header::with_checksum(kind, quoted).to_bytes().to_vec()
+        (Icmpv4Header::with_checksum(kind, quoted).to_bytes().to_vec(), ICMP)
     };
-    Packet { source, destination: vip, protocol, payload: [&header, quoted].concat(), ..Packet::default() }
+    Packet { source, destination, protocol, payload: [&header, quoted].concat(), ..Packet::default() }
 }
 
 /// The error of a kind about the backend's answer to `packet`, quoting as much of it as Linux does.

@@ -111,9 +111,21 @@ impl Turns {
         self.seats.is_empty()
     }
 
-    /// Whose turn it is to take a slot. Somebody has to be there who has room.
+    /// Whether anybody may take only so many slots.
+    pub(super) fn are_bounded(&self) -> bool {
+        self.seats.iter().any(|seat| seat.room != UNBOUNDED)
+    }
+
+    /// Whose turn it is to take a slot, where nobody is bounded. Somebody has to be there.
     #[inline]
     pub(super) fn next(&mut self) -> &mut Seat {
+        let at = self.next_place();
+        &mut self.seats[at]
+    }
+
+    /// The same where somebody is. Somebody has to be there who has room.
+    #[inline]
+    pub(super) fn next_with_room(&mut self) -> &mut Seat {
         // Whoever has no room is left out once this halves the work, so that little of it is in vain.
         if self.idle * 2 > self.pace {
             *self = self.of(|seat| seat.room > 0);
@@ -175,7 +187,9 @@ mod tests {
     }
 
     fn owners(turns: &mut Turns, count: usize) -> Vec<u16> {
-        (0..count).map(|_| turns.next().owner).collect()
+        let bounded = turns.are_bounded();
+        let mut next = || if bounded { turns.next_with_room().owner } else { turns.next().owner };
+        (0..count).map(|_| next()).collect()
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! What is quoted, turned round, is the flow. A quote that cannot be read, or is of no service, is none of a backend's
 //! business and passes. Guards are not asked: who sends an error is a router, and it opens nothing.
 
-mod quote;
+pub mod quote;
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
@@ -18,6 +18,7 @@ use lb_common::{
     backend::{Backend, Forwarding},
     counter::Reason,
     flow::Flow,
+    knobs::FEATURE_NAT,
 };
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -26,7 +27,8 @@ use crate::{
     fragment::Part,
     gue,
     lookup::{self, Found},
-    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, SERVICES, count, error_flow, note_error_flow},
+    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, SERVICES, count, error_flow, note_error_flow, uses},
+    nat,
     packet::Packet,
     parse::{self, Facts, IPV4_BE, IPV6_BE, Link, UDP},
     select::{self, Selected},
@@ -52,7 +54,15 @@ const NO_FLOW: Flow = Flow {
 #[inline(always)]
 pub(super) fn forward(packet: &Packet) -> Verdict {
     let context = packet.context();
-    let holder = Holder(if icmp_error_noted(context) { icmp_error_holder() } else { u64::MAX });
+    if !icmp_error_noted(context) {
+        return Verdict::pass(Reason::OtherProtocol);
+    }
+    if uses(FEATURE_NAT)
+        && let Some(verdict) = nat::error(packet)
+    {
+        return verdict;
+    }
+    let holder = Holder(icmp_error_holder());
     if holder == Holder::NOBODY {
         return Verdict::pass(Reason::OtherProtocol);
     }
@@ -99,6 +109,9 @@ fn framed(packet: &mut Packet, holder: Holder) -> Result<Verdict, Verdict> {
     let selected = holder.selected()?;
     let verdict = if selected.backend.forwarding == Forwarding::Local as u8 {
         Verdict::pass(Reason::Local)
+    } else if selected.backend.forwarding == Forwarding::Nat as u8 {
+        // A backend knows nothing of the flow but by its session.
+        return Err(Verdict::drop(Reason::NoSession));
     } else {
         frame(packet, selected.backend)?
     };

@@ -6,7 +6,8 @@ use lb_common::{checksum::Sum, flow::Flow};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    packet::{Packet, Tcp, Udp},
+    icmp::error::quote::{self, Places},
+    packet::{MAX_OFFSET, Packet, Tcp, Udp, change},
     parse::{self, Fault, IPV4_BE, TCP},
 };
 
@@ -31,7 +32,7 @@ pub(super) fn ends(packet: &mut Packet, other: &Flow) -> Option<()> {
 /// sum: zeros and ones.
 #[inline(always)]
 fn ipv4_addresses(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
-    let change = packet.change::<8, 32>(at + offset_of!(Ipv4Hdr, src_addr), other.addresses())?;
+    let change = change::<8, 32>(packet.header::<[u8; Ipv4Hdr::LEN]>(at)?.last_chunk()?, other.addresses());
     let header = packet.header_mut::<Ipv4Hdr>(at)?;
     header.check = Sum::of_header(header.check).plus(change).finish();
     header.src_addr = other.destination.v4_octets();
@@ -41,7 +42,7 @@ fn ipv4_addresses(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
 
 #[inline(always)]
 fn ipv6_addresses(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
-    let change = packet.change::<32, 32>(at + offset_of!(Ipv6Hdr, src_addr), other.addresses())?;
+    let change = change::<32, 32>(packet.header::<[u8; Ipv6Hdr::LEN]>(at)?.last_chunk()?, other.addresses());
     let header = packet.header_mut::<Ipv6Hdr>(at)?;
     header.src_addr = other.destination.octets;
     header.dst_addr = other.source.octets;
@@ -67,6 +68,89 @@ fn udp_ports(packet: &mut Packet, at: usize, other: &Flow, addresses: Sum) -> Op
         header.check = if check == [0, 0] { [0xff, 0xff] } else { check };
     }
     (header.source_port, header.destination_port) = (other.destination_port, other.source_port);
+    Some(())
+}
+
+/// Gives an ICMP error the ends of `other`, turned round, but for the ports, which it does not have.
+#[inline(always)]
+pub(super) fn ends_of_error(packet: &mut Packet, other: &Flow) -> Option<()> {
+    let link = parse::link(packet)?;
+    if link.ether_type_be == IPV4_BE {
+        return ipv4_addresses(packet, link.len(), other).map(drop);
+    }
+    let at = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?.payload_at;
+    let change = ipv6_addresses(packet, link.len(), other)?;
+    change_message(packet, at, change)
+}
+
+/// Gives what an ICMP error quotes the ends of `other`, since that is a packet of the other direction. As far as it is
+/// quoted, its checksum is changed as well, and all of it changes the error's.
+#[inline(always)]
+pub(super) fn quote(packet: &mut Packet, other: &Flow) -> Option<()> {
+    let places = quote::places(packet)?;
+    let addresses = if places.is_v4 {
+        quoted_ipv4_addresses(packet, places.header_at, other)?
+    } else {
+        quoted_ipv6_addresses(packet, places.header_at, other)?
+    };
+    let ports = quoted_ports(packet, places.ports_at, other)?;
+    let check = quoted_check(packet, &places, other.protocol, addresses.plus(ports))?;
+    // An IPv4 header's own checksum makes up for its addresses.
+    let header = if places.is_v4 { Sum::default() } else { addresses };
+    change_message(packet, places.message_at, header.plus(ports).plus(check))
+}
+
+#[inline(always)]
+fn quoted_ipv4_addresses(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
+    let change = change::<8, 32>(packet.header::<[u8; Ipv4Hdr::LEN]>(at)?.last_chunk()?, other.addresses());
+    let header = packet.header_mut::<Ipv4Hdr>(at)?;
+    header.check = Sum::of_header(header.check).plus(change).finish();
+    header.src_addr = other.source.v4_octets();
+    header.dst_addr = other.destination.v4_octets();
+    Some(change)
+}
+
+#[inline(always)]
+fn quoted_ipv6_addresses(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
+    let change = change::<32, 32>(packet.header::<[u8; Ipv6Hdr::LEN]>(at)?.last_chunk()?, other.addresses());
+    let header = packet.header_mut::<Ipv6Hdr>(at)?;
+    header.src_addr = other.source.octets;
+    header.dst_addr = other.destination.octets;
+    Some(change)
+}
+
+#[inline(always)]
+fn quoted_ports(packet: &mut Packet, at: usize, other: &Flow) -> Option<Sum> {
+    let ports = packet.header_mut::<[u8; 4]>(at)?;
+    let ([a, b], [c, d]) = (other.source_port, other.destination_port);
+    let change = Sum::default().remove_bytes(&*ports).add_bytes(&[a, b, c, d]);
+    *ports = [a, b, c, d];
+    Some(change)
+}
+
+/// Changes the transport checksum by `change`, if it is quoted and there is one; gives by how much it has changed itself.
+#[inline(always)]
+fn quoted_check(packet: &mut Packet, places: &Places, protocol: u32, change: Sum) -> Option<Sum> {
+    let is_tcp = protocol == u32::from(TCP);
+    let at = places.ports_at + if is_tcp { offset_of!(Tcp, check) } else { offset_of!(Udp, check) };
+    if at + 2 > places.end || at > MAX_OFFSET {
+        return Some(Sum::default());
+    }
+    let check = packet.header_mut::<[u8; 2]>(at)?;
+    let before = *check;
+    if !is_tcp && before == [0, 0] {
+        return Some(Sum::default());
+    }
+    let changed = Sum::of_header(before).plus(change).finish();
+    *check = if !is_tcp && changed == [0, 0] { [0xff, 0xff] } else { changed };
+    Some(Sum::default().remove_bytes(&before).add_bytes(&*check))
+}
+
+/// Changes the checksum of the ICMP message at `at`.
+#[inline(always)]
+fn change_message(packet: &mut Packet, at: usize, change: Sum) -> Option<()> {
+    let [_, _, a, b, ..] = packet.header_mut::<[u8; 8]>(at)?;
+    [*a, *b] = Sum::of_header([*a, *b]).plus(change).finish();
     Some(())
 }
 

@@ -7,6 +7,11 @@
 //! port that none of some tries finds free is taken from another opening. Once both sides were heard of, it passes to the
 //! sessions, which nothing but the daemon's clock takes away.
 
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "what is taken by value lies on the stack, which the functions share with their caller"
+)]
+
 use lb_common::{
     budget::Kind,
     counter::Reason,
@@ -58,7 +63,7 @@ pub(super) fn of_client(
         && go_on(half, went_on, work, flags, opens)
     {
         work.other = half.other;
-        return Ok(Found::session(id));
+        return Ok(Found::session(service_id, id));
     }
     // The backend has given it up. Another one, which knows nothing of it, resets it.
     Ok(Found(Found::NEW))
@@ -72,7 +77,19 @@ pub(super) fn of_backend(work: &mut Work, flags: u8) -> Result<Found, Verdict> {
     };
     see(half, flags, maps::now_ns());
     (work.other, work.way) = (half.other, half.way);
-    Ok(Found::session(0))
+    Ok(Found::reply())
+}
+
+/// Finds the session of the flow that an ICMP error is about, as [`of_client`] and [`of_backend`] do.
+#[inline(always)]
+pub(super) fn of_error(work: &mut Work, flow: &Flow) -> Result<Found, Verdict> {
+    let (half, _) = session(flow).ok_or(Verdict::drop(Reason::NoSession))?;
+    (work.flow, work.other, work.way) = (*flow, half.other, half.way);
+    if half.side == Side::Backend as u8 {
+        return Ok(Found::reply());
+    }
+    let service = SERVICES.get(half.service).ok_or(INTERNAL)?;
+    Ok(Found::session(half.service, service.first_backend.wrapping_add(u32::from(half.backend))))
 }
 
 /// What is to become of a packet that came to an address of the pool and is nobody's: ports that the pool leaves out are
@@ -148,7 +165,7 @@ pub(super) fn begin(service_id: u32, selected: u32, hash: u64) -> Result<Found, 
     }
     describe(service_id, selected).ok_or(INTERNAL)?;
     let full = Verdict::drop(Reason::NatFull);
-    if take_port(hash) && enter().is_some() { Ok(Found::session(selected)) } else { Err(full) }
+    if take_port(hash) && enter().is_some() { Ok(Found::session(service_id, selected)) } else { Err(full) }
 }
 
 /// Writes down the backend's half of a session, which has no address and port yet.

@@ -25,6 +25,7 @@ impl Reading<'_> {
         self.check_shares();
         self.check_resets();
         self.check_guard();
+        self.check_passive();
         self.check_sharing();
         self.check_quic();
         self.check_mss();

@@ -25,6 +25,7 @@ mod load;
 mod location;
 mod mss;
 mod nat;
+mod passive;
 mod places;
 mod policy;
 mod probe;
@@ -225,6 +226,8 @@ pub struct Service {
     pub mss: Option<Mss>,
     /// How backends are probed; none: they are up.
     pub probe: Option<Probe>,
+    /// When backends are taken for down by how connections open with them; none: never.
+    pub passive: Option<Passive>,
     /// When a backend changes its health too often to be given flows; none: never.
     pub flap: Option<Flap>,
     /// What connection ids look like; none: they are not read.
@@ -541,6 +544,25 @@ pub enum AdminState {
     Drain,
     /// Takes no flows.
     Maintenance,
+}
+
+/// When a backend is taken for down by how connections open with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// Per cent of the connections that had to be opened again.
+    pub share: u32,
+    /// How many have to be opened within the window for a judgement.
+    pub connections: u32,
+    /// How long is looked back.
+    pub window: Duration,
+    /// How long such a backend stays down.
+    pub hold: Duration,
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { share: 50, connections: 10, window: Duration::from_secs(10), hold: Duration::from_secs(30) }
+    }
 }
 
 /// Which way probes take.

@@ -82,6 +82,11 @@ impl ProbePolicy {
         }
     }
 
+    /// Whether nothing is to be probed.
+    pub(super) fn is_off(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| kind.value == Kind::None)
+    }
+
     /// The probe of `service` on `port` (0: every port) of `protocol`.
     pub(super) fn resolve(&self, service: &Section<'_>, port: u16, protocol: Protocol) -> Option<Probe> {
         let kind = self.kind.as_ref().map_or(Kind::Tcp, |kind| kind.value);

@@ -116,6 +116,7 @@ pub(super) const SERVICE: Schema = Schema {
         "slow_start",
         "probe",
         "guard",
+        "passive",
         "quic",
         "backend",
     ],
@@ -128,6 +129,9 @@ pub(super) const FLAP: Schema = Schema { header: "flap", keys: &["changes", "wit
 pub(super) const ROLLOUT: Schema = Schema { header: "rollout", keys: &["compatible", "prefer", "canary"] };
 
 pub(super) const GUE: Schema = Schema { header: "gue", keys: &["port", "variant"] };
+
+pub(super) const PASSIVE: Schema =
+    Schema { header: "passive", keys: &["share", "connections", "window", "hold"] };
 
 pub(super) const DEFAULT_PROBE: Schema = Schema {
     header: "[defaults.probe]",
@@ -215,7 +219,7 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 20] = [
+pub(super) const ALL: [&Schema; 21] = [
     &ROOT,
     &BALANCER,
     &NAT,
@@ -228,6 +232,7 @@ pub(super) const ALL: [&Schema; 20] = [
     &SERVICE,
     &AFFINITY,
     &GUE,
+    &PASSIVE,
     &FLAP,
     &ROLLOUT,
     &PROBE,

@@ -6,11 +6,12 @@ use lb_common::{backend::OldFlows, guard::OnFull, maglev::DEFAULT_LENGTH, servic
 use toml::de::DeValue;
 
 use super::{
-    Backend, OnDeadline, OnRemove, Probe, Protocol, Rollout, Service,
+    Backend, OnDeadline, OnRemove, Passive, Probe, Protocol, Rollout, Service,
     affinity::Affinity,
     backend::{Backends, backends},
     file::Located,
     list::Lists,
+    passive::passive,
     policy::{OF_SERVICE, Policy},
     quic::QuicReading,
     rollout::rollout,
@@ -33,6 +34,7 @@ pub(super) struct Reading<'a> {
     pub(super) slots: Located<u32>,
     pub(super) policy: Policy,
     pub(super) quic: Option<QuicReading>,
+    pub(super) passive: Option<Located<Passive>>,
     pub(super) rollout: Option<Located<Rollout>>,
     pub(super) backends: Backends,
 }
@@ -52,6 +54,7 @@ impl<'a> Reading<'a> {
                 .clone()
                 .unwrap_or_else(|| Located { value: DEFAULT_LENGTH, place: section.place_of("slots") }),
             quic: QuicReading::read(&section),
+            passive: section.optional("passive", passive),
             rollout: section.optional("rollout", rollout),
             backends: backends(&section, &policy),
             policy,
@@ -78,7 +81,8 @@ impl<'a> Reading<'a> {
         let probe = self.probe(port, protocol);
         let (track, idle_timeout) = memory_of(protocol);
         // Whoever counts a backend's flows has to know all of them.
-        let track = if self.backends.have_limits() { Track::Always } else { track };
+        let counts = self.backends.have_limits() || self.passive.is_some();
+        let track = if counts { Track::Always } else { track };
         let mut backends: Vec<Backend> =
             self.backends.read.into_iter().map(|reading| reading.backend).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -106,6 +110,7 @@ impl<'a> Reading<'a> {
             // Only TCP has one, so [defaults] mean no other service.
             mss: self.policy.mss.filter(|_| protocol == Protocol::Tcp).map(|mss| mss.value),
             probe,
+            passive: self.passive.map(|passive| passive.value),
             flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
             rollout: self.rollout.map(|rollout| rollout.value),

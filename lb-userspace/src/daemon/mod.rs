@@ -303,6 +303,7 @@ impl Owner<'_> {
                 () = stop.asked() => return Ok(()),
                 () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
+                () = until(self.truth.next_judgement()) => self.truth.judge(),
                 () = until(self.truth.next_telling()) => self.truth.tell_peers(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };

@@ -3,6 +3,7 @@
 mod changes;
 mod look;
 mod orders;
+mod passive;
 mod peers;
 mod report;
 mod roads;
@@ -20,8 +21,8 @@ use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
         FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES,
-        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -45,6 +46,7 @@ use crate::{
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
+use passive::Watch;
 use peers::Peers;
 use roads::Roads;
 use rollouts::PendingRollout;
@@ -82,6 +84,8 @@ pub(super) struct Truth {
     is_new: bool,
     /// The ways of probes.
     roads: Roads,
+    /// What clients' packets tell of backends.
+    watch: Watch,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
 }
@@ -101,6 +105,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
+        (any(|service| service.passive.is_some()), FEATURE_PASSIVE),
         (any(|service| service.echo), FEATURE_ECHO),
         (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (config.balancer.nat.is_some(), FEATURE_NAT),
@@ -176,6 +181,7 @@ impl Truth {
             pending_rollouts: Vec::new(),
             is_new,
             roads: Roads::new(),
+            watch: Watch::default(),
             peers: None,
         }
     }
@@ -320,12 +326,20 @@ impl Truth {
         if let Some(advice) = advice {
             self.note_advice(&target, Advised { target: address, advice });
         }
+        if self.watch.keep(&target, Verdict { target: address, health, since: now() }, &reason) {
+            return;
+        }
         if self.known_health(&target, address) == Some(health) {
             // It has not changed: since when it is that way stays too.
             self.causes.entry(target).or_insert(reason);
             return;
         }
-        let TargetKey { service, backend } = &target;
+        self.change_health(target, Verdict { target: address, health, since: now() }, reason);
+    }
+
+    /// A backend's health becomes another one.
+    fn change_health(&mut self, target: TargetKey, verdict: Verdict, reason: String) {
+        let (TargetKey { service, backend }, health) = (&target, verdict.health);
         match health {
             Health::Up => info!(service, backend, "backend is up: {reason}"),
             Health::Down => warn!(service, backend, "backend is down: {reason}"),
@@ -335,7 +349,7 @@ impl Truth {
         let flap = at.and_then(|at| services[at].flap);
         self.record.change_health(&target, health, &reason, flap);
         self.causes.insert(target.clone(), reason);
-        self.view.health.insert(target, Verdict { target: address, health, since: now() });
+        self.view.health.insert(target, verdict);
     }
 
     /// What backends need that are gone from the file and keep their flows, as packets need it.

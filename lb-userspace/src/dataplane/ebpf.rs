@@ -26,6 +26,7 @@ use lb_common::{
     guard::Refusal,
     hash::{HashKey, KeyWords as _, Seed},
     knobs::FEATURE_NAT,
+    passive::Signs,
     policy::Policy,
     quic::{Server, ServerKey},
     service::{BUCKET_ENTRIES, Service, TableRef, bucket_count},
@@ -87,6 +88,8 @@ pub struct EbpfDataPlane {
     guards: GuardMaps,
     tracking: Tracking,
     news: News,
+    /// Where the program counts how flows open; each that is loaded counts anew.
+    signs: Option<Counters>,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
@@ -136,6 +139,7 @@ impl EbpfDataPlane {
             guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
+            signs: counters(&mut ebpf, "signs").ok(),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
@@ -206,6 +210,7 @@ impl EbpfDataPlane {
         self.sessions = Sessions::of(&mut self.ebpf)?;
         self.balancer = balancer(knobs.features);
         self.news = News::of(&mut self.ebpf);
+        self.signs = counters(&mut self.ebpf, "signs").ok();
         Ok(mem::replace(&mut self.next, next))
     }
 
@@ -268,6 +273,14 @@ impl EbpfDataPlane {
         self.guards.prepare(guards)?;
         self.apply(ops);
         self.guards.tidy(guards)
+    }
+
+    /// How connections have opened with a backend since the program was loaded (`FEATURE_PASSIVE`).
+    #[must_use]
+    pub fn signs(&self, id: u32) -> Signs {
+        let Traffic { packets: opened, bytes: again } =
+            self.signs.as_ref().map(|signs| total(signs, id)).unwrap_or_default();
+        Signs { opened, again }
     }
 
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].

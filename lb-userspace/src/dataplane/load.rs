@@ -13,7 +13,7 @@ use lb_common::{
     hash::Seed,
     knobs::{
         FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT,
-        FEATURE_NEXT, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
+        FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
@@ -229,6 +229,9 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     }
     if knobs.features & FEATURE_FRAGMENTS != 0 {
         loader.map_max_entries("fragments", limits.fragments);
+    }
+    if knobs.features & FEATURE_PASSIVE != 0 {
+        loader.map_max_entries("signs", limits.backends);
     }
     if knobs.features & FEATURE_PEERS != 0 {
         loader.map_max_entries("news", RING_BYTES);

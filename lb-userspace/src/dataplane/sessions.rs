@@ -223,7 +223,7 @@ fn connection(half: &Half, other: &Half) -> Connection {
         service: half.service,
         backend: half.backend,
         closing: if half.is_over(other) { Closing::Fin } else { Closing::Open } as u8,
-        _pad: 0,
+        again: 0,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod check;
 pub mod damping;
 pub mod machine;
+pub mod passive;
 pub mod scheduler;
 pub mod spread;
 mod timeline;

@@ -1,5 +1,7 @@
 //! Entries that follow from wishes, health and time.
 
+mod rollout;
+
 use lb_common::backend::Forwarding;
 
 use super::*;

@@ -339,7 +339,7 @@ impl<'a> Table<'a> {
             service: self.service.id,
             backend,
             closing: sighting.closing,
-            _pad: 0,
+            again: 0,
         };
         Op::Remember { flow: sighting.flow, connection }
     }

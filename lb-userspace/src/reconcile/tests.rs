@@ -163,6 +163,7 @@ fn service(name: &str, vip: Ipv4Addr, backends: Vec<Backend>) -> Service {
         rollout: None,
         echo: false,
         fragments: false,
+        passive: None,
         mss: None,
         quic: None,
         sharing: Sharing::default(),

@@ -115,6 +115,11 @@ impl Case {
         if self.mode == Mode::Nat { self.address_of(host) } else { self.vip() }
     }
 
+    /// The address that backends see `client` at: its own, or the balancer's.
+    pub(crate) fn seen_as(self, client: &Host) -> IpAddr {
+        if self.mode == Mode::Nat { POOL[self.family as usize] } else { self.address_of(client) }
+    }
+
     /// Bytes that the mode puts around a packet, between balancer and backend.
     pub(crate) fn overhead(self) -> u32 {
         self.mode.overhead(if self.family == Family::V4 { 20 } else { 40 })

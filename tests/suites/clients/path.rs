@@ -52,7 +52,7 @@ fn transfers_pass_a_narrow_way_to_the_client() {
     let content = content(SIZE);
     for (number, mode) in Mode::DIRECT.into_iter().enumerate() {
         for case in Case::of(&[mode]) {
-            let (host, client) = (&network.backends[number].netns, case.address_of(&network.client));
+            let (host, client) = (&network.backends[number].netns, case.seen_as(&network.client));
             assert_eq!(path_mtu(host, client).unwrap(), None, "{case:?}");
             send_down(&network, &scene, (case, number), &content);
             assert_eq!(path_mtu(host, client).unwrap(), Some(NARROW), "{case:?}");

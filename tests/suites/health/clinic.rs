@@ -22,6 +22,8 @@ pub(crate) struct Patient {
     pub(crate) name: &'static str,
     /// `tcp` or `udp`.
     pub(crate) protocol: &'static str,
+    /// Further keys of the service.
+    pub(crate) keys: &'static str,
     /// The probe's own keys.
     pub(crate) probe: String,
     /// The address of the service.
@@ -35,7 +37,7 @@ pub(crate) struct Patient {
 impl Patient {
     pub(crate) fn tcp(name: &'static str, probe: impl Into<String>) -> Self {
         let probe = probe.into();
-        Self { name, protocol: "tcp", probe, vip: VIP4, forwarding: "l2", via: "direct" }
+        Self { name, protocol: "tcp", keys: "", probe, vip: VIP4, forwarding: "l2", via: "direct" }
     }
 
     pub(crate) fn udp(name: &'static str, probe: impl Into<String>) -> Self {
@@ -126,9 +128,10 @@ const LIMITS: &str = "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
     [limits]\nservices = 16\nbackends = 64\nslots = 20000\nconnections = 1024\n";
 
 fn service(patient: &Patient, port: u16, backends: &[Host]) -> String {
-    let Patient { name, protocol, probe, vip, forwarding, via } = patient;
-    let keys =
-        format!("port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499");
+    let Patient { name, protocol, keys, probe, vip, forwarding, via } = patient;
+    let keys = format!(
+        "port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499\n{keys}"
+    );
     let address = |host: &Host| if vip.is_ipv4() { host.v4 } else { host.v6 };
     let backends: String = backends.iter().map(|host| backend(&host.name, address(host))).collect();
     format!(

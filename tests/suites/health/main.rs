@@ -13,6 +13,7 @@ mod haproxy;
 #[path = "../netns/held.rs"]
 mod held;
 mod listener;
+mod passive;
 mod programs;
 mod road;
 mod rollout;

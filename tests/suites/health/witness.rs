@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -41,7 +42,7 @@ impl Witness {
         let send = move || {
             while !stopped.load(Ordering::Relaxed) {
                 for &target in &targets {
-                    open(target);
+                    drop(open(target));
                 }
                 thread::sleep(PAUSE);
             }
@@ -79,14 +80,14 @@ impl Drop for Witness {
     }
 }
 
-/// Sends a SYN, and none again: whoever closes a socket gives its connection up.
-fn open(target: SocketAddr) {
+/// Sends a SYN. Whoever closes the socket gives the connection up, so that it is sent no second time.
+pub(crate) fn open(target: SocketAddr) -> Option<OwnedFd> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    if let Ok(socket) = socket_with(family, SocketType::STREAM, flags, None) {
-        // It is under way, and nobody waits for it.
-        let _ = connect(&socket, &target);
-    }
+    let socket = socket_with(family, SocketType::STREAM, flags, None).ok()?;
+    // It is under way, and nobody waits for it.
+    let _ = connect(&socket, &target);
+    Some(socket)
 }
 
 /// Where the balancer counts the packets of each service's first backend by name, which is `b1`.

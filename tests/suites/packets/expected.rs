@@ -87,7 +87,8 @@ pub fn nat(packet: &Packet) -> Expected {
     l2(&translated, translated.destination)
 }
 
-fn translated(packet: &Packet) -> Packet {
+/// The same before it leaves.
+pub fn translated(packet: &Packet) -> Packet {
     let family = usize::from(packet.source.is_ipv6());
     Packet {
         source: ip(NAT_POOLS[family]),
@@ -121,9 +122,13 @@ pub fn returned(packet: &Packet, reply: &Packet) -> Expected {
         tags: packet.tags.clone(),
         ..reply.passed_on()
     };
-    Expected::exactly(
-        [link(CLIENT_MAC, BALANCER_MAC, &back.tags, back.ether_type()), payload(&back)].concat(),
-    )
+    to_client(&back)
+}
+
+/// The frame in which a packet leaves for the client.
+pub fn to_client(packet: &Packet) -> Expected {
+    let link = link(CLIENT_MAC, BALANCER_MAC, &packet.tags, packet.ether_type());
+    Expected::exactly([link, payload(packet)].concat())
 }
 
 /// `packet` in IP, one hop further.

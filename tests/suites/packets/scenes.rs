@@ -142,6 +142,8 @@ pub const NAT_BACKEND_PORT: u16 = 8080;
 
 /// Services behind NAT.
 pub static NAT: Scene = Scene::new(|| balancer(&translating()));
+/// The same, of which few flows have a session.
+pub static NAT_ERRORS: Scene = Scene::new(|| balancer(&translating()));
 /// The same, whose sessions may go on.
 pub static NAT_FULL: Scene = Scene::new(|| balancer(&translating()));
 /// The same behind another interface.

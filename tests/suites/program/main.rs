@@ -17,6 +17,7 @@ mod mss;
 mod nat;
 mod next;
 mod pass;
+mod passive;
 mod quic;
 mod remember;
 mod reset;

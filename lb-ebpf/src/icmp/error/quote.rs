@@ -23,9 +23,35 @@ struct Quoted {
     ports_at: usize,
 }
 
+/// Where the parts of an error lie.
+pub struct Places {
+    /// The ICMP message.
+    pub message_at: usize,
+    /// The IP header that it quotes.
+    pub header_at: usize,
+    /// The ports that it quotes.
+    pub ports_at: usize,
+    /// The end of the error.
+    pub end: usize,
+    /// Whether it is ICMP, and not ICMPv6.
+    pub is_v4: bool,
+}
+
 /// The flow that an error is about: what it quotes, turned round.
 #[inline(always)]
 pub(super) fn flow(packet: &Packet) -> Option<Flow> {
+    let (places, ip, quoted) = read(packet)?;
+    quoted.flow(packet, &ip, places.end)
+}
+
+/// Where the parts of an error lie that [`flow`] has read.
+#[inline(always)]
+pub fn places(packet: &Packet) -> Option<Places> {
+    read(packet).map(|(places, ..)| places)
+}
+
+#[inline(always)]
+fn read(packet: &Packet) -> Option<(Places, Ip, Quoted)> {
     let link = parse::link(packet)?;
     let ip = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?;
     let is_v4 = link.ether_type_be == IPV4_BE;
@@ -38,7 +64,8 @@ pub(super) fn flow(packet: &Packet) -> Option<Flow> {
     } else {
         return None;
     };
-    quoted.flow(packet, &ip, link.len() + usize::from(ip.length))
+    let (message_at, ports_at, end) = (ip.payload_at, quoted.ports_at, link.len() + usize::from(ip.length));
+    Some((Places { message_at, header_at: at, ports_at, end, is_v4 }, ip, quoted))
 }
 
 /// A later fragment has no ports.

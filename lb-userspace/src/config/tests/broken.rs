@@ -242,6 +242,19 @@ fn what_probes_cannot_do_is_refused() {
         ("a shell's line", said("type = \"exec\"\ncommand = \"check | grep ok\"")),
         ("a program without its path", said("type = \"exec\"\ncommand = [\"check\"]")),
         ("an agent on the service's port", said("type = \"agent\"")),
+        (
+            "a window that is too short",
+            with("port = 80", "port = 80\npassive = { window = \"1s\", share = 50 }"),
+        ),
+        (
+            "what is passive beside nothing",
+            with("port = 80", "port = 80\npassive = {}").replace("interval = \"2s\"", "type = \"none\""),
+        ),
+        ("flows that are not remembered", with("port = 80", "port = 80\npassive = {}\ntrack = \"moved\"")),
+        (
+            "datagrams that are opened again",
+            udp("type = \"none\"").replace("port = 80", "port = 80\npassive = {}"),
+        ),
         ("a way that is none", said("via = \"tunnel\"")),
         ("an echo by the path of traffic", said("type = \"icmp\"\nvia = \"path\"")),
         ("datagrams to a tcp service", said("type = \"dns\"\nquery = \"example.org\"")),

@@ -6,8 +6,8 @@ use lb_common::{backend::OldFlows, maglev::DEFAULT_LENGTH, service::Track};
 
 use super::{
     super::{
-        Backend, Check, Config, DEFAULT_SEED, Forwarding, HttpVersion, OnDeadline, OnRemove, Probe, TlsCheck,
-        Trust, UdpCheck, Via, XdpMode,
+        Backend, Check, Config, DEFAULT_SEED, Forwarding, HttpVersion, OnDeadline, OnRemove, Passive, Probe,
+        TlsCheck, Trust, UdpCheck, Via, XdpMode,
     },
     DNS, FLAWLESS, parse, with,
 };
@@ -63,6 +63,21 @@ fn probes_take_the_way_of_packets_where_they_can() {
     assert_eq!(via("type = \"icmp\"", ""), Via::Direct);
     assert_eq!(via("type = \"icmp\"", &defaults("path")), Via::Direct, "[defaults] mean those that can");
     assert_eq!(via("type = \"icmp\"\nvia = \"direct\"", ""), Via::Direct);
+}
+
+#[test]
+fn passive_remembers_every_connection() {
+    let service = |text: &str| config(text).services[0].clone();
+    assert_eq!(service(FLAWLESS).passive, None);
+    let plain = service(&with("port = 80", "port = 80\npassive = {}"));
+    assert_eq!((plain.passive, plain.track), (Some(Passive::default()), Track::Always));
+    let said = service(&with(
+        "port = 80",
+        "port = 80\npassive = { share = \"30%\", connections = 5, window = \"5s\", hold = \"1m\" }",
+    ));
+    let expected =
+        Passive { share: 30, connections: 5, window: Duration::from_secs(5), hold: Duration::from_mins(1) };
+    assert_eq!(said.passive, Some(expected));
 }
 
 #[test]

@@ -3,18 +3,18 @@
 //! The pool has one port for each protocol and backend, so what a packet becomes is known; an opening gives it up to the next.
 
 use lb_common::counter::Reason::{
-    NatFull, NoSession, NotOurs, OtherProtocol, Redirected, Returned, TooBig, TtlExpired,
+    ErrorLost, NatFull, NoSession, NotOurs, OtherProtocol, Redirected, Returned, TooBig, TtlExpired,
 };
 use lb_tests::{
-    answers,
-    packet::{ICMP, Packet, TCP},
+    answers, errors,
+    packet::{ICMP, Packet, TCP, UDP},
 };
 
 use super::modes::shapes;
 use crate::{
     case::Case,
-    expected::{Expected, nat, nat_reply, returned},
-    scenes::{NAT, NAT_ELSEWHERE, NAT_FULL, NAT_POOLS, NAT_PORT, ip},
+    expected::{Expected, l2, nat, nat_reply, returned, to_client, translated},
+    scenes::{NAT, NAT_ELSEWHERE, NAT_ERRORS, NAT_FULL, NAT_POOLS, NAT_PORT, ip},
 };
 
 /// What opens the flow of a packet.
@@ -42,6 +42,8 @@ pub fn cases() -> Vec<Case> {
             NAT.gives(format!("{name} back to the client"), &reply, Returned, returned(&packet, &reply));
         cases.push(back.after(opening(&packet)));
     }
+    cases.extend(errors());
+    cases.extend(lost_errors());
     cases.extend([Packet::default(), Packet::v6()].iter().flat_map(of_family));
     let tagged = Packet { tags: vec![(0x88a8, 8), (0x8100, 9)], ..Packet::default() };
     let plain = Packet { tags: Vec::new(), ..tagged.clone() };
@@ -57,6 +59,100 @@ pub fn cases() -> Vec<Case> {
         nat(&Packet { tags: Vec::new(), ..tagged.clone() }),
     ));
     cases
+}
+
+/// ICMP errors, about what a client has got and about what a backend has got.
+fn errors() -> Vec<Case> {
+    let hop_by_hop = (0, vec![0, 1, 4, 0, 0, 0, 0]);
+    let udp = |packet: Packet| Packet { protocol: UDP, ..packet };
+    let flows = [Packet::default(), Packet::v6(), udp(Packet::default()), udp(Packet::v6())];
+    let mut cases = Vec::new();
+    for flow in flows {
+        let family = if v6(&flow) { "IPv6" } else { "IPv4" };
+        let named =
+            |what: &str| format!("{family} {}: {what}", if flow.protocol == UDP { "UDP" } else { "TCP" });
+        for &kind in errors::of_family(&flow) {
+            let quote = Quote { kind, of: &flow, bytes: 500 };
+            cases.push(quote.to_backend(named(&format!("{} to the backend", kind.0))));
+            cases.push(quote.to_client(named(&format!("{} to the client", kind.0))));
+        }
+        let kind = errors::of_family(&flow)[0];
+        let header = if v6(&flow) { 40 } else { 20 };
+        // The ports alone, what every error quotes at least, TCP up to its checksum, and that too.
+        for bytes in [4, 8, 16, 18] {
+            let quote = Quote { kind, of: &flow, bytes: header + bytes };
+            cases.push(quote.to_backend(named(&format!("{bytes} bytes quoted to the backend"))));
+            cases.push(quote.to_client(named(&format!("{bytes} bytes quoted to the client"))));
+        }
+        let special = if v6(&flow) {
+            Packet { extensions: vec![hop_by_hop.clone()], ..flow.clone() }
+        } else {
+            Packet { options: vec![1; 40], ..flow.clone() }
+        };
+        let quote = Quote { kind, of: &special, bytes: 500 };
+        cases.push(quote.to_backend(named("a quote of a longer header to the backend")));
+        cases.push(quote.to_client(named("a quote of a longer header to the client")));
+    }
+    cases
+}
+
+/// An error that quotes so many bytes of a packet in the flow of another, or of its answer.
+struct Quote<'a> {
+    kind: errors::Kind,
+    of: &'a Packet,
+    bytes: usize,
+}
+
+impl Quote<'_> {
+    fn of(&self, packet: &Packet) -> Vec<u8> {
+        let mut bytes = packet.ip();
+        bytes.truncate(self.bytes);
+        bytes
+    }
+
+    fn opening(&self) -> Packet {
+        Packet { options: Vec::new(), extensions: Vec::new(), ..self.of.clone() }
+    }
+
+    /// About what the client has got.
+    fn to_backend(&self, name: String) -> Case {
+        let answer = errors::reply(self.of);
+        let error = errors::about(&self.of(&answer), self.of.destination, self.kind);
+        let there = translated(self.of);
+        let answer_there = errors::reply(&there);
+        let expected = errors::between(there.source, there.destination, &self.of(&answer_there), self.kind);
+        let frame = l2(&expected.passed_on(), there.destination);
+        NAT.sends(name, error, frame).after(self.opening())
+    }
+
+    /// About what the backend has got.
+    fn to_client(&self, name: String) -> Case {
+        let there = translated(self.of);
+        let router = errors::ROUTER[usize::from(v6(self.of))];
+        let error = errors::between(router, there.source, &self.of(&there), self.kind);
+        let Packet { source, destination, .. } = *self.of;
+        let expected = errors::between(destination, source, &self.of(self.of), self.kind);
+        NAT.gives(name, error, Returned, to_client(&expected.passed_on())).after(self.opening())
+    }
+}
+
+/// What is no error about a session, or reaches nobody.
+fn lost_errors() -> Vec<Case> {
+    let packet = Packet { source_port: 9, ..Packet::default() };
+    let kind = errors::FRAGMENTATION_NEEDED;
+    let stranger = Packet { destination_port: 9, ..translated(&packet) };
+    let to_pool = errors::between(errors::ROUTER[0], stranger.source, &stranger.ip(), kind);
+    let last_hop = |packet: Packet| Packet { hops: 1, ..packet };
+    let held = Packet::default();
+    let late = errors::between(errors::ROUTER[0], stranger.source, &translated(&held).ip(), kind);
+    vec![
+        NAT_ERRORS.drops("an error about a reply of no session", errors::to(&packet, kind), NoSession),
+        NAT_ERRORS.passes("an error to the pool about no session", to_pool, OtherProtocol),
+        NAT_ERRORS
+            .drops("an error to a backend at its last hop", last_hop(errors::to(&held, kind)), ErrorLost)
+            .after(&held),
+        NAT_ERRORS.drops("an error to a client at its last hop", last_hop(late), ErrorLost).after(&held),
+    ]
 }
 
 fn of_family(packet: &Packet) -> Vec<Case> {
