@@ -13,6 +13,15 @@ pub struct Status {
     pub reasons: BTreeMap<String, Traffic>,
     /// The other balancers, where there are some.
     pub fleet: Option<Fleet>,
+    /// Translated flows, where flows are translated.
+    pub nat: Option<Nat>,
+}
+
+/// Translated flows.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Nat {
+    /// How many have each address.
+    pub addresses: BTreeMap<IpAddr, u32>,
 }
 
 /// The balancers that this one talks to.

@@ -184,11 +184,16 @@ fn witness(lan: &Lan, object: &[u8], pin: &Pins) -> anyhow::Result<Ebpf> {
     Ok(ebpf)
 }
 
+/// New flows of moved slots are given to the backend of before where there is no budget to remember them, which would end
+/// what is sent to the other one by itself: there is more than the client sends.
+const LIMITS: &str = "[limits]\ninserts = 10000000\nopenings = 4194304\n";
+
 fn configuration(lan: &Lan, pins: &Pins, files: &TempDir) -> anyhow::Result<String> {
     let (pins, files) = (pins.path().display(), files.path().display());
     let mut toml = format!(
         "[balancer]\ninterfaces = [\"eth0\"]\nsocket = \"{files}/sluice.sock\"\npin_path = \"{pins}\"\n\
-         state_path = \"{files}/state.json\"\n[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n"
+         state_path = \"{files}/state.json\"\n[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
+         {LIMITS}"
     );
     for Target { name, vip, keys, .. } in [WEB, BRISK] {
         write!(

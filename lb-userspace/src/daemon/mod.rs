@@ -183,7 +183,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = truth::features(&config);
+    let features = attachments.features(&config)?;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
@@ -408,7 +408,7 @@ impl Owner<'_> {
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         let next = next_program(&config)?;
-        let former = self.truth.specialise(truth::features(&config), next, self.pins.path())?;
+        let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())

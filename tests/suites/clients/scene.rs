@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use lb_common::counter::{Fate, Reason};
 use lb_tests::{
-    balancer::{Daemon, Prepared, binary},
+    balancer::{Daemon, Prepared, READY_DEADLINE, binary},
     bpf::Pins,
     config::{Config, Service},
     server::Nginx,
@@ -12,6 +12,7 @@ use lb_tests::{
     temporary,
     topology::Routed,
 };
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::mode::{Case, Mode, POOL};
@@ -35,6 +36,15 @@ impl<'net> Scene<'net> {
 
     /// The same, where every nginx has a further server.
     pub(crate) fn serving(network: &'net Routed, services: Vec<Service>, server: &str) -> Self {
+        Self::with(network, services, server, translating())
+    }
+
+    /// The same, where nothing can be translated.
+    pub(crate) fn without_nat(network: &'net Routed, services: Vec<Service>) -> Self {
+        Self::with(network, services, "", String::new())
+    }
+
+    fn with(network: &'net Routed, services: Vec<Service>, server: &str, balancer: String) -> Self {
         let binary = binary().unwrap();
         let on_backends = Case::all().filter(|case| case.mode != Mode::Nat);
         let vips: Vec<_> = on_backends.map(Case::vip).collect();
@@ -47,7 +57,7 @@ impl<'net> Scene<'net> {
             interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
             socket: files.path().join("sluice.sock"),
             pin_path: pins.path().to_owned(),
-            balancer: format!("[balancer.nat]\naddresses = {:?}", POOL.map(|address| address.to_string())),
+            balancer,
             peers: Vec::new(),
             services,
         };
@@ -67,6 +77,17 @@ impl<'net> Scene<'net> {
         self.daemon.wait_for(what, condition).unwrap();
     }
 
+    /// Kills the daemon, and starts another one that goes on where that was.
+    pub(crate) fn kill_and_restart(&mut self, network: &'net Routed) {
+        self.daemon.process.signal(Signal::KILL).unwrap();
+        self.daemon.process.wait(READY_DEADLINE).unwrap();
+        let path = config_path(&self.files);
+        let start =
+            Daemon::start(&network.balancer, &binary().unwrap(), &path, &self.config.socket, &["--detach"]);
+        self.daemon = start.unwrap();
+        self.daemon.wait_ready().unwrap();
+    }
+
     /// Fails where the balancer dropped a packet, but for the `expected` reasons. Gives its status.
     pub(crate) fn dropped_nothing_but(&self, expected: &[Reason]) -> Status {
         let status = self.daemon.status().unwrap();
@@ -79,6 +100,11 @@ impl<'net> Scene<'net> {
         assert!(drops.is_empty(), "dropped: {drops:?}");
         status
     }
+}
+
+/// What lets packets be translated.
+pub(crate) fn translating() -> String {
+    format!("[balancer.nat]\naddresses = {:?}", POOL.map(|address| address.to_string()))
 }
 
 fn config_path(files: &TempDir) -> PathBuf {

@@ -5,7 +5,11 @@ use lb_tests::{
     topology::{Depth, Routed},
 };
 
-use crate::{certificate::Certificate, mode::Case, scene::Scene};
+use crate::{
+    certificate::Certificate,
+    mode::{Case, Mode},
+    scene::{Scene, translating},
+};
 
 const REQUESTS: usize = 60;
 
@@ -39,6 +43,24 @@ fn tls_server_is_known_by_its_certificate() {
         assert!(refused.failures[0].contains("certificate"), "{case:?}: {refused:?}");
     }
     counts_agree(&scene, 443);
+}
+
+/// The maps of sessions have no room before, and the program that runs knows none.
+#[test]
+fn nat_may_be_turned_on_by_a_reload() {
+    let network = Routed::new(Depth::Near, 3).unwrap();
+    let services = |modes: &[Mode]| Case::of(modes).map(|case| case.service(80, &network.backends)).collect();
+    let mut scene = Scene::without_nat(&network, services(&[Mode::L2]));
+    scene.config.balancer = translating();
+    scene.config.services = services(&[Mode::L2, Mode::Nat]);
+    scene.reload("the services behind nat to be ready", |status| {
+        status.is_ready() && status.services.len() == Case::of(&[Mode::L2, Mode::Nat]).count()
+    });
+    for case in Case::of(&[Mode::L2, Mode::Nat]) {
+        let answers = fetch(&network.client.netns, case.at(80), REQUESTS).unwrap();
+        assert_all_answer(case, &answers);
+    }
+    scene.dropped_nothing_but(&[]);
 }
 
 fn assert_all_answer(case: Case, answers: &Answers) {

@@ -14,7 +14,11 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async, tungstenite::Message};
 
-use crate::{background::Background, mode::Case, scene::Scene};
+use crate::{
+    background::Background,
+    mode::{Case, Mode, POOL},
+    scene::Scene,
+};
 
 const PORT: u16 = 8000;
 /// Connections of each case.
@@ -54,6 +58,45 @@ fn websocket_stays_open_while_backends_change() {
         let others: BTreeSet<_> = names(&runtime, &mut later).into_iter().collect();
         assert!(!others.contains("b1"), "{case:?}: {others:?}");
     }
+    scene.dropped_nothing_but(&[]);
+}
+
+/// What a socket is translated to is in the maps, which outlive the daemon, and stays known while the socket is open,
+/// whatever the file says.
+#[test]
+fn translated_websocket_survives_the_daemon_and_other_addresses() {
+    let network = Routed::new(Depth::Near, 2).unwrap();
+    let cases: Vec<_> = Case::of(&[Mode::Nat]).collect();
+    let services = cases.iter().map(|case| case.service(PORT, &network.backends)).collect();
+    let mut scene = Scene::start(&network, services);
+    let _servers: Vec<_> = network.backends.iter().map(serve).collect();
+    let client = &network.client.netns;
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let open_all = || -> Vec<_> {
+        cases.iter().flat_map(|case| open(&runtime, client, case.at(PORT), SOCKETS)).collect()
+    };
+    let mut older = open_all();
+    let before = names(&runtime, &mut older);
+
+    scene.kill_and_restart(&network);
+    assert_eq!(names(&runtime, &mut older), before);
+    let mut newer = open_all();
+    let then = names(&runtime, &mut newer);
+
+    let [v4, v6] = ["203.0.113.251", "2001:db8:fa::2"];
+    scene.config.balancer = format!("[balancer.nat]\naddresses = [\"{v4}\", \"{v6}\"]");
+    let sockets = (cases.len() * SOCKETS) as u32;
+    scene.reload("the old addresses to have what they had", |status| {
+        status.nat.as_ref().is_some_and(|nat| {
+            let flows = |address: &str| nat.addresses.get(&address.parse().unwrap());
+            flows(v4) == Some(&0)
+                && POOL.iter().filter_map(|old| nat.addresses.get(old)).sum::<u32>() >= 2 * sockets
+        })
+    });
+    assert_eq!(names(&runtime, &mut older), before);
+    assert_eq!(names(&runtime, &mut newer), then);
+    let mut newest = open_all();
+    names(&runtime, &mut newest);
     scene.dropped_nothing_but(&[]);
 }
 
