@@ -76,6 +76,15 @@ pub fn sluice_chained(ctx: XdpContext) -> u32 {
     next::call(&packet, action)
 }
 
+/// The same for interfaces whose frames may not lie in one piece. A program of its own, since only such interfaces take it
+/// (Linux 5.18), and since it has to ask the kernel for lengths.
+#[xdp(frags)]
+#[inline(always)]
+pub fn sluice_frames(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::in_pieces(ctx);
+    verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet))
+}
+
 /// Takes the outer header off tunnelled packets for this host's VIPs.
 #[xdp]
 #[inline(always)]
@@ -97,6 +106,21 @@ pub fn sluice_mark(ctx: TcContext) -> i32 {
 pub fn sluice_probe(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
     verdict::finish(packet.len(), road::send(&mut packet))
+}
+
+/// The same on interfaces whose frames may not lie in one piece.
+#[xdp(frags)]
+#[inline(always)]
+pub fn sluice_decap_frames(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::in_pieces(ctx);
+    verdict::finish(packet.len(), decap::decapsulate(&mut packet))
+}
+
+/// Passes everything, in one piece or several.
+#[xdp(frags)]
+#[inline(always)]
+pub fn sluice_pass_frames(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 /// Passes everything.

@@ -7,8 +7,9 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
+    Global,
     bindings::xdp_md,
-    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::{TcContext, XdpContext},
 };
 use lb_common::checksum::Sum;
@@ -160,15 +161,29 @@ pub fn change<const N: usize, const M: usize>(from: &[u8; N], to: &[u8; M]) -> S
 }
 
 /// A packet in the driver's buffer.
+///
+/// What lies beyond the first piece of a large one (`xdp.frags`) cannot be read, but counts: headers lie in the first.
 pub struct Packet {
     ctx: XdpContext,
+    /// Whether it may consist of several pieces. Known when the program is compiled, where speed counts.
+    in_pieces: bool,
 }
+
+/// Whether packets may consist of several pieces, for functions that more than one program calls: 1 if so.
+#[unsafe(no_mangle)]
+pub static FRAMES: Global<u32> = Global::new(0);
 
 impl Packet {
     /// The packet that a program was called for.
     #[inline(always)]
     pub const fn new(ctx: XdpContext) -> Self {
-        Self { ctx }
+        Self { ctx, in_pieces: false }
+    }
+
+    /// The same, of a program that takes packets of several pieces.
+    #[inline(always)]
+    pub const fn in_pieces(ctx: XdpContext) -> Self {
+        Self { ctx, in_pieces: true }
     }
 
     /// The packet's context, for a global function (see [`crate::guard`]): the kernel knows the type of its argument.
@@ -179,8 +194,8 @@ impl Packet {
 
     /// The packet of a context.
     #[inline(always)]
-    pub const fn in_context(context: *mut xdp_md) -> Self {
-        Self { ctx: XdpContext::new(context) }
+    pub fn in_context(context: *mut xdp_md) -> Self {
+        Self { ctx: XdpContext::new(context), in_pieces: FRAMES.load() != 0 }
     }
 
     /// The packet's context, for a function that is called. As a number: of a pointer the compiler would rather pass what
@@ -193,12 +208,23 @@ impl Packet {
     /// The packet of a [`Self::handle`].
     #[inline(always)]
     pub fn of(handle: u64) -> Self {
-        Self { ctx: XdpContext::new(handle as *mut xdp_md) }
+        Self::in_context(handle as *mut xdp_md)
     }
 
     /// Bytes from the Ethernet header to the end.
     #[inline(always)]
     pub fn len(&self) -> u64 {
+        if self.in_pieces {
+            // SAFETY: the kernel hands the program a valid context.
+            unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
+        } else {
+            self.readable()
+        }
+    }
+
+    /// Bytes from the Ethernet header on that can be read.
+    #[inline(always)]
+    pub fn readable(&self) -> u64 {
         (self.end() - self.start()) as u64
     }
 

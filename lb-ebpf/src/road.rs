@@ -36,7 +36,7 @@ pub fn mark(frame: &mut Sent) -> i32 {
 #[inline(always)]
 pub fn send(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::drop(Reason::NotIp))?;
-    let facts = parse::parse::<false>(packet, link).map_err(fault)?;
+    let facts = parse::parse::<false>(packet, link).map_err(|it| fault(&it))?;
     let station = *packet.header::<[u8; 6]>(0).ok_or(Verdict::drop(Reason::Internal))?;
     let id = number(station).ok_or(Verdict::drop(Reason::NotOurs))?;
     let backend = WAYS.get(id).ok_or(Verdict::drop(Reason::Internal))?;
@@ -49,8 +49,8 @@ pub fn send(packet: &mut Packet) -> Result<Verdict, Verdict> {
 }
 
 #[inline(always)]
-fn fault(fault: Fault) -> Verdict {
-    Verdict::drop(match fault {
+fn fault(fault: &Fault) -> Verdict {
+    Verdict::drop(match *fault {
         Fault::NotIp => Reason::NotIp,
         Fault::Unreadable(_, reason) => reason,
     })

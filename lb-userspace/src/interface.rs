@@ -79,6 +79,18 @@ pub struct Attached {
     pub mode: Mode,
 }
 
+/// The largest MTU whose frames surely lie in one piece. Drivers draw the line somewhere beyond: what a page holds beside the
+/// kernel's own data is some 3500 bytes.
+pub const ONE_PIECE: u32 = 3000;
+
+impl Interface {
+    /// Whether its frames may consist of several pieces, so that it takes only programs that know how to live with that.
+    #[must_use]
+    pub const fn has_large_frames(&self) -> bool {
+        self.mtu > ONE_PIECE
+    }
+}
+
 impl Netlink {
     /// Opens a connection, and starts the task that reads from it. Needs a Tokio runtime.
     ///

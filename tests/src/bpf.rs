@@ -85,10 +85,18 @@ impl PassProgram {
     ///
     /// There is no such device, or it has a program.
     pub fn attach(&self, netns: &Netns, device: &str) -> Result<()> {
+        // Beyond what a page holds, a device takes only programs that know frames of several pieces.
+        let program = if mtu(netns, device)? > 3000 { "sluice_pass_frames" } else { "sluice_pass" };
         let mut bpftool = Command::new("bpftool");
-        bpftool.args(["net", "attach", "xdpdrv", "pinned"]).arg(self.0.path().join("sluice_pass"));
+        bpftool.args(["net", "attach", "xdpdrv", "pinned"]).arg(self.0.path().join(program));
         netns.output(bpftool.args(["dev", device])).map(drop)
     }
+}
+
+fn mtu(netns: &Netns, device: &str) -> Result<u32> {
+    let link = netns.output(Command::new("ip").args(["-o", "link", "show", "dev", device]))?;
+    let mut words = link.split_whitespace().skip_while(|word| *word != "mtu").skip(1);
+    words.next().and_then(|mtu| mtu.parse().ok()).with_context(|| format!("{device} has no MTU: {link}"))
 }
 
 /// A directory for pins, removed with everything in it when the guard drops.

@@ -35,6 +35,9 @@ pub const OTHER_VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0,
 /// Bytes of IP packet between balancer and backends: a client's 1500 and an outer IPv6 header, with room to spare.
 const INNER_MTU: u32 = 1600;
 
+/// MTU of wires to clients.
+const ETHERNET_MTU: u32 = 1500;
+
 /// A host: a namespace with an interface `eth0`.
 #[derive(Debug)]
 pub struct Host {
@@ -201,7 +204,7 @@ impl TwoArmed {
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Servers, 10 + number);
         let backends = (1..=2).map(backend).collect::<Result<Vec<_>>>()?;
         let neighbour = Host::new("neighbour", Network::Servers, 3)?;
-        connect(&client, &balancer, &switch.pass)?;
+        connect(&client, &balancer, ETHERNET_MTU, &switch.pass)?;
         let (gateway4, gateway6) = (Network::Servers.v4(1), Network::Servers.v6(1));
         switch.plug(&balancer, "eth1", INNER_MTU, gateway4, gateway6)?;
         balancer.netns.set_sysctl("ipv4/ip_forward", "1")?;
@@ -252,7 +255,7 @@ impl Fleet {
         let balancers = (1..=2).map(balancer).collect::<Result<Vec<_>>>()?;
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Servers, 10 + number);
         let backends = (1..=count).map(backend).collect::<Result<Vec<_>>>()?;
-        connect(&client, &router, &switch.pass)?;
+        connect(&client, &router, ETHERNET_MTU, &switch.pass)?;
         let (gateway4, gateway6) = (Network::Servers.v4(1), Network::Servers.v6(1));
         switch.plug(&router, "eth1", INNER_MTU, gateway4, gateway6)?;
         for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -312,9 +315,14 @@ struct Switch {
 impl Switch {
     /// Makes it. Snooping is off, so that no query interval delays neighbour discovery.
     fn new(object: &Path) -> Result<Self> {
+        Self::with_mtu(object, INNER_MTU)
+    }
+
+    /// Makes it for ports of an MTU.
+    fn with_mtu(object: &Path, mtu: u32) -> Result<Self> {
         let netns = Netns::new("switch")?;
         netns.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0")?;
-        netns.ip(&format!("link set br0 mtu {INNER_MTU} up"))?;
+        netns.ip(&format!("link set br0 mtu {mtu} up"))?;
         Ok(Self { netns, pass: PassProgram::load(object)? })
     }
 
@@ -331,10 +339,10 @@ impl Switch {
 }
 
 /// Joins the `eth0` of two hosts. The first carries the passing program, so that the second may transmit to it.
-fn connect(first: &Host, second: &Host, pass: &PassProgram) -> Result<()> {
+fn connect(first: &Host, second: &Host, mtu: u32, pass: &PassProgram) -> Result<()> {
     first.netns.ip(&format!("link add eth0 type veth peer name eth0 netns {}", second.netns.name()))?;
     for host in [first, second] {
-        host.set_addresses("eth0", host.v4, host.v6, 1500)?;
+        host.set_addresses("eth0", host.v4, host.v6, mtu)?;
     }
     pass.attach(&first.netns, "eth0")
 }

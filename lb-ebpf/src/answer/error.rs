@@ -82,7 +82,7 @@ fn turn_ipv4(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     let header = packet.header::<Ipv4Hdr>(link_len).ok_or(INTERNAL)?;
     let (vip, client) = (header.dst_addr, header.src_addr);
     refuse_nobody(is_somebody_v4(client))?;
-    let quoted = u16::from_be_bytes(header.tot_len).min(QUOTED_IPV4 as u16);
+    let quoted = u16::from_be_bytes(header.tot_len).min(QUOTED_IPV4 as u16).min(readable(packet, link_len));
     let icmp_at = link_len + Ipv4Hdr::LEN;
     let quote_at = icmp_at + ICMP_LEN;
     quote(packet, link_len, quote_at, quoted)?;
@@ -99,7 +99,7 @@ fn turn_ipv6(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     let header = packet.header::<Ipv6Hdr>(link_len).ok_or(INTERNAL)?;
     refuse_nobody(is_somebody_v6(header.src_addr))?;
     let length = u16::from_be_bytes(header.payload_len).saturating_add(Ipv6Hdr::LEN as u16);
-    let quoted = length.min(QUOTED_IPV6 as u16);
+    let quoted = length.min(QUOTED_IPV6 as u16).min(readable(packet, link_len));
     let icmp_at = link_len + Ipv6Hdr::LEN;
     let quote_at = icmp_at + ICMP_LEN;
     quote(packet, link_len, quote_at, quoted)?;
@@ -114,6 +114,12 @@ fn turn_ipv6(packet: &mut Packet, message: Message) -> Result<(), Verdict> {
     let addresses = sum::<32>(packet, icmp_at - 32)?;
     let pseudo_header = addresses.add_word(payload_len.to_be_bytes()).add_word([0, ICMPV6]);
     write_message(packet, icmp_at, message, quote.plus(pseudo_header))
+}
+
+/// Bytes of the IP packet at `at` that can be read, and so quoted.
+#[inline(always)]
+fn readable(packet: &Packet, at: usize) -> u16 {
+    packet.readable().saturating_sub(at as u64).min(u64::from(u16::MAX)) as u16
 }
 
 /// Makes room in front of the packet, and has its first `quoted` bytes followed by zeros up to a multiple of four. No

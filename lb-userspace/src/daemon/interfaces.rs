@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use lb_common::knobs::{FEATURE_FRAMES, FEATURE_NEXT};
 use tracing::{info, warn};
 
+use super::truth;
 use crate::{
     admin::status,
     config::{Config, XdpMode},
@@ -13,7 +15,7 @@ use crate::{
         ebpf::EbpfDataPlane,
         pins::{self, Pins, unpin},
     },
-    interface::{Interface, Mode, Netlink},
+    interface::{Interface, Mode, Netlink, ONE_PIECE},
 };
 
 /// What is attached, or can be.
@@ -69,6 +71,25 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+
+    /// What configuration and interfaces need of the program.
+    ///
+    /// # Errors
+    ///
+    /// What is pinned as the next program takes frames of one piece, as does what jumps to it.
+    pub(super) fn features(&self, config: &Config) -> Result<u32> {
+        let features = truth::features(config);
+        let large = self.interfaces.iter().find(|attachment| attachment.interface.has_large_frames());
+        let Some(Attachment { interface, .. }) = large else { return Ok(features) };
+        if features & FEATURE_NEXT != 0 {
+            let Interface { name, mtu, .. } = interface;
+            bail!(
+                "balancer.next_program cannot be had on {name}, whose MTU is {mtu}: beyond {ONE_PIECE} bytes frames may \
+                 consist of several pieces; lower the MTU, or leave `next_program` out"
+            );
+        }
+        Ok(features | FEATURE_FRAMES)
     }
 
     /// For the status.

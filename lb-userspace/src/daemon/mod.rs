@@ -141,7 +141,8 @@ pub async fn run(options: Options) -> Result<()> {
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    let result = listen_and_balance(start, &options, &pins).await;
+    // On the heap, since it holds all that the daemon is.
+    let result = Box::pin(listen_and_balance(start, &options, &pins)).await;
     take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
@@ -182,7 +183,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = truth::features(&config);
+    let features = attachments.features(&config)?;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
@@ -407,7 +408,7 @@ impl Owner<'_> {
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         let next = next_program(&config)?;
-        let former = self.truth.specialise(truth::features(&config), next, self.pins.path())?;
+        let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())

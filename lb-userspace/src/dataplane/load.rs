@@ -12,8 +12,8 @@ use lb_common::{
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
     knobs::{
-        FEATURE_FRAGMENTS, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT,
-        FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
+        FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT,
+        FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
@@ -22,12 +22,14 @@ use lb_common::{
 use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions};
 use crate::config::Limits;
 
-/// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, or where what passes
-/// goes on.
+/// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where what passes
+/// goes on, or where frames may consist of several pieces.
 #[must_use]
 pub const fn balancer(features: u32) -> &'static str {
     const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
-    if features & FEATURE_NEXT != 0 {
+    if features & FEATURE_FRAMES != 0 {
+        "sluice_frames"
+    } else if features & FEATURE_NEXT != 0 {
         "sluice_chained"
     } else if features & GUARDS != 0 {
         "sluice_guarded"
@@ -220,6 +222,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
     let insert_interval_ns = interval_ns(limits.inserts, cpus);
     let answer_interval_ns = interval_ns(limits.answers, cpus);
+    let frames = u32::from(knobs.features & FEATURE_FRAMES != 0);
     let mut loader = EbpfLoader::new();
     for (map, entries) in sizes(knobs) {
         loader.map_max_entries(map, entries);
@@ -236,6 +239,7 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
     loader
         .override_global("SERVICE_BUCKETS", &buckets, true)
         .override_global("FEATURES", &knobs.features, true)
+        .override_global("FRAMES", &frames, true)
         .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
         .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)

@@ -31,6 +31,8 @@ use crate::{
 };
 
 const PROGRAM: &str = "sluice_decap";
+/// The same for an interface whose frames may consist of several pieces.
+const PROGRAM_FOR_FRAMES: &str = "sluice_decap_frames";
 const VIPS: &str = "decap_vips";
 const REASONS: &str = "reasons";
 /// Name of the pinned link.
@@ -56,7 +58,8 @@ pub(super) fn attach(
     wanted: &Wanted,
 ) -> Result<Mode, HostError> {
     let mut ebpf = load(object, &wanted.vips, wanted.gue_port)?;
-    let program = program(&mut ebpf, PROGRAM).map_err(load_error)?;
+    let name = if interface.has_large_frames() { PROGRAM_FOR_FRAMES } else { PROGRAM };
+    let program = program(&mut ebpf, name).map_err(load_error)?;
     let _locked = Pins::open(pins)?;
     let mode = attach::attach(program, interface, place, XdpMode::Auto, &pins.join(LINK))?;
     unpin(&pins.join(PINNED))?;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 
-use super::{Host, INNER_MTU, Network, Switch, connect, disable_offloads};
+use super::{ETHERNET_MTU, Host, INNER_MTU, Network, Switch, connect, disable_offloads};
 use crate::{
     bpf::{self, PassProgram},
     interrupt,
@@ -77,6 +77,16 @@ impl Routed {
     ///
     /// See [`Routed::new`].
     pub fn with_mtu(depth: Depth, count: u8, mtu: u32) -> Result<Self> {
+        Self::with_mtus(depth, count, ETHERNET_MTU, mtu)
+    }
+
+    /// Builds it with MTUs for the wires to the client and for those between balancer and backends. Backends announce
+    /// segments for the former.
+    ///
+    /// # Errors
+    ///
+    /// See [`Routed::new`].
+    pub fn with_mtus(depth: Depth, count: u8, front: u32, back: u32) -> Result<Self> {
         let backend = |number: u8| Host::new(&format!("b{number}"), Network::Servers, 10 + number);
         let network = Self {
             client: Host::new("client", Network::Clients, 2)?,
@@ -84,10 +94,10 @@ impl Routed {
             balancer: router("balancer", Network::Servers)?,
             middle: (depth == Depth::Far).then(|| router("middle", Network::Servers)).transpose()?,
             backends: (1..=count).map(backend).collect::<Result<_>>()?,
-            switch: Switch::new(&bpf::object()?)?,
+            switch: Switch::with_mtu(&bpf::object()?, back.max(INNER_MTU))?,
         };
-        network.wire_front()?;
-        network.wire_back(mtu)?;
+        network.wire_front(front)?;
+        network.wire_back(front, back)?;
         Ok(network)
     }
 
@@ -111,21 +121,21 @@ impl Routed {
     }
 
     /// From the client to the balancer.
-    fn wire_front(&self) -> Result<()> {
-        connect(&self.edge, &self.client, &self.switch.pass)?;
+    fn wire_front(&self, mtu: u32) -> Result<()> {
+        connect(&self.edge, &self.client, mtu, &self.switch.pass)?;
         let [v4, v6] = Self::OTHER_CLIENT;
         self.client.netns.ip(&format!("address add {v4}/24 dev eth0"))?;
         // Deprecated, so that nothing takes it by itself: of equals, the one that came last is the preferred one.
         self.client.netns.ip(&format!("address add {v6}/64 dev eth0 nodad preferred_lft 0"))?;
         self.client.route("default", self.edge.v4, "::/0", self.edge.v6)?;
-        let link = Link { number: 0, mtu: 1500, pass: &self.switch.pass };
+        let link = Link { number: 0, mtu, pass: &self.switch.pass };
         link.wire((&self.edge, "eth1"), (&self.balancer, "eth0"))?;
         self.edge.route("default", link.v4(2), "::/0", link.v6(2))?;
         self.balancer.route("default", link.v4(1), "::/0", link.v6(1))
     }
 
     /// From the balancer to the backends.
-    fn wire_back(&self, mtu: u32) -> Result<()> {
+    fn wire_back(&self, front: u32, mtu: u32) -> Result<()> {
         let gateway = self.middle.as_ref().unwrap_or(&self.balancer);
         if let Some(middle) = &self.middle {
             let link = Link { number: 1, mtu, pass: &self.switch.pass };
@@ -137,8 +147,8 @@ impl Routed {
         for host in &self.backends {
             self.switch.plug(host, "eth0", mtu, host.v4, host.v6)?;
             // As a host on an Ethernet says, so that nothing but an ICMP error tells a client of a narrower place.
-            host.netns.ip(&format!("route add default via {} advmss 1460", gateway.v4))?;
-            host.netns.ip(&format!("route add ::/0 via {} advmss 1440", gateway.v6))?;
+            host.netns.ip(&format!("route add default via {} advmss {}", gateway.v4, front - 40))?;
+            host.netns.ip(&format!("route add ::/0 via {} advmss {}", gateway.v6, front - 60))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod bulk;
 mod certificate;
 mod content;
 mod curl;
+mod jumbo;
 mod kernel;
 mod mode;
 mod path;

@@ -41,6 +41,9 @@ pub(crate) struct Case {
 impl Mode {
     pub(crate) const ALL: [Self; 5] = [Self::L2, Self::Ipip, Self::Gue, Self::GueDirect, Self::Nat];
 
+    /// Those whose replies go directly to the client.
+    pub(crate) const DIRECT: [Self; 4] = [Self::L2, Self::Ipip, Self::Gue, Self::GueDirect];
+
     /// Its name in a configuration.
     fn name(self) -> &'static str {
         match self {

@@ -12,10 +12,22 @@ const XDP_PASS: u32 = 2;
 const GUE_PORT: u32 = 6080;
 
 /// A decapsulator for the VIPs of the default packets.
-struct Decapsulator(aya::Ebpf);
+pub struct Decapsulator {
+    ebpf: aya::Ebpf,
+    program: &'static str,
+}
 
 impl Decapsulator {
     fn new() -> Self {
+        Self::of("sluice_decap")
+    }
+
+    /// As [`Self::new`], for frames of several pieces.
+    pub fn for_frames() -> Self {
+        Self::of("sluice_decap_frames")
+    }
+
+    fn of(program: &'static str) -> Self {
         let mut ebpf = EbpfLoader::new()
             .override_global("GUE_PORT", &GUE_PORT, true)
             .load(OBJECT)
@@ -25,17 +37,17 @@ impl Decapsulator {
         for vip in [Packet::default().destination, Packet::v6().destination] {
             vips.insert(Address::from(vip).octets, 1, 0).expect("the map takes it");
         }
-        Self(ebpf)
+        Self { ebpf, program }
     }
 
-    fn run(&mut self, frame: &[u8]) -> Vec<u8> {
+    pub fn run(&mut self, frame: &[u8]) -> Vec<u8> {
         let (action, frame) = self.act_on(frame);
         assert_eq!(action, XDP_PASS);
         frame
     }
 
     fn act_on(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
-        let program = self.0.program_mut("sluice_decap").expect("the object has the program");
+        let program = self.ebpf.program_mut(self.program).expect("the object has the program");
         let program: &mut Xdp = program.try_into().expect("an XDP program");
         if program.fd().is_err() {
             program.load().expect("the verifier accepts the program");

@@ -5,6 +5,7 @@ mod answer;
 mod decap;
 mod forward;
 mod fragment;
+mod frames;
 mod guard_limits;
 mod guard_lists;
 mod guard_rates;

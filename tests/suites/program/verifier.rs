@@ -1,6 +1,8 @@
 //! What the kernel's verifier makes of the program with everything on.
 
-use lb_common::knobs::{FEATURE_FRAGMENTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_STRICT};
+use lb_common::knobs::{
+    FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_STRICT,
+};
 use sluice::dataplane::load;
 
 use crate::harness::{GUARDED, Harness, UNGUARDED, service};
@@ -16,6 +18,7 @@ fn program_with_everything_on_leaves_the_verifier_room() {
         ("sluice", UNGUARDED),
         ("sluice_strict", UNGUARDED | FEATURE_STRICT),
         ("sluice_guarded", GUARDED | FEATURE_MSS),
+        ("sluice_frames", GUARDED | FEATURE_MSS | FEATURE_FRAMES),
         ("sluice_chained", GUARDED | FEATURE_MSS | FEATURE_NEXT),
     ];
     for (name, features) in programs {
