@@ -79,7 +79,7 @@ pub(super) fn pin(pins: &Path, object: &[u8], wanted: &Wanted) -> Result<(), Hos
     pin_maps(&mut ebpf, pins)
 }
 
-/// Where [`pin`] pins the program.
+/// Where the program is pinned.
 #[must_use]
 pub fn pinned(pins: &Path) -> PathBuf {
     pins.join(PINNED)
