@@ -19,7 +19,7 @@ fn failed_start_leaves_what_a_former_daemon_kept_attached() {
     assert!(site.pins.path().join("services").exists());
 }
 
-/// The interface has been given the later program by then, which forwards as well.
+/// The interface has been given the later program by then, which forwards as well, and takes frames as large as `lo`'s.
 #[test]
 fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
     let mut site = Site::new();
@@ -30,7 +30,7 @@ fn start_that_fails_halfway_leaves_what_a_former_daemon_kept_attached() {
     site.change("[\"eth0\"]", "[\"eth0\", \"lo\"]");
     assert_says(&site.refusal(), &["cannot attach to lo"]);
     assert_eq!(site.link(), link);
-    assert_eq!(site.program("eth0")["prog"]["name"], PROGRAM);
+    assert_eq!(site.program("eth0")["prog"]["name"], "sluice_frames");
 }
 
 #[test]
