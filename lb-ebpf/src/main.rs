@@ -2,7 +2,8 @@
 //!
 //! `sluice` balances (`sluice_strict`, `sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far
 //! end of its tunnels on a backend, `sluice_mark` and `sluice_probe` take probes to it, `sluice_pass` does nothing: a veth device
-//! takes in what another program transmits only while its own end carries a program.
+//! takes in what another program transmits only while its own end carries a program. Those in `_frames` are the same for
+//! frames of several pieces.
 
 #![no_std]
 #![no_main]
