@@ -59,6 +59,8 @@ enum Suite {
     Netns,
     /// The command line: what it prints and what it refuses
     Cli,
+    /// What an operator sees and touches: the API, the dashboards, metrics, plans, traces, captures
+    Operator,
     /// Real servers that fail in every way that a probe can see, and come back
     Health,
     /// Clients of many kinds through every way of forwarding, over routers
@@ -164,6 +166,7 @@ impl Suite {
             Self::Fuzz => "fuzz",
             Self::Netns => "netns",
             Self::Cli => "cli",
+            Self::Operator => "operator",
             Self::Health => "health",
             Self::Clients => "clients",
             Self::Churn => "churn",
@@ -180,6 +183,7 @@ impl Suite {
             // The harness's own tests make namespaces too.
             Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
             Self::Cli => &["--package", "lb-tests", "--test", "cli"],
+            Self::Operator => &["--package", "lb-tests", "--test", "operator"],
             Self::Health => &["--package", "lb-tests", "--test", "health"],
             Self::Clients => &["--package", "lb-tests", "--test", "clients"],
             Self::Churn => &["--package", "lb-tests", "--test", "churn"],

@@ -15,5 +15,6 @@ mod refuse;
 mod reload;
 mod restart;
 mod road;
+#[path = "../site.rs"]
 mod site;
 mod status;

@@ -1,4 +1,4 @@
-//! Where a daemon runs in this suite.
+//! Where a daemon runs, for suites that send few packets or none.
 //!
 //! Both ends of the veth are in one namespace, and nobody answers there: the backends are permanent neighbours without
 //! probes, so that their next hops and health are known at once and never change.

@@ -1,0 +1,10 @@
+//! What an operator sees and touches, with real clients and real packets.
+//!
+//! Needs root. Every test has namespaces, pins and a socket of its own, so they run in parallel.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
+
+mod reach;
+#[path = "../site.rs"]
+#[expect(dead_code, reason = "shared with another suite, which uses all of it")]
+mod site;
