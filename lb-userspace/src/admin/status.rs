@@ -208,6 +208,9 @@ pub struct Service {
     /// Its packets that were turned away, by cause.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// What became of its table since the daemon began.
+    #[serde(default)]
+    pub tables: Tables,
     /// How it goes from one version to the next, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -216,6 +219,37 @@ pub struct Service {
     pub traffic: Traffic,
     /// The backends, by name.
     pub backends: Vec<Backend>,
+}
+
+/// What became of a service's table since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tables {
+    /// Slots that were moved, by all changes.
+    pub moved_slots: u64,
+    /// Those of them that moved between backends that nothing had happened to.
+    pub collateral_slots: u64,
+    /// The last change; none where there was none.
+    pub last_change: Option<TableChange>,
+    /// The last changes, the oldest first, where histories were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChange>,
+}
+
+/// A change of a service's table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableChange {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// The generation that it made.
+    pub generation: u32,
+    /// Slots of the new table.
+    pub slots: u32,
+    /// Slots whose new flows went to another backend.
+    pub moved_slots: u32,
+    /// Those of them that went between backends that nothing had happened to; none where that cannot be told.
+    pub collateral_slots: Option<u32>,
+    /// Why.
+    pub cause: String,
 }
 
 /// How a service goes from one version to the next.
@@ -324,6 +358,9 @@ pub struct Backend {
     /// The part of the new flows that it is to have, 0 to 1: its share comes as near to this as slots can.
     #[serde(default)]
     pub promised: f64,
+    /// The part of the service's packets that it got within the last minute, 0 to 1; none where there were none.
+    #[serde(default)]
+    pub measured: Option<f64>,
     /// Its level.
     #[serde(default)]
     pub priority: u8,
