@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{config::AdminState, dataplane, history::Aspect};
 
 /// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -36,7 +37,7 @@ pub struct Status {
 }
 
 /// An interface that the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct Interface {
 }
 
 /// The XDP program that gets what passes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextProgram {
     /// Where it was pinned.
     pub path: String,
@@ -56,7 +57,7 @@ pub struct NextProgram {
 }
 
 /// Fill of the arena, in slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Arena {
     /// In use.
     pub used: u32,
@@ -65,7 +66,7 @@ pub struct Arena {
 }
 
 /// Flows that are remembered, as the last walk through their tables has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tracking {
     /// Flows that went on.
     pub connections: u32,
@@ -76,7 +77,7 @@ pub struct Tracking {
 }
 
 /// Entries that were refused, by table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
     /// Of flows that went on.
     pub connections: u64,
@@ -96,7 +97,7 @@ impl From<dataplane::Tracking> for Tracking {
 }
 
 /// Translated flows, as the last walk through their tables has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nat {
     /// Those that both sides were heard of.
     pub sessions: u32,
@@ -109,13 +110,15 @@ pub struct Nat {
     /// How many there was no budget for (`limits.inserts`).
     pub refused: u64,
     /// Flows that have each address, also one that is not in the configuration any more.
+    #[schema(value_type = BTreeMap<String, u32>)]
     pub addresses: BTreeMap<IpAddr, u32>,
 }
 
 /// The balancers that this one talks to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Fleet {
     /// Which of them this host is; none where that is not known.
+    #[schema(value_type = Option<String>)]
     pub own: Option<IpAddr>,
     /// Why it is not known.
     pub problem: Option<String>,
@@ -124,9 +127,10 @@ pub struct Fleet {
 }
 
 /// Another balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Whether it is heard.
     pub heard: bool,
@@ -149,7 +153,7 @@ pub struct Peer {
 }
 
 /// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
@@ -164,11 +168,12 @@ impl From<lb_common::counter::Traffic> for Traffic {
 }
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// Its name.
     pub name: String,
     /// The VIP.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Its port; 0 is every port.
     pub port: u16,
@@ -253,7 +258,7 @@ pub struct TableChange {
 }
 
 /// How a service goes from one version to the next.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
     /// Which versions run side by side.
     pub compatible: String,
@@ -274,7 +279,7 @@ pub struct Rollout {
 }
 
 /// A version of a service with a roll-out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutVersion {
     /// As the file has it.
     pub version: String,
@@ -287,7 +292,7 @@ pub struct RolloutVersion {
 }
 
 /// A change of a backend's state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// When, in seconds since 1970.
     pub at: f64,
@@ -300,7 +305,7 @@ pub struct Change {
 }
 
 /// The backends of one priority.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Level {
     /// Their priority.
     pub priority: u8,
@@ -309,7 +314,7 @@ pub struct Level {
 }
 
 /// How far a backend's slow start has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlowStart {
     /// So many parts of its share.
     pub step: u32,
@@ -318,11 +323,12 @@ pub struct SlowStart {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backend {
     /// Its name.
     pub name: String,
     /// Its own address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// `l2`, `ipip`, `gue` or `nat`; `local` where it is this host.
     pub forwarding: String,
@@ -392,7 +398,7 @@ pub struct Backend {
 }
 
 /// How many flows a backend may be given, by this balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limits {
     /// In a second.
     pub max_new_per_sec: Option<u32>,
