@@ -72,8 +72,13 @@ impl<Service: Hash + Eq + Copy, Backend: Hash + Eq + Copy> Readings<Service, Bac
         if total == 0 {
             return HashMap::new();
         }
-        counted.into_iter().map(|(backend, packets)| (backend, packets as f64 / total as f64)).collect()
+        counted.into_iter().map(|(backend, packets)| (backend, ratio(packets, total))).collect()
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a part has fewer digits than that")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
 }
 
 #[cfg(test)]

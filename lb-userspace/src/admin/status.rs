@@ -227,7 +227,7 @@ pub struct Service {
 }
 
 /// What became of a service's table since the daemon began.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tables {
     /// Slots that were moved, by all changes.
     pub moved_slots: u64,
@@ -241,7 +241,7 @@ pub struct Tables {
 }
 
 /// A change of a service's table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableChange {
     /// When, in seconds since 1970.
     pub at: f64,
