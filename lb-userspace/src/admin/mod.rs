@@ -6,11 +6,12 @@
 //! | `routes` | what can be asked for, by subject and by role |
 //! | `ask` | how a handler asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
-//! | `status`, `order`, `rollout` | what travels, as types that the command line reads too |
+//! | `status`, `order`, `rollout`, `explain` | what travels, as types that the command line reads too |
 //! | `client` | the other end |
 
 mod ask;
 pub mod client;
+pub mod explain;
 mod listen;
 pub mod order;
 mod refused;

@@ -38,6 +38,7 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -83,6 +84,8 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
@@ -364,7 +367,8 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_) | Event::Peer(_) | Event::TooBig(_));
+            changed |=
+                !matches!(event, Event::Status(_) | Event::Scene(_) | Event::Peer(_) | Event::TooBig(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {

@@ -2,6 +2,7 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod explain;
 mod openapi;
 mod order;
 mod rollout;
@@ -19,7 +20,7 @@ fn open() -> OpenApiRouter<Daemon> {
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(status::router())
+    OpenApiRouter::new().merge(status::router()).merge(explain::router())
 }
 
 /// What only an operator may do. None of it is a GET.
