@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::health::{TargetKey, damping::Damper};
 
@@ -18,7 +19,7 @@ use crate::health::{TargetKey, damping::Damper};
 pub const KEPT: usize = 16;
 
 /// What has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Aspect {
     /// What the operator wants of it.

@@ -16,6 +16,8 @@ pub mod health;
 pub mod history;
 pub mod host;
 pub mod interface;
+pub mod measured;
+pub mod moves;
 pub mod neighbours;
 pub mod path_mtu;
 pub mod plan;

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task};
 
-use super::order::Refused;
+use super::refused::Refused;
 
 /// Asks the daemon that listens on `socket` for `path`.
 ///

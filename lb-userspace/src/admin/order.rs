@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use humantime::{format_duration, parse_duration};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::status::Backend;
 use crate::{
@@ -12,8 +13,9 @@ use crate::{
 };
 
 /// The request's body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AdminRequest)]
 pub struct Request {
     /// The state that the backend is to have.
     pub state: AdminState,
@@ -26,7 +28,8 @@ pub struct Request {
 }
 
 /// The answer: how the backend is now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AdminObeyed)]
 pub struct Obeyed {
     /// The service.
     pub service: String,
@@ -36,13 +39,6 @@ pub struct Obeyed {
     /// What went wrong nevertheless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-}
-
-/// Why an order was not followed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// The reason, for people.
-    pub error: String,
 }
 
 impl Request {

@@ -1,6 +1,7 @@
 //! What `sluice rollout` asks for: `POST /v1/services/{service}/rollout`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::status::Rollout;
 use crate::{
@@ -13,8 +14,9 @@ const NEWEST: &str = "newest";
 const NONE: &str = "none";
 
 /// The request's body. What it leaves out stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RolloutRequest)]
 pub struct Request {
     /// The line that is to run: `newest`, or a version of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,7 +33,8 @@ pub struct Request {
 }
 
 /// The answer: how the roll-out stands now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RolloutObeyed)]
 pub struct Obeyed {
     /// The service.
     pub service: String,

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::budget::Kind;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{config::AdminState, dataplane, history::Aspect};
 
 /// The whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -36,7 +37,7 @@ pub struct Status {
 }
 
 /// An interface that the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct Interface {
 }
 
 /// The XDP program that gets what passes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextProgram {
     /// Where it was pinned.
     pub path: String,
@@ -56,7 +57,7 @@ pub struct NextProgram {
 }
 
 /// Fill of the arena, in slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Arena {
     /// In use.
     pub used: u32,
@@ -65,7 +66,7 @@ pub struct Arena {
 }
 
 /// Flows that are remembered, as the last walk through their tables has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tracking {
     /// Flows that went on.
     pub connections: u32,
@@ -76,7 +77,7 @@ pub struct Tracking {
 }
 
 /// Entries that were refused, by table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
     /// Of flows that went on.
     pub connections: u64,
@@ -96,7 +97,7 @@ impl From<dataplane::Tracking> for Tracking {
 }
 
 /// Translated flows, as the last walk through their tables has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nat {
     /// Those that both sides were heard of.
     pub sessions: u32,
@@ -109,13 +110,15 @@ pub struct Nat {
     /// How many there was no budget for (`limits.inserts`).
     pub refused: u64,
     /// Flows that have each address, also one that is not in the configuration any more.
+    #[schema(value_type = BTreeMap<String, u32>)]
     pub addresses: BTreeMap<IpAddr, u32>,
 }
 
 /// The balancers that this one talks to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Fleet {
     /// Which of them this host is; none where that is not known.
+    #[schema(value_type = Option<String>)]
     pub own: Option<IpAddr>,
     /// Why it is not known.
     pub problem: Option<String>,
@@ -124,9 +127,10 @@ pub struct Fleet {
 }
 
 /// Another balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Whether it is heard.
     pub heard: bool,
@@ -149,7 +153,7 @@ pub struct Peer {
 }
 
 /// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
@@ -164,11 +168,12 @@ impl From<lb_common::counter::Traffic> for Traffic {
 }
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// Its name.
     pub name: String,
     /// The VIP.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Its port; 0 is every port.
     pub port: u16,
@@ -208,6 +213,9 @@ pub struct Service {
     /// Its packets that were turned away, by cause.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// What became of its table since the daemon began.
+    #[serde(default)]
+    pub tables: Tables,
     /// How it goes from one version to the next, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -218,8 +226,39 @@ pub struct Service {
     pub backends: Vec<Backend>,
 }
 
+/// What became of a service's table since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tables {
+    /// Slots that were moved, by all changes.
+    pub moved_slots: u64,
+    /// Those of them that moved between backends that nothing had happened to.
+    pub collateral_slots: u64,
+    /// The last change; none where there was none.
+    pub last_change: Option<TableChange>,
+    /// The last changes, the oldest first, where histories were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChange>,
+}
+
+/// A change of a service's table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableChange {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// The generation that it made.
+    pub generation: u32,
+    /// Slots of the new table.
+    pub slots: u32,
+    /// Slots whose new flows went to another backend.
+    pub moved_slots: u32,
+    /// Those of them that went between backends that nothing had happened to; none where that cannot be told.
+    pub collateral_slots: Option<u32>,
+    /// Why.
+    pub cause: String,
+}
+
 /// How a service goes from one version to the next.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
     /// Which versions run side by side.
     pub compatible: String,
@@ -240,7 +279,7 @@ pub struct Rollout {
 }
 
 /// A version of a service with a roll-out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutVersion {
     /// As the file has it.
     pub version: String,
@@ -253,7 +292,7 @@ pub struct RolloutVersion {
 }
 
 /// A change of a backend's state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// When, in seconds since 1970.
     pub at: f64,
@@ -266,7 +305,7 @@ pub struct Change {
 }
 
 /// The backends of one priority.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Level {
     /// Their priority.
     pub priority: u8,
@@ -275,7 +314,7 @@ pub struct Level {
 }
 
 /// How far a backend's slow start has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlowStart {
     /// So many parts of its share.
     pub step: u32,
@@ -284,11 +323,12 @@ pub struct SlowStart {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backend {
     /// Its name.
     pub name: String,
     /// Its own address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// `l2`, `ipip`, `gue` or `nat`; `local` where it is this host.
     pub forwarding: String,
@@ -324,6 +364,9 @@ pub struct Backend {
     /// The part of the new flows that it is to have, 0 to 1: its share comes as near to this as slots can.
     #[serde(default)]
     pub promised: f64,
+    /// The part of the service's packets that it got within the last minute, 0 to 1; none where there were none.
+    #[serde(default)]
+    pub measured: Option<f64>,
     /// Its level.
     #[serde(default)]
     pub priority: u8,
@@ -355,7 +398,7 @@ pub struct Backend {
 }
 
 /// How many flows a backend may be given, by this balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limits {
     /// In a second.
     pub max_new_per_sec: Option<u32>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::status::{Arena, Backend, Level, Service, Status, Tracking, Traffic};
+use crate::admin::status::{Arena, Backend, Level, Service, Status, Tables, Tracking, Traffic};
 
 /// A backend that is ready and up.
 pub(super) fn backend(name: &str) -> Backend {
@@ -22,6 +22,7 @@ pub(super) fn backend(name: &str) -> Backend {
         history: Vec::new(),
         next_hop: "02:00:00:00:00:11 on eth0".to_owned(),
         share: 1.0,
+        measured: None,
         promised: 1.0,
         priority: 0,
         location: None,
@@ -56,6 +57,7 @@ pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
         size_warning: None,
         prefixes: None,
         refused: BTreeMap::new(),
+        tables: Tables::default(),
         rollout: None,
         traffic: Traffic::default(),
         backends,

@@ -8,6 +8,7 @@ use std::{
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
+use utoipa::ToSchema;
 
 use super::{schema, section::Entry};
 use crate::version::{Version, number};
@@ -47,7 +48,7 @@ pub enum Pattern {
 }
 
 /// Which of the versions that run side by side new flows go to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PreferVersion {
     /// The newest that takes flows

@@ -8,6 +8,7 @@ mod peers;
 mod report;
 mod roads;
 mod rollouts;
+mod tables;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,6 +51,7 @@ use passive::Watch;
 use peers::Peers;
 use roads::Roads;
 use rollouts::PendingRollout;
+use tables::Published;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -88,6 +90,8 @@ pub(super) struct Truth {
     watch: Watch,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
+    /// What became of tables, and of backends' parts.
+    published: Published,
 }
 
 /// The features that a configuration uses.
@@ -183,6 +187,7 @@ impl Truth {
             roads: Roads::new(),
             watch: Watch::default(),
             peers: None,
+            published: Published::default(),
         }
     }
 
@@ -462,8 +467,9 @@ impl Truth {
             self.roads.follow(config, &self.view);
             let plan = plan(config, &self.view, &mut self.tables, now());
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
+            let former = self.former_tables(&next);
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
-            log_changes(&self.applied, &next);
+            self.note_tables(&former, config, &plan, &next);
             changes::log(&self.plan, &plan);
             budget::log_changes(&self.plan, &plan);
             self.applied = next;
@@ -477,22 +483,4 @@ impl Truth {
 /// What a backend of a service is called among all.
 pub(super) fn key(service: &Service, backend: &str) -> TargetKey {
     TargetKey { service: service.name.clone(), backend: backend.to_owned() }
-}
-
-/// One line for each table that was published.
-fn log_changes(before: &Applied, after: &Applied) {
-    for (key, service) in after.services() {
-        let generation = before.service(key).map_or(0, |service| service.entry.generation);
-        if service.entry.generation != generation {
-            let digest = format!("{:016x}", service.entry.digest);
-            let generation = service.entry.generation;
-            info!(
-                service = service.name,
-                generation,
-                digest,
-                moved_slots = service.moved_slots,
-                "table published"
-            );
-        }
-    }
 }

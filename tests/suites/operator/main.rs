@@ -8,3 +8,4 @@ mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
+mod tables;

@@ -87,7 +87,8 @@ impl Truth {
             let history = histories.then(|| self.history(&key(subject.service, &subject.backend.name)));
             status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
         };
-        let backends: Vec<_> = self.subjects(service).map(backend).collect();
+        let mut backends: Vec<_> = self.subjects(service).map(backend).collect();
+        self.measure(service, &mut backends);
         let largest_packet = backends.iter().filter_map(|backend| backend.largest_packet).min();
         status::Service {
             name: service.name.clone(),
@@ -107,6 +108,7 @@ impl Truth {
             largest_packet,
             size_warning: largest_packet.and_then(|largest| budget::remedy(&service.key(), largest)),
             refused: self.refused(applied),
+            tables: self.tables_status(service, histories),
             rollout: self.rollout_status(service),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
@@ -177,6 +179,7 @@ impl Truth {
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             promised: self.of_shares(subject, Shares::promised).unwrap_or(0.0),
+            measured: None,
             priority: backend.priority,
             location: backend.location.as_ref().map(ToString::to_string),
             slow_start: self.of_shares(subject, slow_start).flatten(),

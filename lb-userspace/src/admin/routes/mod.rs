@@ -1,0 +1,42 @@
+//! What can be asked for: one module per subject, each of which gives a router with its part of the `OpenAPI` document.
+//!
+//! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
+
+mod openapi;
+mod order;
+mod rollout;
+mod status;
+
+use axum::{Router, http::Uri};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{ask::Daemon, refused::Failure};
+
+/// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
+fn open() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::new()
+}
+
+/// What may be read by every role.
+fn reading() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::new().merge(status::router())
+}
+
+/// What only an operator may do. None of it is a GET.
+fn changing() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+}
+
+/// All of it, with the document that describes it.
+fn all() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::with_openapi(openapi::frame()).merge(open()).merge(reading()).merge(changing())
+}
+
+/// What answers requests.
+pub(super) fn router() -> Router<Daemon> {
+    openapi::with_document(all()).fallback(unknown)
+}
+
+async fn unknown(uri: Uri) -> Failure {
+    Failure::absent(format!("there is no {}", uri.path())).remedy("GET /openapi.json tells what there is")
+}

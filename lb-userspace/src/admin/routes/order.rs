@@ -1,0 +1,62 @@
+//! `POST /v1/services/{service}/backends/{backend}/admin`: drain, ready, maintenance.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    admin::{
+        ask::{Daemon, json},
+        order::{Obeyed, Request},
+        refused::{Failure, Refused},
+    },
+    daemon::{Event, OrderEvent},
+    health::TargetKey,
+    wishes::OrderError,
+};
+
+pub(super) fn router() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::new().routes(routes!(order))
+}
+
+/// Says what is wanted of a backend
+///
+/// It holds until the file says something else of that backend, also over restarts.
+#[utoipa::path(
+    post,
+    path = "/v1/services/{service}/backends/{backend}/admin",
+    tag = "backends",
+    params(
+        ("service" = String, Path, description = "Name of the service"),
+        ("backend" = String, Path, description = "Name of the backend"),
+    ),
+    request_body = Request,
+    responses(
+        (status = OK, body = Obeyed, description = "How the backend is now"),
+        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
+        (status = NOT_FOUND, body = Refused, description = "There is no such service or backend"),
+        (status = CONFLICT, body = Refused, description = "The backend is gone from the file"),
+    )
+)]
+async fn order(
+    State(daemon): State<Daemon>,
+    Path((service, backend)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<Json<Obeyed>, Failure> {
+    let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
+    let target = TargetKey { service, backend };
+    let obeyed = daemon.ask(|answer| Event::Order(OrderEvent { target, order, answer })).await?;
+    obeyed.map(Json).map_err(|error| Failure::new(status_of(&error), error.to_string()))
+}
+
+const fn status_of(error: &OrderError) -> StatusCode {
+    match error {
+        OrderError::NoService(_) | OrderError::NoBackend { .. } => StatusCode::NOT_FOUND,
+        OrderError::Leaves(_) => StatusCode::CONFLICT,
+        OrderError::Deadline(_) | OrderError::Reset(_) => StatusCode::BAD_REQUEST,
+    }
+}

@@ -1,0 +1,57 @@
+//! `POST /v1/services/{service}/rollout`: which versions get new flows.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    admin::{
+        ask::{Daemon, json},
+        refused::{Failure, Refused},
+        rollout::{Obeyed, Request},
+    },
+    daemon::{Event, RolloutEvent},
+    wishes::RolloutError,
+};
+
+pub(super) fn router() -> OpenApiRouter<Daemon> {
+    OpenApiRouter::new().routes(routes!(roll_out))
+}
+
+/// Says which versions get new flows
+///
+/// What the body leaves out stays as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/services/{service}/rollout",
+    tag = "services",
+    params(("service" = String, Path, description = "Name of the service")),
+    request_body = Request,
+    responses(
+        (status = OK, body = Obeyed, description = "How the roll-out stands now"),
+        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
+        (status = NOT_FOUND, body = Refused, description = "There is no such service"),
+        (status = CONFLICT, body = Refused, description = "The service has no roll-out"),
+    )
+)]
+async fn roll_out(
+    State(daemon): State<Daemon>,
+    Path(service): Path<String>,
+    body: Bytes,
+) -> Result<Json<Obeyed>, Failure> {
+    let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
+    let obeyed = daemon.ask(|answer| Event::Rollout(RolloutEvent { service, order, answer })).await?;
+    obeyed.map(Json).map_err(|error| Failure::new(status_of(&error), error.to_string()))
+}
+
+const fn status_of(error: &RolloutError) -> StatusCode {
+    match error {
+        RolloutError::NoService(_) => StatusCode::NOT_FOUND,
+        RolloutError::NoRollout(_) => StatusCode::CONFLICT,
+        RolloutError::NoSuchVersion { .. } => StatusCode::BAD_REQUEST,
+    }
+}
