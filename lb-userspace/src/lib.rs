@@ -18,6 +18,7 @@ pub mod history;
 pub mod host;
 pub mod interface;
 pub mod measured;
+pub mod metrics;
 pub mod moves;
 pub mod names;
 pub mod neighbours;
