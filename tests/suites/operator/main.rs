@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
+mod manager;
 mod metrics;
 mod reach;
 #[path = "../site.rs"]
