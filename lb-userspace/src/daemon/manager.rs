@@ -35,7 +35,7 @@ impl Manager {
     }
 
     /// The configuration is about to be read again.
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(since) => tell(&[NotifyState::Reloading, since]),
             Err(error) => debug!("cannot read the clock: {error}"),
@@ -43,7 +43,7 @@ impl Manager {
     }
 
     /// The daemon is about to end.
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
 

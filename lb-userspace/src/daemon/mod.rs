@@ -216,7 +216,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
-    owner.manager.stopping();
+    Manager::stopping();
     owner.inputs.stop().await;
     result
 }
@@ -411,7 +411,7 @@ impl Owner<'_> {
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
-        self.manager.reloading();
+        Manager::reloading();
         let reloaded = self.try_reload(attachments).await;
         self.truth.meters().note_reload(reloaded.is_ok(), now());
         match reloaded {
