@@ -7,10 +7,14 @@ mod order;
 mod rollout;
 mod status;
 
-use axum::{Router, http::Uri};
+use axum::{Router, http::Uri, middleware::from_fn};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ask::Daemon, refused::Failure};
+use super::{
+    ask::Daemon,
+    caller::{may_change, may_read},
+    refused::Failure,
+};
 
 /// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
 fn open() -> OpenApiRouter<Daemon> {
@@ -29,7 +33,10 @@ fn changing() -> OpenApiRouter<Daemon> {
 
 /// All of it, with the document that describes it.
 fn all() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::with_openapi(openapi::frame()).merge(open()).merge(reading()).merge(changing())
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(open())
+        .merge(reading().route_layer(from_fn(may_read)))
+        .merge(changing().route_layer(from_fn(may_change)))
 }
 
 /// What answers requests.
