@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{
     audit::{Audit, Line, shown},
-    caller::{Caller, Peer, Role},
+    caller::{Caller, Peer},
     refused::{Failure, Refused},
 };
 
@@ -66,8 +66,8 @@ fn is_refusal_of_somebody(status: StatusCode) -> bool {
 /// Passes on what may change something, with its body, which is given too.
 async fn change(caller: Caller, request: Request, next: Next) -> (Response, Bytes) {
     let (head, body) = request.into_parts();
-    // Of others it is not even read: they will be refused.
-    let body = if caller.role == Some(Role::Operator) { bounded(body).await } else { Ok(Bytes::new()) };
+    // Of somebody unknown it is not even read: he will be refused.
+    let body = if caller.role.is_some() { bounded(body).await } else { Ok(Bytes::new()) };
     match body {
         Ok(body) => {
             let request = Request::from_parts(head, Body::empty());

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod curl;
+mod metrics;
 mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
