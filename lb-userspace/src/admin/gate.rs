@@ -17,8 +17,11 @@ use super::{
     refused::{Failure, Refused},
 };
 
-/// The largest body: a service with ten thousand backends takes less.
+/// The largest body over TCP: a service with ten thousand backends takes less.
 const MOST_BYTES: usize = 4 << 20;
+
+/// The same on the socket: as large as a file may be.
+const MOST_BYTES_OF_SOCKET: usize = 256 << 20;
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,7 +40,7 @@ pub(super) async fn pass(
     let who = caller.as_ref().map_or_else(|_| "nobody".to_owned(), |caller| caller.name.clone());
     let (response, body) = match caller {
         Ok(caller) if only_reads => (forward(caller, request, Body::empty(), next).await, Bytes::new()),
-        Ok(caller) => change(caller, request, next).await,
+        Ok(caller) => change(caller, most_bytes(&peer), request, next).await,
         Err(failure) => (failure.into_response(), Bytes::new()),
     };
     let status = response.status();
@@ -64,10 +67,10 @@ fn is_refusal_of_somebody(status: StatusCode) -> bool {
 }
 
 /// Passes on what may change something, with its body, which is given too.
-async fn change(caller: Caller, request: Request, next: Next) -> (Response, Bytes) {
+async fn change(caller: Caller, most_bytes: usize, request: Request, next: Next) -> (Response, Bytes) {
     let (head, body) = request.into_parts();
     // Of somebody unknown it is not even read: he will be refused.
-    let body = if caller.role.is_some() { bounded(body).await } else { Ok(Bytes::new()) };
+    let body = if caller.role.is_some() { bounded(body, most_bytes).await } else { Ok(Bytes::new()) };
     match body {
         Ok(body) => {
             let request = Request::from_parts(head, Body::empty());
@@ -82,12 +85,19 @@ async fn forward(caller: Caller, mut request: Request, body: Body, next: Next) -
     next.run(request.map(|_| body)).await
 }
 
-async fn bounded(body: Body) -> Result<Bytes, Failure> {
+const fn most_bytes(peer: &Peer) -> usize {
+    match peer {
+        Peer::Unix { .. } => MOST_BYTES_OF_SOCKET,
+        Peer::Tcp { .. } => MOST_BYTES,
+    }
+}
+
+async fn bounded(body: Body, most_bytes: usize) -> Result<Bytes, Failure> {
     let late =
         |_| Failure::new(StatusCode::REQUEST_TIMEOUT, format!("the body took longer than {PATIENCE:?}"));
-    let read = timeout(PATIENCE, to_bytes(body, MOST_BYTES)).await.map_err(late)?;
+    let read = timeout(PATIENCE, to_bytes(body, most_bytes)).await.map_err(late)?;
     read.map_err(|_| {
-        let error = format!("the body broke off, or is larger than {MOST_BYTES} bytes");
+        let error = format!("the body broke off, or is larger than {most_bytes} bytes");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     })
 }

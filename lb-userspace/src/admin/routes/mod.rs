@@ -29,7 +29,7 @@ fn reading() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new().merge(status::router()).merge(stats::router()).merge(envoy::router())
 }
 
-/// What only an operator may do. None of it is a GET.
+/// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new().merge(order::router()).merge(rollout::router())
 }
