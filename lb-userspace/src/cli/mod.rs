@@ -11,6 +11,7 @@ mod explain;
 mod fleet;
 mod guards;
 mod history;
+mod log;
 mod names;
 mod rollout;
 mod run;

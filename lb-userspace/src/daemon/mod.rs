@@ -14,6 +14,7 @@
 mod census;
 mod inputs;
 mod interfaces;
+mod manager;
 mod maps;
 mod preflight;
 mod record;
@@ -50,6 +51,7 @@ use crate::{
 };
 use inputs::Inputs;
 use interfaces::Attachments;
+use manager::Manager;
 use maps::Opened;
 use reload::{ListFiles, Reload};
 use truth::Truth;
@@ -156,8 +158,7 @@ pub async fn run(options: Options) -> Result<()> {
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    // On the heap, since it holds all that the daemon is.
-    let result = Box::pin(listen_and_balance(start, &options, &pins)).await;
+    let result = listen_and_balance(start, &options, &pins).await;
     take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
@@ -186,7 +187,8 @@ async fn take_down_road(pins: &Pins) {
 async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Result<()> {
     let socket = start.config.balancer.socket.clone();
     let listener = admin::listen(&socket)?;
-    let result = balance(start, options, pins, listener).await;
+    // On the heap, since it holds all that the daemon is.
+    let result = Box::pin(balance(start, options, pins, listener)).await;
     let _ = std::fs::remove_file(socket);
     result
 }
@@ -202,6 +204,8 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
+    let mut api = admin::Server::new(events.clone());
+    api.adopt(api.prepare(&config.balancer)?);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), next, pins.path())?;
@@ -209,13 +213,15 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, lists, netlink, pins };
-    let watching = reload::watch(&options.config, text, listed, events.clone());
-    task::spawn(admin::serve(listener, events));
+    let manager = Manager::of_this_process();
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins, manager };
+    let watching = reload::watch(&options.config, text, listed, events);
+    owner.api.serve(listener);
     let result = match watching {
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
+    Manager::stopping();
     owner.inputs.stop().await;
     result
 }
@@ -291,10 +297,12 @@ struct Owner<'a> {
     inputs: Inputs,
     /// Where the fleet's events go.
     peers: mpsc::Sender<fleet::Event>,
+    api: admin::Server,
     /// Where the files of lists are told, for whoever watches them.
     lists: watch::Sender<ListFiles>,
     netlink: Netlink,
     pins: &'a Pins,
+    manager: Manager,
 }
 
 impl Owner<'_> {
@@ -312,6 +320,7 @@ impl Owner<'_> {
         self.truth.open_to_peers();
         self.truth.note_forwarding();
         info!(services = self.truth.config().services.len(), "forwarding");
+        self.manager.ready(self.truth.summary());
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
         }
@@ -322,6 +331,7 @@ impl Owner<'_> {
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
                 () = until(self.truth.next_telling()) => self.truth.tell_peers(),
+                () = until(self.manager.next_ping()) => self.manager.ping(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -335,6 +345,7 @@ impl Owner<'_> {
         if self.truth.look() {
             self.inputs.update(&self.truth);
         }
+        self.manager.status(self.truth.summary());
     }
 
     /// Fills the maps with what is known about the world, after a while to learn of it, and with what peers know. A
@@ -406,6 +417,7 @@ impl Owner<'_> {
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
+        Manager::reloading();
         let reloaded = self.try_reload(attachments).await;
         self.truth.meters().note_reload(reloaded.is_ok(), now());
         match reloaded {
@@ -418,6 +430,7 @@ impl Owner<'_> {
                 error!("configuration not reloaded ({reload}), the running one stays: {causes}");
             }
         }
+        self.manager.ready(self.truth.summary());
     }
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
@@ -425,6 +438,7 @@ impl Owner<'_> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
+        let api = self.api.prepare(&config.balancer)?;
         let next = next_program(&config)?;
         let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
@@ -438,6 +452,7 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
+        self.api.adopt(api);
         self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;

@@ -4,7 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
+mod access;
+mod authority;
+mod curl;
 mod explain;
+mod manager;
 mod metrics;
 mod reach;
 #[path = "../site.rs"]
