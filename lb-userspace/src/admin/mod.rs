@@ -6,13 +6,14 @@
 //! | `routes` | what can be asked for, by subject and by role |
 //! | `ask` | how a handler asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
-//! | `status`, `order`, `rollout` | what travels, as types that the command line reads too |
+//! | `status`, `order`, `plan`, `rollout` | what travels, as types that the command line reads too |
 //! | `client` | the other end |
 
 mod ask;
 pub mod client;
 mod listen;
 pub mod order;
+pub mod plan;
 mod refused;
 pub mod rollout;
 mod routes;

@@ -4,6 +4,7 @@
 
 mod openapi;
 mod order;
+mod plan;
 mod rollout;
 mod status;
 
@@ -24,7 +25,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do. None of it is a GET.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
 }
 
 /// All of it, with the document that describes it.
