@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
+mod metrics;
 mod plan;
 mod reach;
 #[path = "../site.rs"]
