@@ -378,7 +378,9 @@ mod tests {
 
         fn follow(&mut self, config: Config) {
             let (known, plan, ops, next) = self.reconciled(&config);
-            ops.iter().for_each(|op| self.memory.step(op));
+            for op in &ops {
+                self.memory.step(op);
+            }
             (self.view, self.plan, self.applied, self.config) = (known, plan, next, config);
         }
 
@@ -409,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_is_told_is_what_moves() {
-        let cases: [(&str, Vec<(&str, u8, &str)>); 5] = [
+        let cases = [
             ("one more", [&THREE[..], &[("b4", 14, "")]].concat()),
             ("one less", THREE[..2].to_vec()),
             ("a weight", vec![("b1", 11, "weight = 3"), THREE[1], THREE[2]]),
