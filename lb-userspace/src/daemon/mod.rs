@@ -182,8 +182,7 @@ pub async fn run(options: Options) -> Result<()> {
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    // On the heap, since it holds all that the daemon is.
-    let result = Box::pin(listen_and_balance(start, &options, &pins)).await;
+    let result = listen_and_balance(start, &options, &pins).await;
     take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
@@ -212,6 +211,7 @@ async fn take_down_road(pins: &Pins) {
 async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Result<()> {
     let socket = start.config.balancer.socket.clone();
     let listener = admin::listen(&socket)?;
+    // On the heap, since it holds all that the daemon is.
     let result = Box::pin(balance(start, options, pins, listener)).await;
     let _ = std::fs::remove_file(socket);
     result
@@ -228,6 +228,8 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
+    let mut api = admin::Server::new(events.clone());
+    api.adopt(api.prepare(&config.balancer)?);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), next, pins.path())?;
@@ -235,9 +237,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, lists, netlink, pins };
-    let watching = reload::watch(&options.config, text, listed, events.clone());
-    task::spawn(admin::serve(listener, events));
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins };
+    let watching = reload::watch(&options.config, text, listed, events);
+    owner.api.serve(listener);
     let result = match watching {
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
@@ -317,6 +319,7 @@ struct Owner<'a> {
     inputs: Inputs,
     /// Where the fleet's events go.
     peers: mpsc::Sender<fleet::Event>,
+    api: admin::Server,
     /// Where the files of lists are told, for whoever watches them.
     lists: watch::Sender<ListFiles>,
     netlink: Netlink,
@@ -461,6 +464,7 @@ impl Owner<'_> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
+        let api = self.api.prepare(&config.balancer)?;
         let next = next_program(&config)?;
         let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
@@ -474,6 +478,7 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
+        self.api.adopt(api);
         self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;

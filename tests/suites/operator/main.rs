@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
+mod access;
+mod authority;
+mod curl;
 mod metrics;
 mod plan;
 mod reach;
