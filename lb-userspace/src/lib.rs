@@ -24,6 +24,7 @@ pub mod names;
 pub mod neighbours;
 pub mod path_mtu;
 pub mod plan;
+pub mod preview;
 pub mod reconcile;
 pub mod road;
 pub mod rules;

@@ -10,6 +10,7 @@ use crate::explain::frame;
 /// A question: a flow, or a packet. One of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExplainRequest)]
 pub struct Request {
     /// Where the flow comes from, such as `192.0.2.7:5555`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ mod curl;
 mod explain;
 mod manager;
 mod metrics;
+mod plan;
 mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]

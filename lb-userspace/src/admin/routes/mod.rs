@@ -6,6 +6,7 @@ mod envoy;
 mod explain;
 mod openapi;
 mod order;
+mod plan;
 mod ready;
 mod rollout;
 mod stats;
@@ -36,7 +37,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
 }
 
 /// All of it, with the document that describes it.
