@@ -6,10 +6,11 @@
 //! | `routes` | what can be asked for, by subject and by role |
 //! | `ask` | how a handler asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
-//! | `status`, `order`, `rollout`, `explain` | what travels, as types that the command line reads too |
+//! | `status`, `order`, `rollout`, `explain`, `capture` | what travels, as types that the command line reads too |
 //! | `client` | the other end |
 
 mod ask;
+pub mod capture;
 pub mod client;
 pub mod explain;
 mod listen;

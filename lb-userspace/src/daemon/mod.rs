@@ -11,6 +11,7 @@
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
+mod capture;
 mod census;
 mod inputs;
 mod interfaces;
@@ -37,7 +38,7 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{capture::CaptureProgram, inherited::Inherited, next::NextProgram, pins::Pins},
     explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
@@ -85,6 +86,10 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to look at packets.
+    BeginCapture(BeginCapture),
+    /// Nobody does any more.
+    EndCapture(EndCapture),
     /// Somebody wants to explain packets.
     Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
@@ -102,7 +107,15 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Scene(_) | Self::Metrics(_) | Self::Ready(_))
+        matches!(
+            self,
+            Self::BeginCapture(_)
+                | Self::EndCapture(_)
+                | Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Ready(_)
+        )
     }
 }
 
@@ -113,6 +126,24 @@ pub struct StatusEvent {
     pub histories: bool,
     /// Told at once.
     pub answer: oneshot::Sender<admin::status::Status>,
+}
+
+/// A program that shows packets, which is to take the place of the other one, and where it is told whether it has.
+#[derive(Debug)]
+pub struct BeginCapture {
+    /// The program.
+    pub program: Box<CaptureProgram>,
+    /// Told once every packet meets it, or why not.
+    pub answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// The end of a program that shows packets.
+#[derive(Debug)]
+pub struct EndCapture {
+    /// Its number.
+    pub id: u64,
+    /// Told once no packet meets it any more.
+    pub answer: oneshot::Sender<()>,
 }
 
 /// An order about a service's roll-out, and where its answer goes.
@@ -247,6 +278,12 @@ pub fn now() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// When the monotonic clock began, since 1970.
+#[must_use]
+pub fn boot() -> Duration {
+    since_epoch().saturating_sub(now())
+}
+
 /// Time since 1970.
 fn since_epoch() -> Duration {
     let time = clock_gettime(ClockId::Realtime);
@@ -317,7 +354,10 @@ impl Owner<'_> {
         }
         loop {
             tokio::select! {
-                () = stop.asked() => return Ok(()),
+                () = stop.asked() => {
+                    self.leave_without_capture(attachments).await;
+                    return Ok(());
+                }
                 () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
@@ -381,10 +421,11 @@ impl Owner<'_> {
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
             changed |= !event.only_asks() && !matches!(event, Event::Peer(_) | Event::TooBig(_));
-            if let Event::Reload(reload) = event {
-                self.reload(reload, attachments).await;
-            } else {
-                self.note(event);
+            match event {
+                Event::Reload(reload) => self.reload(reload, attachments).await,
+                Event::BeginCapture(begin) => self.begin_capture(begin, attachments).await,
+                Event::EndCapture(end) => self.end_capture(end, attachments).await,
+                event => self.note(event),
             }
             next = self.inbox.try_recv().ok();
         }

@@ -2,6 +2,7 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod capture;
 mod envoy;
 mod explain;
 mod openapi;
@@ -32,7 +33,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do. None of it is a GET.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(capture::router())
 }
 
 /// All of it, with the document that describes it.
