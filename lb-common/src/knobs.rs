@@ -54,3 +54,6 @@ pub const FEATURE_PASSIVE: u32 = 1 << 16;
 
 /// Another program gets what passes.
 pub const FEATURE_NEXT: u32 = 1 << 17;
+
+/// Packets are shown to an operator.
+pub const FEATURE_CAPTURE: u32 = 1 << 31;

@@ -15,6 +15,7 @@ extern crate alloc;
 pub mod address;
 pub mod backend;
 pub mod budget;
+pub mod capture;
 pub mod checksum;
 pub mod connection;
 pub mod control;

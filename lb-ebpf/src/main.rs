@@ -11,6 +11,7 @@
 
 mod answer;
 mod atomic;
+mod capture;
 mod decap;
 mod emit;
 mod encap;
@@ -48,7 +49,7 @@ use crate::packet::{Packet, Sent};
 #[inline(always)]
 pub fn sluice(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<false, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<false, false, false>(&mut packet))
 }
 
 /// The same without what nobody sends in good faith, which costs little, so that it has all that makes `sluice` fast.
@@ -56,7 +57,7 @@ pub fn sluice(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_strict(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, false, false>(&mut packet))
 }
 
 /// The same with all guards. A program of its own, since reading a constant costs instructions even where the verifier knows
@@ -65,7 +66,7 @@ pub fn sluice_strict(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_guarded(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet))
 }
 
 /// The same, and what passes goes on to another program. A program of its own, since one that can jump to another has a
@@ -74,7 +75,7 @@ pub fn sluice_guarded(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_chained(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    let action = verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet));
+    let action = verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet));
     next::call(&packet, action)
 }
 
@@ -84,7 +85,29 @@ pub fn sluice_chained(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_frames(ctx: XdpContext) -> u32 {
     let mut packet = Packet::in_pieces(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, true>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet))
+}
+
+/// The same as `sluice_chained`, and shows packets to an operator. It takes the place of the one that runs for as long as
+/// somebody looks.
+#[xdp]
+#[inline(always)]
+pub fn sluice_captured(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    let chosen = capture::before(&packet);
+    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true>(&mut packet));
+    let action = capture::after(&packet, chosen, verdict, bytes);
+    next::call(&packet, action)
+}
+
+/// The same for frames of several pieces.
+#[xdp(frags)]
+#[inline(always)]
+pub fn sluice_captured_frames(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::in_pieces(ctx);
+    let chosen = capture::before(&packet);
+    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true>(&mut packet));
+    capture::after(&packet, chosen, verdict, bytes)
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.

@@ -23,6 +23,7 @@ use lb_common::{
     address::Address,
     backend::Backend,
     budget::{Budget, Kind, next_due},
+    capture::{Choice, Untold},
     connection::Connection,
     control::Control,
     counter::{Reason, Traffic},
@@ -38,7 +39,7 @@ use lb_common::{
     slot::{LINE, Line, Slot},
 };
 
-use crate::{atomic::Word, nat::Work};
+use crate::{atomic::Word, capture::Captured, nat::Work};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -105,6 +106,22 @@ pub static BUDGETS: PerCpuArray<Budget, { Kind::COUNT }> = PerCpuArray::new();
 /// size zero, which libbpf insists on for a ring buffer.
 #[btf_map(name = "news")]
 pub static NEWS: RingBuf<(), 4096> = RingBuf::new();
+
+/// Packets that are shown to an operator, each a `Record` with what is kept of its bytes. Sized where somebody looks.
+#[btf_map(name = "captures")]
+pub static CAPTURES: RingBuf<(), 4096> = RingBuf::new();
+
+/// Which packets those are.
+#[btf_map(name = "capture_choice")]
+pub static CAPTURE_CHOICE: Array<Choice, 1> = Array::new();
+
+/// A record while it is made.
+#[btf_map(name = "capture_work")]
+pub static CAPTURE_WORK: PerCpuArray<Captured, 1> = PerCpuArray::new();
+
+/// What could not be told of.
+#[btf_map(name = "capture_untold")]
+pub static CAPTURE_UNTOLD: PerCpuArray<Untold, 1> = PerCpuArray::new();
 
 /// What the lists of a service say of sources, by the service's number: `Rule` of the longest prefix.
 #[btf_map(name = "rules")]
@@ -276,6 +293,22 @@ pub fn nat_work() -> Option<&'static mut Work> {
     // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map. Whoever asks
     // has given it up before it calls a function that asks.
     Some(unsafe { &mut *work.as_ptr() })
+}
+
+/// The record that this CPU makes.
+#[inline(always)]
+pub fn captured() -> Option<&'static mut Captured> {
+    let work = NonNull::new(CAPTURE_WORK.get_ptr_mut(0)?)?;
+    // SAFETY: as for [`nat_work`].
+    Some(unsafe { &mut *work.as_ptr() })
+}
+
+/// What this CPU could not tell of.
+#[inline(always)]
+pub fn untold() -> Option<&'static mut Untold> {
+    let untold = NonNull::new(CAPTURE_UNTOLD.get_ptr_mut(0)?)?;
+    // SAFETY: as for [`nat_work`].
+    Some(unsafe { &mut *untold.as_ptr() })
 }
 
 /// The half of a translated flow whose packets arrive so, and whether it was seen to go on.

@@ -15,7 +15,7 @@ use lb_common::{
 };
 
 use crate::{
-    emit, encap,
+    capture, emit, encap,
     fragment::Part,
     maps::{self, BACKEND_COUNTERS, BACKENDS, SERVICE_COUNTERS, count},
     packet::{Ethernet, Macs, Packet, Tag},
@@ -49,7 +49,7 @@ pub struct Work {
 /// Sends a client's packet to its backend: the one of its session, otherwise the one that was selected. Counts it, since
 /// only here it is known whose it is.
 #[inline(always)]
-pub fn forward(packet: &Packet, service: u32, selected: &Selected) -> Verdict {
+pub fn forward<const WATCHED: bool>(packet: &Packet, service: u32, selected: &Selected) -> Verdict {
     let context = packet.context();
     let told = Told(nat_read(context));
     if !told.is_read() {
@@ -61,6 +61,9 @@ pub fn forward(packet: &Packet, service: u32, selected: &Selected) -> Verdict {
     }
     if !found.is_session() {
         return Verdict::from_word(found.0);
+    }
+    if WATCHED {
+        capture::note_backend(found.backend());
     }
     let verdict = translated(packet, nat_send(context, found.backend()));
     if verdict.leaves() {

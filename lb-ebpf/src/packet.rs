@@ -9,7 +9,9 @@ use core::mem::size_of;
 use aya_ebpf::{
     Global,
     bindings::xdp_md,
-    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
     programs::{TcContext, XdpContext},
 };
 use lb_common::checksum::Sum;
@@ -249,6 +251,17 @@ impl Packet {
         let at = self.checked::<T>(offset)?;
         // SAFETY: as in `header`; `&mut self` makes this the only reference.
         Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    /// Copies the first `bytes` of the packet, in one piece or several, to `to`; at least one (Linux 5.18).
+    #[inline(always)]
+    #[must_use]
+    pub fn copy(&self, to: &mut [u8], bytes: u32) -> bool {
+        if bytes == 0 || bytes as usize > to.len() {
+            return false;
+        }
+        // SAFETY: there is room for them, and the kernel checks that the packet has as many.
+        unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.as_mut_ptr().cast(), bytes) == 0 }
     }
 
     /// Makes the packet `bytes` longer at its front (shorter where negative). The bytes gained are not zeroed.

@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use crate::{
-    answer, emit,
+    answer, capture, emit,
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
@@ -24,18 +24,19 @@ use crate::{
 /// registers: where the ways of all kinds of packets meet again, they lie on the stack. With all guards they are compiled
 /// once, since the verifier follows every way through them and gives up after a million instructions.
 ///
-/// `STRICT` has what nobody sends in good faith looked for, and `GUARDED` has the other guards, which come with it.
+/// `STRICT` has what nobody sends in good faith looked for, and `GUARDED` has the other guards, which come with it. `WATCHED` has
+/// what is found noted for whoever looks at packets ([`crate::capture`]).
 #[inline(always)]
-pub fn balance<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+pub fn balance<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV6_BE)),
-        _ => stages::<STRICT, GUARDED>(packet, link),
+        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED, WATCHED>(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED, WATCHED>(packet, Link::untagged(IPV6_BE)),
+        _ => stages::<STRICT, GUARDED, WATCHED>(packet, link),
     };
     let result = match result {
         Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => {
-            fragment::<STRICT, GUARDED>(packet)
+            fragment::<STRICT, GUARDED, WATCHED>(packet)
         }
         result => result,
     };
@@ -55,7 +56,7 @@ fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
 }
 
 #[inline(always)]
-fn stages<const STRICT: bool, const GUARDED: bool>(
+fn stages<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
     packet: &mut Packet,
     link: Link,
 ) -> Result<Verdict, Verdict> {
@@ -66,38 +67,44 @@ fn stages<const STRICT: bool, const GUARDED: bool>(
             return Err(lookup::without_ports(&destination, reason));
         }
     };
-    forward::<STRICT, GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED, WATCHED>(packet, facts)
 }
 
 /// The way of a fragment for a VIP.
 #[inline(always)]
-fn fragment<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+fn fragment<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
     let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
-    forward::<STRICT, GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED, WATCHED>(packet, facts)
 }
 
 #[inline(always)]
-fn forward<const STRICT: bool, const GUARDED: bool>(
+fn forward<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
     packet: &mut Packet,
     mut facts: Facts,
 ) -> Result<Verdict, Verdict> {
     let bytes = packet.len();
     let found = lookup::service(&facts)?;
+    if WATCHED {
+        capture::note_service(found.id);
+    }
     if facts.part != Part::Whole && found.service.options & OPTION_FRAGMENTS == 0 {
         return Err(Verdict::drop(Reason::Fragment));
     }
     if STRICT {
         guard::check::<GUARDED>(found, &facts)?;
     }
-    let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
+    let selected = select::backend::<GUARDED, WATCHED>(packet, found, &mut facts)?;
+    if WATCHED {
+        capture::note_backend(selected.id);
+    }
     if GUARDED {
         mss::bound(packet, found, &facts, &selected);
     }
     let verdict = match emit::emit(packet, &facts, &selected) {
         Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
             // Counted there, since only a session tells whose it is.
-            return Err(nat::forward(packet, found.id, &selected));
+            return Err(nat::forward::<WATCHED>(packet, found.id, &selected));
         }
         result => result?,
     };

@@ -12,6 +12,7 @@ use aya_ebpf::btf_maps::LruHashMap;
 use lb_common::{
     backend::{Backend, OldFlows},
     budget::Kind,
+    capture::How,
     connection::{Closing, Connection, Tracked},
     counter::Reason,
     flow::Flow,
@@ -22,6 +23,7 @@ use lb_common::{
 };
 
 use crate::{
+    capture,
     fragment::Part,
     guard,
     limits::{self, Opening},
@@ -55,9 +57,15 @@ pub struct Moved<const GUARDED: bool> {
 
 /// The index of the backend that a flow has or gets; [`slot::NONE`] where there is none.
 #[inline(always)]
-pub fn backend<const GUARDED: bool>(moved: Moved<GUARDED>, facts: &Facts) -> Result<u16, Verdict> {
+pub fn backend<const GUARDED: bool, const WATCHED: bool>(
+    moved: Moved<GUARDED>,
+    facts: &Facts,
+) -> Result<u16, Verdict> {
     let now_ns = now_ns();
     if let Some(entry) = known(&CONNECTIONS, moved, facts) {
+        if WATCHED {
+            capture::note_how(How::Remembered);
+        }
         if moved.stays(facts, entry.backend)? {
             moved.see(entry, facts, now_ns);
             return Ok(entry.backend);
@@ -65,6 +73,9 @@ pub fn backend<const GUARDED: bool>(moved: Moved<GUARDED>, facts: &Facts) -> Res
         return Ok(moved.again(&CONNECTIONS, facts, entry, now_ns));
     }
     if let Some(entry) = known(&OPENINGS, moved, facts) {
+        if WATCHED {
+            capture::note_how(How::Remembered);
+        }
         if !moved.stays(facts, entry.backend)? {
             return Ok(moved.again(&OPENINGS, facts, entry, now_ns));
         }

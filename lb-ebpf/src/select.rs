@@ -5,6 +5,7 @@
 
 use lb_common::{
     backend::{Backend, Forwarding},
+    capture::How,
     counter::Reason,
     flow::Flow,
     hash::KeyWords as _,
@@ -14,7 +15,7 @@ use lb_common::{
 };
 
 use crate::{
-    guard,
+    capture, guard,
     lookup::Found,
     maps::{BACKENDS, ConstantKey, FLOW_KEY, Features, slot, table, uses},
     packet::Packet,
@@ -37,13 +38,13 @@ pub struct Selected {
 
 /// The backend that `facts`' flow has or gets.
 #[inline(always)]
-pub fn backend<const GUARDED: bool>(
+pub fn backend<const GUARDED: bool, const WATCHED: bool>(
     packet: &Packet,
     found: Found,
     facts: &mut Facts,
 ) -> Result<Selected, Verdict> {
     let hash = ConstantKey(&FLOW_KEY).flow(&facts.flow);
-    let index = index::<GUARDED>(packet, found, facts, hash)?;
+    let index = index::<GUARDED, WATCHED>(packet, found, facts, hash)?;
     selected(found, index, hash)
 }
 
@@ -99,7 +100,7 @@ enum Told {
 }
 
 #[inline(always)]
-fn index<const GUARDED: bool>(
+fn index<const GUARDED: bool, const WATCHED: bool>(
     packet: &Packet,
     found: Found,
     facts: &mut Facts,
@@ -110,6 +111,9 @@ fn index<const GUARDED: bool>(
         && let Some(told) = quic::told(packet, found)
     {
         if told.backend != slot::NONE {
+            if WATCHED {
+                capture::note_how(How::ConnectionId);
+            }
             return Ok(told.backend);
         }
         facts.flags = told.flags;
@@ -118,8 +122,18 @@ fn index<const GUARDED: bool>(
         }
     }
     match in_tables(found, &facts.flow, hash, features)? {
-        Told::Alone(index) => Ok(index),
-        Told::Moved(slot, before) => remember::backend(Moved::<GUARDED> { found, slot, before, hash }, facts),
+        Told::Alone(index) => {
+            if WATCHED {
+                capture::note_how(How::Settled);
+            }
+            Ok(index)
+        }
+        Told::Moved(slot, before) => {
+            if WATCHED {
+                capture::note_how(How::Moved);
+            }
+            remember::backend::<GUARDED, WATCHED>(Moved { found, slot, before, hash }, facts)
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod budget;
+pub mod capture;
 pub mod causes;
 pub mod cli;
 pub mod config;

@@ -33,6 +33,8 @@ pub struct NamedBackend {
     pub name: String,
     /// The way to it, or why there is none.
     pub next_hop: String,
+    /// The index of the interface that it leads by.
+    pub ifindex: u32,
 }
 
 impl Names {
@@ -73,6 +75,22 @@ impl Names {
         let named = self.service(service)?;
         let index = u16::try_from(id.checked_sub(named.first_backend)?).ok()?;
         named.backends.get(&index).map(|backend| backend.name.as_str())
+    }
+
+    /// The number of a service's backend with a name.
+    #[must_use]
+    pub fn id_of_backend(&self, service: u32, name: &str) -> Option<u32> {
+        let named = self.service(service)?;
+        let (index, _) = named.backends.iter().find(|(_, backend)| backend.name == name)?;
+        Some(named.first_backend + u32::from(*index))
+    }
+
+    /// The interface by which packets leave for a backend, by its service's number and its own.
+    #[must_use]
+    pub fn way_of(&self, service: u32, id: u32) -> Option<String> {
+        let named = self.service(service)?;
+        let index = u16::try_from(id.checked_sub(named.first_backend)?).ok()?;
+        self.interface(named.backends.get(&index)?.ifindex)
     }
 
     /// The name of an interface.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod backend;
+mod capture;
 mod check;
 mod daemon;
 mod detach;
@@ -69,6 +70,10 @@ enum Command {
     History(history::Args),
     /// Says where a packet goes and why, by the program itself, without a trace
     Explain(explain::Args),
+    /// Shows packets as they are decided about, a line for each
+    Trace(capture::TraceArgs),
+    /// Writes packets to a pcapng file, as they arrive and as they leave, with what was decided
+    Capture(capture::CaptureArgs),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
     /// Takes down the data plane that a stopped daemon has left forwarding
@@ -93,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Trace(args) => capture::trace(&args),
+        Command::Capture(args) => capture::capture(&args),
         Command::Drops(args) => drops::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),

@@ -12,6 +12,7 @@
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
 mod candidate;
+mod capture;
 mod census;
 mod file;
 mod inputs;
@@ -40,7 +41,7 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{capture::CaptureProgram, inherited::Inherited, next::NextProgram, pins::Pins},
     explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
@@ -90,6 +91,10 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to look at packets.
+    BeginCapture(BeginCapture),
+    /// Nobody does any more.
+    EndCapture(EndCapture),
     /// Somebody wants to explain packets.
     Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
@@ -111,7 +116,16 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Scene(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
+        matches!(
+            self,
+            Self::BeginCapture(_)
+                | Self::EndCapture(_)
+                | Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Ready(_)
+                | Self::Plan(_)
+        )
     }
 }
 
@@ -122,6 +136,24 @@ pub struct StatusEvent {
     pub histories: bool,
     /// Told at once.
     pub answer: oneshot::Sender<admin::status::Status>,
+}
+
+/// A program that shows packets, which is to take the place of the other one, and where it is told whether it has.
+#[derive(Debug)]
+pub struct BeginCapture {
+    /// The program.
+    pub program: Box<CaptureProgram>,
+    /// Told once every packet meets it, or why not.
+    pub answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// The end of a program that shows packets.
+#[derive(Debug)]
+pub struct EndCapture {
+    /// Its number.
+    pub id: u64,
+    /// Told once no packet meets it any more.
+    pub answer: oneshot::Sender<()>,
 }
 
 /// An order about a service's roll-out, and where its answer goes.
@@ -282,6 +314,12 @@ pub fn now() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
+/// When the monotonic clock began, since 1970.
+#[must_use]
+pub fn boot() -> Duration {
+    since_epoch().saturating_sub(now())
+}
+
 /// Time since 1970.
 fn since_epoch() -> Duration {
     let time = clock_gettime(ClockId::Realtime);
@@ -355,7 +393,10 @@ impl Owner<'_> {
         }
         loop {
             tokio::select! {
-                () = stop.asked() => return Ok(()),
+                () = stop.asked() => {
+                    self.leave_without_capture(attachments).await;
+                    return Ok(());
+                }
                 () = until(Some(self.truth.next_look())) => self.look(),
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
@@ -430,6 +471,8 @@ impl Owner<'_> {
                 Event::Apply(ApplyEvent { text, digest, answer }) => {
                     drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
                 }
+                Event::BeginCapture(begin) => self.begin_capture(begin, attachments).await,
+                Event::EndCapture(end) => self.end_capture(end, attachments).await,
                 event => self.note(event),
             }
             next = self.inbox.try_recv().ok();

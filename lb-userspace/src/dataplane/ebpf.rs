@@ -38,6 +38,7 @@ use tracing::{debug, warn};
 
 use super::{
     DataPlane, DataPlaneError, Tracking,
+    capture::{BeginError, CaptureProgram},
     guards::GuardMaps,
     image,
     inherited::Inherited,
@@ -65,6 +66,7 @@ const HALF_OPEN: Duration = Duration::from_secs(10);
 /// A table of flows.
 pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
 type Counters = PerCpuArray<MapData, [u64; 2]>;
+pub(super) type SignCounters = PerCpuArray<MapData, [u64; 4]>;
 
 /// The loaded programs and the maps that they read.
 pub struct EbpfDataPlane {
@@ -85,12 +87,14 @@ pub struct EbpfDataPlane {
     sessions: Sessions,
     /// What the program is loaded for.
     features: u32,
+    /// What runs in its place.
+    capture: Option<CaptureProgram>,
     budgets: Counters,
     guards: GuardMaps,
     tracking: Tracking,
     news: News,
     /// Where the program counts how flows open; each that is loaded counts anew.
-    signs: Option<PerCpuArray<MapData, [u64; 4]>>,
+    signs: Option<SignCounters>,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
@@ -136,6 +140,7 @@ impl EbpfDataPlane {
             server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
             sessions: Sessions::of(&mut ebpf)?,
             features: knobs.features,
+            capture: None,
             budgets: counters(&mut ebpf, "budgets")?,
             guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
@@ -207,6 +212,7 @@ impl EbpfDataPlane {
         let mut ebpf = load_object(knobs, Maps::Pinned(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
+        self.capture = None;
         self.features = knobs.features;
         self.sessions = Sessions::of(&mut self.ebpf)?;
         self.balancer = balancer(knobs.features);
@@ -222,7 +228,49 @@ impl EbpfDataPlane {
     /// [`NextError`], and then the one before goes on to get it.
     pub fn replace_next(&mut self, next: Option<NextProgram>) -> Result<Option<NextProgram>, NextError> {
         next::set(&mut self.ebpf, next.as_ref())?;
+        if let Some(capture) = &mut self.capture {
+            next::set(&mut capture.ebpf, next.as_ref())?;
+        }
         Ok(mem::replace(&mut self.next, next))
+    }
+
+    /// Makes a program that shows packets the one to be attached.
+    ///
+    /// # Errors
+    ///
+    /// [`BeginError`], and then nothing has changed.
+    pub fn begin_capture(&mut self, mut capture: CaptureProgram) -> Result<(), BeginError> {
+        if self.capture.is_some() {
+            return Err(BeginError::Runs);
+        }
+        if capture.stands_for() != self.features {
+            return Err(BeginError::Changed);
+        }
+        next::set(&mut capture.ebpf, self.next.as_ref())?;
+        self.capture = Some(capture);
+        Ok(())
+    }
+
+    /// The number of the program that shows packets, if one is to be attached.
+    #[must_use]
+    pub fn capture(&self) -> Option<u64> {
+        self.capture.as_ref().map(CaptureProgram::id)
+    }
+
+    /// Makes the program of before the one to be attached again.
+    pub fn end_capture(&mut self) {
+        // What that one has counted before is no news, to whoever has seen the other one count from nothing.
+        if self.capture.as_ref().is_some_and(|capture| capture.signs.is_some())
+            && let Some(signs) = &mut self.signs
+        {
+            (0..signs.len()).for_each(|index| clear(signs, "signs", index));
+        }
+        self.capture = None;
+    }
+
+    /// The object whose program is, or is to be, attached.
+    fn attached(&self) -> &Ebpf {
+        self.capture.as_ref().map_or(&self.ebpf, |capture| &capture.ebpf)
     }
 
     /// The program that gets what passes.
@@ -237,7 +285,7 @@ impl EbpfDataPlane {
     ///
     /// [`NextError::Pin`].
     pub fn hold_next(&self, pin_path: &Path) -> Result<(), NextError> {
-        next::hold(&self.ebpf, pin_path)
+        next::hold(self.attached(), pin_path)
     }
 
     /// Lets go of what programs need for that which have been replaced everywhere.
@@ -246,13 +294,17 @@ impl EbpfDataPlane {
     ///
     /// [`NextError::Pin`].
     pub fn release_former_next(&self, pin_path: &Path) -> Result<(), NextError> {
-        next::release_others(&self.ebpf, pin_path)
+        next::release_others(self.attached(), pin_path)
     }
 
     /// Flows of moved slots that went on since the last time, at most `most`, where the program tells of them
     /// (`FEATURE_PEERS`).
     pub fn news(&mut self, most: usize) -> Vec<Tracked> {
-        self.news.take(most)
+        let mut news = self.news.take(most);
+        if let Some(capture) = &mut self.capture {
+            news.extend(capture.news.take(most - news.len()));
+        }
+        news
     }
 
     /// The balancing program.
@@ -261,7 +313,10 @@ impl EbpfDataPlane {
     ///
     /// [`LoadError`] where the object lacks it.
     pub fn program(&mut self) -> Result<&mut Xdp, LoadError> {
-        program(&mut self.ebpf, self.balancer)
+        match &mut self.capture {
+            Some(capture) => capture.program(),
+            None => program(&mut self.ebpf, self.balancer),
+        }
     }
 
     /// Carries out operations in order, with the guards of what they lead to: rules and limits before anything asks for
@@ -279,7 +334,8 @@ impl EbpfDataPlane {
     /// How connections have opened with a backend since the program was loaded (`FEATURE_PASSIVE`).
     #[must_use]
     pub fn signs(&self, id: u32) -> Signs {
-        let values = self.signs.as_ref().and_then(|signs| signs.get(&id, 0).ok());
+        let signs = self.capture.as_ref().map_or(&self.signs, |capture| &capture.signs);
+        let values = signs.as_ref().and_then(|signs| signs.get(&id, 0).ok());
         let counted = values.iter().flat_map(|values| values.iter());
         let sums = counted.fold([0; 4], |sums: [u64; 4], counted| array::from_fn(|n| sums[n] + counted[n]));
         bytemuck::cast(sums)
@@ -312,7 +368,7 @@ fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneEr
     PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
 }
 
-fn signs(ebpf: &mut Ebpf) -> Option<PerCpuArray<MapData, [u64; 4]>> {
+pub(super) fn signs(ebpf: &mut Ebpf) -> Option<SignCounters> {
     PerCpuArray::try_from(take(ebpf, "signs").ok()?).ok()
 }
 

@@ -12,22 +12,26 @@ use lb_common::{
     control::{Control, EARLIER, SCHEMA},
     hash::Seed,
     knobs::{
-        FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT,
-        FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
+        FEATURE_CAPTURE, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS,
+        FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
 };
 
-use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions, shadow};
+use super::{DataPlaneError, OBJECT, capture, next::NextError, pins, sessions, shadow};
 use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where what passes
-/// goes on, or where frames may consist of several pieces.
+/// goes on, where frames may consist of several pieces, or where packets are shown.
 #[must_use]
 pub const fn balancer(features: u32) -> &'static str {
     const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
-    if features & FEATURE_FRAMES != 0 {
+    if features & (FEATURE_FRAMES | FEATURE_CAPTURE) == FEATURE_FRAMES | FEATURE_CAPTURE {
+        "sluice_captured_frames"
+    } else if features & FEATURE_CAPTURE != 0 {
+        "sluice_captured"
+    } else if features & FEATURE_FRAMES != 0 {
         "sluice_frames"
     } else if features & FEATURE_NEXT != 0 {
         "sluice_chained"
@@ -243,6 +247,9 @@ pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, Load
     }
     if knobs.features & FEATURE_PASSIVE != 0 {
         loader.map_max_entries("signs", limits.backends);
+    }
+    if knobs.features & FEATURE_CAPTURE != 0 {
+        loader.map_max_entries("captures", capture::RING_BYTES);
     }
     if knobs.features & FEATURE_PEERS != 0 {
         loader.map_max_entries("news", RING_BYTES);

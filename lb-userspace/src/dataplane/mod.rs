@@ -1,6 +1,7 @@
 //! The data plane behind one seam: the kernel's ([`ebpf`]), or one in memory ([`memory`]) for tests.
 
 pub mod attach;
+pub mod capture;
 pub mod ebpf;
 mod guards;
 pub mod inherited;

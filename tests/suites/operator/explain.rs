@@ -101,7 +101,7 @@ const MODES: [(&str, &[&str]); 4] = [
 ];
 
 /// A site with these services, and the far end of its interface.
-fn stage() -> (Site, Wire) {
+pub(crate) fn stage() -> (Site, Wire) {
     let mut site = Site::new();
     for sysctl in ["net.ipv6.conf.peer0.disable_ipv6=1", "net.ipv6.conf.eth0.disable_ipv6=1"] {
         assert!(site.command(Command::new("sysctl").args(["-w", sysctl])).status.success());
@@ -133,14 +133,14 @@ fn stage() -> (Site, Wire) {
 }
 
 /// A connection to the admin API.
-struct Api(BufReader<UnixStream>);
+pub(crate) struct Api(BufReader<UnixStream>);
 
 impl Api {
-    fn open(site: &Site) -> Self {
+    pub(crate) fn open(site: &Site) -> Self {
         Self(BufReader::new(UnixStream::connect(site.socket()).unwrap()))
     }
 
-    fn explain(&mut self, question: &Value) -> Value {
+    pub(crate) fn explain(&mut self, question: &Value) -> Value {
         let body = question.to_string();
         let stream = self.0.get_mut();
         write!(
@@ -168,14 +168,14 @@ impl Api {
 
 /// How many answers were of a kind.
 #[derive(Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     moved: usize,
     remembered: usize,
     backends: BTreeSet<String>,
 }
 
 /// Asks about a packet, sends it, and compares what leaves with what was said.
-fn compare(api: &mut Api, wire: &Wire, question: &Value, tally: &mut Tally) {
+pub(crate) fn compare(api: &mut Api, wire: &Wire, question: &Value, tally: &mut Tally) {
     let said = api.explain(question);
     assert_eq!(said["fate"], "forwarded", "{question}: {said}");
     assert_eq!(said["disagreement"], Value::Null, "{said}");
@@ -316,7 +316,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
-fn bytes(digits: &Value) -> Vec<u8> {
+pub(crate) fn bytes(digits: &Value) -> Vec<u8> {
     let digits = digits.as_str().unwrap_or_else(|| panic!("{digits} are no digits"));
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod authority;
+mod capture;
 mod curl;
 mod explain;
 mod manager;

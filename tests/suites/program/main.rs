@@ -2,6 +2,7 @@
 //! bytes out. No interface carries any of it.
 
 mod answer;
+mod capture;
 mod decap;
 mod forward;
 mod fragment;

@@ -2,6 +2,7 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod capture;
 mod envoy;
 mod explain;
 mod openapi;
@@ -37,7 +38,11 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
+    OpenApiRouter::new()
+        .merge(order::router())
+        .merge(rollout::router())
+        .merge(plan::router())
+        .merge(capture::router())
 }
 
 /// All of it, with the document that describes it.

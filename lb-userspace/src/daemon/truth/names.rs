@@ -28,9 +28,9 @@ impl Truth {
             let Some(applied) = self.applied.service(&service.key()) else { continue };
             let (entries, first_backend) = (applied.entries(), applied.entry.first_backend);
             let backends = self.with_wishes(service).filter_map(|(backend, _)| {
-                let (id, _) = entries.get(&backend.address.into())?;
+                let (id, entry) = entries.get(&backend.address.into())?;
                 let next_hop = self.next_hop_status(backend);
-                let found = NamedBackend { name: backend.name.clone(), next_hop };
+                let found = NamedBackend { name: backend.name.clone(), next_hop, ifindex: entry.ifindex };
                 Some((id.wrapping_sub(first_backend) as u16, found))
             });
             let (id, name) = (applied.id, service.name.clone());
