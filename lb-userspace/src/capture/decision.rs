@@ -1,6 +1,6 @@
 //! A packet's decision in words.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use lb_common::capture::{How, NONE};
 
@@ -47,13 +47,13 @@ pub fn line(decision: &Decision) -> String {
     let Decision { fate, reason, .. } = decision;
     let mut line = format!("{} {flow} {fate}, {reason}", decision.interface);
     if let Some(service) = &decision.service {
-        line.push_str(&format!("; {service}"));
+        let _ = write!(line, "; {service}");
     }
     if let Some(backend) = &decision.backend {
-        line.push_str(&format!("/{backend}, {}", decision.how));
+        let _ = write!(line, "/{backend}, {}", decision.how);
     }
     if let Some(left) = &decision.left {
-        line.push_str(&format!("; {left}"));
+        let _ = write!(line, "; {left}");
     }
     line
 }

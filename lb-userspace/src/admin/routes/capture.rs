@@ -103,7 +103,7 @@ async fn trace(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, Fa
             .filter_map(|one| serde_json::to_string(&decision(one, names, boot)).ok())
             .collect();
         lines.extend(untold.filter(Untold::is_any).and_then(|untold| serde_json::to_string(&untold).ok()));
-        lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes()
+        lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect()
     };
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], looking.stream(Vec::new(), format)).into_response())
 }
@@ -221,8 +221,7 @@ impl Looking {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
-                    // Those that came before it was cleared tell of themselves no more.
-                    continue;
+                    // Those that came before it was cleared tell of themselves no more: the ring is asked again.
                 }
                 () = sleep_until(self.until) => {}
                 _ = &mut self.ended => self.until = Instant::now(),
