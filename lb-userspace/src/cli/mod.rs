@@ -21,6 +21,7 @@ mod state;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod top;
 
 use std::{
     env,
@@ -56,6 +57,8 @@ enum Command {
     Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
+    /// Shows what happens, as it happens, on the terminal; keys drain backends and put them back
+    Top(top::Args),
     /// Takes a backend out gently: it keeps its flows and gets no new ones
     Drain(admin::DrainArgs),
     /// Gives a backend new flows again
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),
