@@ -6,12 +6,18 @@
 
 mod access;
 mod authority;
+mod browser;
 mod curl;
+mod dashboard;
 mod manager;
 mod metrics;
+mod pictures;
 mod plan;
 mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
+mod stage;
 mod tables;
+mod terminal;
+mod top;
