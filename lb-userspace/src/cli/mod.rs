@@ -11,6 +11,7 @@ mod fleet;
 mod guards;
 mod history;
 mod names;
+mod probes;
 mod rollout;
 mod run;
 mod shares;
