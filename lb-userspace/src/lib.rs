@@ -14,6 +14,7 @@ pub mod dataplane;
 pub mod fleet;
 pub mod health;
 pub mod history;
+pub mod home;
 pub mod host;
 pub mod interface;
 pub mod measured;
