@@ -18,6 +18,7 @@ pub mod home;
 pub mod host;
 pub mod interface;
 pub mod measured;
+pub mod metrics;
 pub mod moves;
 pub mod neighbours;
 pub mod path_mtu;

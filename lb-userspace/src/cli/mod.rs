@@ -19,7 +19,7 @@ mod sizes;
 mod state;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     env,

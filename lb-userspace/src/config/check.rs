@@ -38,12 +38,12 @@ impl Check {
         matches!(self, Self::Agent { .. })
     }
 
-    /// Its type, as it is written in the file.
+    /// Its type, as the file has it.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
-            Self::Http(http) if http.tls.is_some() => "https",
+            Self::Http(check) if check.tls.is_some() => "https",
             Self::Http(_) => "http",
             Self::Tls(_) => "tls",
             Self::Grpc(_) => "grpc",
