@@ -4,6 +4,7 @@
 
 mod dashboard;
 mod envoy;
+mod explain;
 mod openapi;
 mod order;
 mod plan;
@@ -28,7 +29,11 @@ fn open() -> OpenApiRouter<Daemon> {
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(status::router()).merge(stats::router()).merge(envoy::router())
+    OpenApiRouter::new()
+        .merge(status::router())
+        .merge(stats::router())
+        .merge(envoy::router())
+        .merge(explain::router())
 }
 
 /// What only an operator may do.
