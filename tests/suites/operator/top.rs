@@ -41,7 +41,7 @@ fn backend_is_drained_by_keys_and_the_screen_follows() {
     terminal.wait_for("the change of the backend", |text| text.contains("admin drain: by command"));
     terminal.wait_for("the changes of the table", |text| text.matches(" % moved").count() == 3);
     if let Some(pictures) = pictures::wanted() {
-        take_pictures(&stage, &mut terminal, &pictures);
+        take_picture(&stage, &terminal, &pictures);
     }
 
     stage.restart(|| {
@@ -81,21 +81,13 @@ fn terminal_is_given_back_to_whoever_ends_it() {
     assert!(once.lines().count() <= 24 && once.lines().all(|line| line.chars().count() <= 80), "{once}");
 }
 
-/// Of a service, and of all of them.
-fn take_pictures(stage: &Stage<'_>, terminal: &mut Terminal, directory: &Path) {
+/// Of a service.
+fn take_picture(stage: &Stage<'_>, terminal: &Terminal, directory: &Path) {
     let browser = Browser::start(&stage.lan.client.netns);
     pictures::pause();
-    let inside = terminal.html();
-    terminal.press("\u{1b}");
-    terminal.wait_for("all services", |text| text.contains("services · by name"));
-    terminal.press("\t");
-    for (name, html) in [("top-service", inside), ("top", terminal.html())] {
-        let file = directory.join(format!("{name}.html"));
-        fs::write(&file, html).unwrap();
-        let mut page = browser.open(&format!("file://{}", file.display()));
-        fs::write(directory.join(format!("{name}.png")), page.picture_of("pre")).unwrap();
-        fs::remove_file(file).unwrap();
-    }
-    terminal.press("\r");
-    terminal.wait_for("the service", |text| text.contains("changes of its table"));
+    let file = directory.join("top-service.html");
+    fs::write(&file, terminal.html()).unwrap();
+    let mut page = browser.open(&format!("file://{}", file.display()));
+    fs::write(directory.join("top-service.png"), page.picture_of("pre")).unwrap();
+    fs::remove_file(file).unwrap();
 }
