@@ -3,8 +3,10 @@
 mod admin;
 mod backend;
 mod check;
+mod completions;
 mod daemon;
 mod detach;
+mod doctor;
 mod drained;
 mod drops;
 mod fleet;
@@ -68,6 +70,12 @@ enum Command {
     History(history::Args),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
+    /// Looks for what is wrong with this host, as a balancer or a backend, and says what cures it
+    Doctor(doctor::Args),
+    /// Prints what a shell completes commands by
+    Completions(completions::CompletionsArgs),
+    /// Writes manual pages
+    Man(completions::ManArgs),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -90,6 +98,9 @@ pub fn main() -> ExitCode {
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
         Command::Drops(args) => drops::run(&args),
+        Command::Doctor(args) => return ended(doctor::run(&args)),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };

@@ -55,6 +55,7 @@ use inputs::Inputs;
 use interfaces::Attachments;
 use manager::Manager;
 use maps::Opened;
+pub(crate) use preflight::{is_old_kernel, missing as missing_capabilities};
 use reload::{ListFiles, Reload};
 use truth::Truth;
 

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod curl;
+mod doctor;
 mod manager;
 mod metrics;
 mod plan;
