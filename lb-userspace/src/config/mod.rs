@@ -13,6 +13,7 @@ mod backend;
 mod balancer;
 mod check;
 mod coherence;
+mod cookies;
 mod diagnostics;
 mod file;
 mod flap;
@@ -288,11 +289,19 @@ pub struct Guard {
     pub max_new_per_source: Option<SourceRate>,
     /// Flows that all may open.
     pub max_new: Option<Rate>,
+    /// The rate of SYNs beyond which they are answered with cookies; [`lb_common::cookie::ALWAYS`]: all are.
+    pub syn_cookies: Option<Rate>,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { drops_malformed: true, rules: None, max_new_per_source: None, max_new: None }
+        Self {
+            drops_malformed: true,
+            rules: None,
+            max_new_per_source: None,
+            max_new: None,
+            syn_cookies: None,
+        }
     }
 }
 

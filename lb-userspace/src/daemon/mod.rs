@@ -24,6 +24,7 @@ mod truth;
 use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lb_common::knobs::FEATURE_COOKIES;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
@@ -37,7 +38,7 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{inherited::Inherited, load, next::NextProgram, pins::Pins},
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -183,7 +184,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = attachments.features(&config)?;
+    // Connections that cookies have opened outlive what has asked for cookies.
+    let spliced = if load::has_splices(pins.path()) { FEATURE_COOKIES } else { 0 };
+    let features = attachments.features(&config)? | spliced;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
