@@ -17,6 +17,7 @@ pub mod history;
 pub mod host;
 pub mod interface;
 pub mod measured;
+pub mod metrics;
 pub mod moves;
 pub mod neighbours;
 pub mod path_mtu;

@@ -392,6 +392,9 @@ pub struct Backend {
     /// How many flows it may be given, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// New flows that clients opened with it, where its service has `passive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_flows: Option<u64>,
     /// What was forwarded to it.
     #[serde(flatten)]
     pub traffic: Traffic,

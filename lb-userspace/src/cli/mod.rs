@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod detach;
 mod drained;
+mod drops;
 mod fleet;
 mod guards;
 mod history;
@@ -17,7 +18,7 @@ mod sizes;
 mod state;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     env,
@@ -57,6 +58,8 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Shows the last changes of a backend's state, and why they came
     History(history::Args),
+    /// Shows which packets are dropped, how many, why, and what to do about it
+    Drops(drops::Args),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(args) => admin::maintenance(&args),
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Drops(args) => drops::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };

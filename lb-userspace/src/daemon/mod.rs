@@ -42,6 +42,7 @@ use crate::{
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
+    metrics::Snapshot,
     neighbours::Resolution,
     path_mtu::TooBig,
     road,
@@ -88,8 +89,19 @@ pub enum Event {
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
     Rollout(RolloutEvent),
+    /// Somebody asks for metrics.
+    Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks whether packets are forwarded.
+    Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
     Peer(fleet::Event),
+}
+
+impl Event {
+    /// Whether it changes nothing.
+    const fn only_asks(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_))
+    }
 }
 
 /// A question about everything, and where its answer goes.
@@ -298,6 +310,7 @@ impl Owner<'_> {
         }
         self.truth.set_interfaces(attachments.report());
         self.truth.open_to_peers();
+        self.truth.note_forwarding();
         info!(services = self.truth.config().services.len(), "forwarding");
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
@@ -367,7 +380,7 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_) | Event::Peer(_) | Event::TooBig(_));
+            changed |= !event.only_asks() && !matches!(event, Event::Peer(_) | Event::TooBig(_));
             if let Event::Reload(reload) = event {
                 self.reload(reload, attachments).await;
             } else {
@@ -393,7 +406,9 @@ impl Owner<'_> {
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
-        match self.try_reload(attachments).await {
+        let reloaded = self.try_reload(attachments).await;
+        self.truth.meters().note_reload(reloaded.is_ok(), now());
+        match reloaded {
             Ok(()) => {
                 self.inputs.update(&self.truth);
                 info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");

@@ -40,6 +40,7 @@ use crate::{
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
     interface::Netlink,
+    metrics::Meters,
     neighbours::{Resolution, Unreachable},
     path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
@@ -92,6 +93,9 @@ pub(super) struct Truth {
     peers: Option<Peers>,
     /// What became of tables, and of backends' parts.
     published: Published,
+    /// Whether the program is attached and has tables.
+    forwards: bool,
+    meters: Arc<Meters>,
 }
 
 /// The features that a configuration uses.
@@ -189,6 +193,8 @@ impl Truth {
             watch: Watch::default(),
             peers: None,
             published: Published::default(),
+            forwards: false,
+            meters: Arc::new(Meters::new(now())),
         }
     }
 
@@ -236,6 +242,16 @@ impl Truth {
         self.interfaces = interfaces;
     }
 
+    /// What the daemon counts of its own work.
+    pub(super) const fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// From now on packets are forwarded.
+    pub(super) fn note_forwarding(&mut self) {
+        self.forwards = true;
+    }
+
     /// When the plan changes by itself.
     pub(super) fn next_change(&self) -> Option<Duration> {
         self.plan.next_change
@@ -276,6 +292,8 @@ impl Truth {
             Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
+            Event::Metrics(answer) => drop(answer.send(self.snapshot())),
+            Event::Ready(answer) => drop(answer.send(self.forwards)),
             Event::Reload(_) | Event::Peer(_) => {}
         }
     }
@@ -443,6 +461,7 @@ impl Truth {
         let problem = self.converge().err().map(|error| {
             let problem = format!("the data plane does not follow: {}", with_causes(error.as_ref()));
             error!("{problem}");
+            self.meters.note_failure();
             self.plan.next_change = Some(now() + RETRY);
             problem
         });
@@ -466,10 +485,14 @@ impl Truth {
     fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
             self.roads.follow(config, &self.view);
-            let plan = plan(config, &self.view, &mut self.tables, now());
+            let began = now();
+            let plan = plan(config, &self.view, &mut self.tables, began);
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
+            let planned = now();
+            self.meters.plan.observe(planned.saturating_sub(began).as_secs_f64());
             let former = self.former_tables(&next);
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
+            self.meters.apply.observe(now().saturating_sub(planned).as_secs_f64());
             self.note_tables(&former, config, &plan, &next);
             changes::log(&self.plan, &plan);
             budget::log_changes(&self.plan, &plan);

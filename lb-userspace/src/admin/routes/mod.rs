@@ -2,9 +2,12 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod envoy;
 mod openapi;
 mod order;
+mod ready;
 mod rollout;
+mod stats;
 mod status;
 
 use axum::{Router, http::Uri};
@@ -14,12 +17,12 @@ use super::{ask::Daemon, refused::Failure};
 
 /// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
 fn open() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(ready::router())
 }
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(status::router())
+    OpenApiRouter::new().merge(status::router()).merge(stats::router()).merge(envoy::router())
 }
 
 /// What only an operator may do. None of it is a GET.

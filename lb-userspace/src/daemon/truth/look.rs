@@ -52,6 +52,7 @@ impl Truth {
         self.read_counters();
         let pause = if self.somebody_drains() { WHILE_DRAINING } else { EVERY };
         let took = now().saturating_sub(began);
+        self.meters.walk.observe(took.as_secs_f64());
         self.next_look = now() + pause.max(took * MOST_OF_THE_TIME);
         let left = self.let_go();
         if left {

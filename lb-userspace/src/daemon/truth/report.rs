@@ -1,6 +1,6 @@
 //! How things are, for whoever asks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard::Refusal};
 
@@ -9,10 +9,11 @@ use crate::{
     admin::status::{self, Status},
     budget,
     config::{self, AdminState, Backend, Service},
-    daemon::now,
+    daemon::{QUEUE, now},
     dataplane::{DataPlane as _, next::NextProgram},
     health::TargetKey,
     history::Change,
+    metrics::Snapshot,
     plan::{
         PlannedService,
         advice::advice,
@@ -56,6 +57,18 @@ impl Truth {
             reasons: reasons
                 .map(|(reason, traffic)| (reason.name().to_owned(), status::Traffic::from(traffic)))
                 .collect(),
+        }
+    }
+
+    /// Everything that there are metrics of. Which events wait is for the one to say who has sent this one.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            status: self.status(false),
+            limits: self.config.limits,
+            meters: Arc::clone(&self.meters),
+            boot: self.boot,
+            forwards: self.forwards,
+            events: (0, QUEUE),
         }
     }
 
@@ -197,6 +210,7 @@ impl Truth {
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
             largest_packet: applied.as_ref().and_then(|(_, entry)| budget::largest(entry)),
             limits: self.limits(backend, applied.map(|(id, _)| id)),
+            opened_flows: service.passive.and(applied).map(|(id, _)| self.dataplane.signs(id).opened),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }
