@@ -88,15 +88,13 @@ impl Splice {
 #[must_use]
 #[inline]
 pub const fn mss(is_v4: bool, following: u32) -> u16 {
-    match (is_v4, following) {
-        (true, 0) => 1460,
-        (true, 1) => 1440,
-        (true, 2) => 1300,
-        (true, _) => 536,
-        (false, 0) => 8940,
-        (false, 1) => 1440,
-        (false, 2) => 1420,
-        (false, _) => 1220,
+    let [largest, third, second, least] =
+        if is_v4 { [1460, 1440, 1300, 536] } else { [8940, 1440, 1420, 1220] };
+    match following {
+        0 => largest,
+        1 => third,
+        2 => second,
+        _ => least,
     }
 }
 

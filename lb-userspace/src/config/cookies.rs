@@ -5,14 +5,14 @@ use toml::de::DeValue;
 
 use super::{Forwarding, Protocol, guard::MOST, schema, section::Entry, service::Reading};
 
-/// The rate of SYNs beyond which they are answered; none: they are not.
-pub(super) fn syn_cookies(entry: &Entry<'_>) -> Option<Option<Rate>> {
+/// The rate of SYNs beyond which they are answered; one that is not bounded: they are not.
+pub(super) fn syn_cookies(entry: &Entry<'_>) -> Option<Rate> {
     const EXPECTED: &str =
         "expected { above = 1000 }, a number of SYNs a second, or one of \"always\", \"off\"";
     match entry.value {
-        DeValue::Table(_) => above(entry).map(Some),
-        DeValue::String(text) if text == "always" => Some(Some(ALWAYS)),
-        DeValue::String(text) if text == "off" => Some(None),
+        DeValue::Table(_) => above(entry),
+        DeValue::String(text) if text == "always" => Some(ALWAYS),
+        DeValue::String(text) if text == "off" => Some(Rate::default()),
         DeValue::String(_) => {
             entry.refuse(format!("{} is not a value of this key", entry.excerpt()), EXPECTED)
         }
@@ -41,7 +41,8 @@ impl Reading<'_> {
 
     pub(super) fn check_cookies(&self) {
         let (file, cookies) = (self.section.file, self.policy.guard.syn_cookies.as_ref());
-        let asked = cookies.filter(|cookies| cookies.value.is_some() && self.section.holds(&cookies.place));
+        let asked =
+            cookies.filter(|cookies| cookies.value.is_bounded() && self.section.holds(&cookies.place));
         let Some(cookies) = asked else { return };
         let (message, help): (_, &str) = match (self.protocol, self.untranslated()) {
             (Some(protocol @ (Protocol::Udp | Protocol::Quic)), _) => (

@@ -27,7 +27,7 @@ pub(super) struct GuardPolicy {
     deny: Option<Located<Vec<Located<String>>>>,
     pub(super) max_new_per_source: Option<Located<SourceRate>>,
     pub(super) max_new: Option<Located<Rate>>,
-    pub(super) syn_cookies: Option<Located<Option<Rate>>>,
+    pub(super) syn_cookies: Option<Located<Rate>>,
 }
 
 impl GuardPolicy {
@@ -60,7 +60,7 @@ impl GuardPolicy {
             rules: lists.rules(file, self.allow.as_ref(), self.deny.as_ref()),
             max_new_per_source: self.max_new_per_source.as_ref().map(|rate| rate.value),
             max_new: self.max_new.as_ref().map(|rate| rate.value),
-            syn_cookies: self.syn_cookies.as_ref().and_then(|cookies| cookies.value),
+            syn_cookies: self.syn_cookies.as_ref().map(|rate| rate.value).filter(Rate::is_bounded),
         }
     }
 }

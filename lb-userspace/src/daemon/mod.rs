@@ -184,7 +184,7 @@ async fn take_down_road(pins: &Pins) {
 async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Result<()> {
     let socket = start.config.balancer.socket.clone();
     let listener = admin::listen(&socket)?;
-    let result = balance(start, options, pins, listener).await;
+    let result = Box::pin(balance(start, options, pins, listener)).await;
     let _ = std::fs::remove_file(socket);
     result
 }
