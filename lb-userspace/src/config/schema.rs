@@ -23,8 +23,15 @@ pub(super) const BALANCER: Schema = Schema {
         "probe_mark",
         "location",
         "next_program",
+        "audit_path",
         "nat",
+        "api",
     ],
+};
+
+pub(super) const API: Schema = Schema {
+    header: "[balancer.api]",
+    keys: &["listen", "tokens", "certificate", "key", "client_ca", "operators", "hosts"],
 };
 
 pub(super) const NAT: Schema = Schema { header: "[balancer.nat]", keys: &["addresses", "ports"] };
@@ -225,6 +232,7 @@ pub(super) const ALL: [&Schema; 22] = [
     &ROOT,
     &BALANCER,
     &NAT,
+    &API,
     &FLEET,
     &LIMITS,
     &DEFAULTS,
