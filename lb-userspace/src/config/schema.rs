@@ -228,7 +228,7 @@ pub(super) const SOURCE_RATE: Schema =
 pub(super) const SYN_COOKIES: Schema = Schema { header: "syn_cookies", keys: &["above"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 22] = [
+pub(super) const ALL: [&Schema; 23] = [
     &ROOT,
     &BALANCER,
     &NAT,

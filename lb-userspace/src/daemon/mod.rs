@@ -42,6 +42,7 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, load, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -90,6 +91,8 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
@@ -109,7 +112,7 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
+        matches!(self, Self::Status(_) | Self::Scene(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod changes;
 mod look;
+mod names;
 mod orders;
 mod passive;
 mod peers;
@@ -296,6 +297,7 @@ impl Truth {
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
             Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
+            Event::Scene(asked) => drop(asked.send(self.scene())),
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),

@@ -21,14 +21,14 @@ use lb_common::{
     slot::LINE,
 };
 
-use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions};
+use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions, shadow};
 use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where SYNs are
 /// answered with cookies, where what passes goes on, or where frames may consist of several pieces.
 #[must_use]
 pub const fn balancer(features: u32) -> &'static str {
-    const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS | FEATURE_COOKIES;
+    const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
     if features & FEATURE_FRAMES != 0 {
         "sluice_frames"
     } else if features & FEATURE_NEXT != 0 {
@@ -259,7 +259,18 @@ pub fn has_splices(pin_path: &Path) -> bool {
     sessions::pinned_splices(pin_path).is_some_and(|splices| splices.keys().next().is_some())
 }
 
-pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadError> {
+/// Which maps an object is loaded with.
+#[derive(Clone, Copy)]
+pub(super) enum Maps<'a> {
+    /// Its own.
+    New,
+    /// Those that are pinned in a directory, or its own, which are pinned there.
+    Pinned(&'a Path),
+    /// Of those that are pinned in a directory the ones that programs only read; for the others its own ([`shadow`]).
+    OfQuestions(&'a Path),
+}
+
+pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, LoadError> {
     check_kernel(knobs.features)?;
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
@@ -289,9 +300,20 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
         .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
-    if let Some(pin_path) = pin_path {
-        for map in pins::MAPS {
-            loader.map_pin_path(map, pin_path.join(map));
+    match maps {
+        Maps::New => {}
+        Maps::Pinned(pin_path) => {
+            for map in pins::MAPS {
+                loader.map_pin_path(map, pin_path.join(map));
+            }
+        }
+        Maps::OfQuestions(pin_path) => {
+            for map in shadow::READ {
+                loader.map_pin_path(map, pin_path.join(map));
+            }
+            for map in shadow::SMALL {
+                loader.map_max_entries(map, shadow::ENTRIES);
+            }
         }
     }
     let mut ebpf = loader

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod curl;
+mod explain;
 mod manager;
 mod metrics;
 mod plan;
@@ -15,3 +16,4 @@ mod reach;
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
 mod tables;
+mod wire;

@@ -271,7 +271,7 @@ impl Truth {
         (last >= wish.since).then_some(ago.as_secs_f64())
     }
 
-    fn next_hop_status(&self, backend: &Backend) -> String {
+    pub(super) fn next_hop_status(&self, backend: &Backend) -> String {
         if self.view.own.contains(&backend.address) {
             return "this host".to_owned();
         }
