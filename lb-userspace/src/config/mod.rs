@@ -15,6 +15,7 @@ mod balancer;
 mod check;
 mod coherence;
 mod diagnostics;
+mod effective;
 mod file;
 mod flap;
 mod fleet;
@@ -69,6 +70,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use effective::Effective;
 pub(crate) use list::fingerprint;
 pub use location::Location;
 pub use mss::Mss;

@@ -22,7 +22,7 @@ mod reload;
 mod remember;
 mod truth;
 
-use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
@@ -92,6 +92,8 @@ pub enum Event {
     Rollout(RolloutEvent),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks for the configuration that runs.
+    Config(oneshot::Sender<Arc<Config>>),
     /// Somebody asks whether packets are forwarded.
     Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
@@ -101,7 +103,7 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_))
+        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Config(_) | Self::Ready(_))
     }
 }
 

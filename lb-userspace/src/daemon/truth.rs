@@ -292,6 +292,7 @@ impl Truth {
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
+            Event::Config(answer) => drop(answer.send(Arc::clone(&self.config))),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
             Event::Reload(_) | Event::Peer(_) => {}
         }

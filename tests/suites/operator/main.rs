@@ -10,6 +10,7 @@ mod curl;
 mod manager;
 mod metrics;
 mod reach;
+mod scrape;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
