@@ -21,6 +21,7 @@ mod flap;
 mod fleet;
 mod guard;
 mod gue;
+mod keys;
 mod limits;
 mod list;
 mod load;
@@ -71,6 +72,7 @@ pub use check::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub use effective::Effective;
+pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;
 pub use mss::Mss;

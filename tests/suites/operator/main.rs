@@ -9,6 +9,7 @@ mod authority;
 mod curl;
 mod manager;
 mod metrics;
+mod plan;
 mod reach;
 mod scrape;
 #[path = "../site.rs"]
