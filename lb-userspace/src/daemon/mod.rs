@@ -41,6 +41,7 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -89,6 +90,8 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
@@ -110,7 +113,15 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Config(_) | Self::Ready(_) | Self::Plan(_))
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Config(_)
+                | Self::Ready(_)
+                | Self::Plan(_)
+        )
     }
 }
 

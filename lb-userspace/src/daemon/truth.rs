@@ -2,6 +2,7 @@
 
 mod changes;
 mod look;
+mod names;
 mod orders;
 mod passive;
 mod peers;
@@ -40,6 +41,7 @@ use crate::{
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
+    home,
     interface::Netlink,
     metrics::Meters,
     neighbours::{Resolution, Unreachable},
@@ -295,6 +297,7 @@ impl Truth {
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
             Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
+            Event::Scene(asked) => drop(asked.send(self.scene())),
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
@@ -333,9 +336,21 @@ impl Truth {
     fn note_own(&mut self, address: IpAddr) {
         if self.view.own.insert(address) {
             info!(%address, "this host is the backend: what is for it passes to the stack");
+            self.tell_untranslated(address);
         }
         self.view.next_hops.remove(&address);
         self.unreachable.remove(&address);
+    }
+
+    /// What is for this host is not translated.
+    fn tell_untranslated(&self, address: IpAddr) {
+        for service in &self.config.services {
+            for backend in service.backends.iter().filter(|backend| backend.address == address) {
+                if let Some(remedy) = home::remedy(service, backend) {
+                    warn!(service = service.name, backend = backend.name, "{remedy}");
+                }
+            }
+        }
     }
 
     /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.

@@ -42,7 +42,7 @@ use super::{
     image,
     inherited::Inherited,
     is_live,
-    load::{Knobs, LoadError, balancer, load_object, program, signature},
+    load::{Knobs, LoadError, Maps, balancer, load_object, program, signature},
     mapped::Mapped,
     news::News,
     next::{self, NextError, NextProgram},
@@ -115,7 +115,7 @@ impl EbpfDataPlane {
     ///
     /// [`LoadError`] names what was refused and what to do.
     pub fn load(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Self, LoadError> {
-        let mut ebpf = load_object(knobs, pin_path)?;
+        let mut ebpf = load_object(knobs, pin_path.map_or(Maps::New, Maps::Pinned))?;
         let limits = knobs.limits;
         Ok(Self {
             services: mapped(&mut ebpf, "services", limits.services as usize * size_of::<Service>())?,
@@ -204,7 +204,7 @@ impl EbpfDataPlane {
                 let _ = pins::unpin(&pin_path.join(map));
             }
         }
-        let mut ebpf = load_object(knobs, Some(pin_path))?;
+        let mut ebpf = load_object(knobs, Maps::Pinned(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
         self.features = knobs.features;

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod curl;
+mod explain;
 mod manager;
 mod metrics;
 mod plan;
@@ -16,3 +17,4 @@ mod scrape;
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
 mod tables;
+mod wire;
