@@ -19,7 +19,7 @@ pub struct Connection {
     pub backend: u16,
     /// Whether the client has said that it ends: one of [`Closing`].
     pub closing: u8,
-    /// 1: its SYN was sent again ([`crate::passive`]).
+    /// 1: it has counted as one that failed to open ([`crate::passive`]).
     pub again: u8,
 }
 

@@ -1,5 +1,7 @@
 //! Counters, and the one list of reasons: every packet that a program sees ends with exactly one of them.
 
+mod advice;
+
 use bytemuck::{CheckedBitPattern, Pod, Zeroable, checked};
 
 /// Packets, and their bytes on the wire without the frame check sequence. One per CPU.

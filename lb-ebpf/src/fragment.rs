@@ -12,7 +12,7 @@ use network_types::ip::Ipv4Hdr;
 use crate::{
     maps::{first_fragment, note_first_fragment, now_coarse_ns},
     packet::Packet,
-    parse::{self, FLAG_PSH, IPV4_BE, Ip, Link, TCP, UDP},
+    parse::{self, FLAG_PSH, FRAGMENT_OFFSET, IPV4_BE, Ip, Link, TCP, UDP},
 };
 
 /// What a packet is of the one that was sent.
@@ -155,7 +155,7 @@ fn fragment(packet: &Packet, link: Link, ip: &Ip) -> Option<Fragment> {
         let header = packet.header::<Ipv4Hdr>(link.len())?;
         let identification = u32::from(u16::from_le_bytes(header.id));
         let key = FragmentKey { identification, protocol: u32::from(ip.protocol), ..key };
-        let is_later = u16::from_be_bytes(header.frags) & 0x1fff != 0;
+        let is_later = u16::from_be_bytes(header.frags) & FRAGMENT_OFFSET != 0;
         return Some(Fragment { key, is_later, next: ip.protocol, next_at: ip.payload_at });
     }
     let [next, _, offset @ .., a, b, c, d] = *packet.header::<[u8; 8]>(ip.payload_at)?;

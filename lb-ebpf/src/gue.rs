@@ -105,6 +105,12 @@ pub fn inside(packet: &Packet, at: usize, port: u16) -> Option<(usize, u8)> {
     if port == 0 || u16::from_be_bytes([a, b]) != port {
         return None;
     }
+    inside_to_any_port(packet, at)
+}
+
+/// The same of one that was sent to whatever port.
+#[inline(always)]
+pub fn inside_to_any_port(packet: &Packet, at: usize) -> Option<(usize, u8)> {
     let [first, protocol, flags @ ..] = *packet.header::<[u8; HEADER_LEN]>(at + UDP_LEN)?;
     match first >> 4 {
         4 => Some((UDP_LEN, IPIP)),

@@ -1,14 +1,19 @@
-//! What comes to a VIP by ICMP: a rare way, which reads the packet anew from its start and is compiled once, apart from the
+//! What comes to a VIP by ICMP, and where backends are judged by errors also to others: a rare way, which reads the packet anew from its start and is compiled once, apart from the
 //! ways of other packets.
 
 pub mod error;
 
-use lb_common::{counter::Reason, knobs::FEATURE_ECHO, policy::OPTION_ECHO};
+use lb_common::{
+    counter::Reason,
+    knobs::{FEATURE_ECHO, FEATURE_PASSIVE},
+    policy::OPTION_ECHO,
+};
 
 use crate::{
     maps::uses,
     packet::Packet,
     parse::{self, Fault, IPV4_BE},
+    passive::passive_heed,
     verdict::Verdict,
 };
 
@@ -31,6 +36,12 @@ const MESSAGE_LEN: usize = 8;
 /// backend of the flow that it is about; what nobody here understands passes.
 #[inline(always)]
 pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
+    if uses(FEATURE_PASSIVE) {
+        passive_heed(packet.context());
+        if matches!(asked.reason(), Reason::NotOurs) {
+            return Verdict::pass(Reason::NotOurs);
+        }
+    }
     let answers = uses(FEATURE_ECHO) && asked.detail() as u8 & OPTION_ECHO != 0;
     if answers && is_echo(packet.handle()) {
         return Verdict::answer(Reason::Echo, 0);

@@ -5,7 +5,7 @@ use lb_common::{
     counter::Reason,
     flow::Flow,
     hash::KeyWords as _,
-    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS, FEATURE_NAT},
+    knobs::{FEATURE_ANY_PORT, FEATURE_FRAGMENTS, FEATURE_NAT, FEATURE_PASSIVE},
     policy::{OPTION_FRAGMENTS, OPTION_NAT},
     service::{BUCKET_ENTRIES, Candidates, Service, ServiceKey},
 };
@@ -56,7 +56,8 @@ fn is_of_pool(address: &Address) -> bool {
 #[inline(always)]
 pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
     let Some(vip) = find(&ServiceKey::vip(*destination)) else {
-        return Verdict::pass(Reason::NotOurs);
+        let is_heeded = uses(FEATURE_PASSIVE) && matches!(reason, Reason::OtherProtocol);
+        return if is_heeded { Verdict::icmp_for_others() } else { Verdict::pass(Reason::NotOurs) };
     };
     match reason {
         Reason::OtherProtocol => Verdict::icmp(vip.service.options),

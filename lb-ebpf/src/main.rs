@@ -27,6 +27,7 @@ mod next;
 mod object;
 mod packet;
 mod parse;
+mod passive;
 mod pipeline;
 mod quic;
 mod remember;

@@ -403,23 +403,6 @@ pub fn count_flows(id: u32, flows: i64) {
     unsafe { Word::new((&raw mut (*load).flows).cast()) }.add(flows as u64);
 }
 
-/// Counts a connection that opens with a backend, or one that had to be opened `again`. A global function, so that the
-/// verifier walks it once: see [`crate::guard`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn count_sign(id: u32, again: u32) -> u32 {
-    let Some(signs) = SIGNS.get_ptr_mut(id) else { return 0 };
-    // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
-    unsafe {
-        if again == 0 {
-            (*signs).opened += 1;
-        } else {
-            (*signs).again += 1;
-        }
-    }
-    1
-}
-
 /// How often a rate is tried to be taken from while other CPUs take from it. Each attempt that fails is a flow that
 /// another CPU has admitted, so whoever gives up is as good as too late.
 const ATTEMPTS: u32 = 4;

@@ -30,6 +30,8 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// IANA's number of the IPv6 Fragment header.
 pub const FRAGMENT: u8 = 44;
+/// Bits of IPv4's fragment field that say where in the packet a fragment lies (RFC 791 section 3.1).
+pub const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// TCP's FIN (RFC 9293 section 3.1).
 pub const FLAG_FIN: u8 = 0x01;
 /// TCP's SYN (RFC 9293 section 3.1).

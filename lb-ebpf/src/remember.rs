@@ -16,7 +16,7 @@ use lb_common::{
     counter::Reason,
     flow::Flow,
     knobs::{FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RESET},
-    passive::AGAIN_WITHIN_NS,
+    passive::{AGAIN_WITHIN_NS, Sign},
     service::{TableRef, Track},
     slot::{self, Slot},
 };
@@ -27,10 +27,10 @@ use crate::{
     limits::{self, Opening},
     lookup::Found,
     maps::{
-        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, count_sign, now_ns,
-        table, uses,
+        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, now_ns, table, uses,
     },
     parse::{FLAG_ACK, FLAG_RST, Facts},
+    passive::count_sign,
     select::{position_in, slot_in},
     verdict::Verdict,
 };
@@ -251,18 +251,19 @@ impl<const GUARDED: bool> Moved<GUARDED> {
             limits::count(self.found, backend, 1);
         }
         if uses(FEATURE_PASSIVE) && facts.opens() {
-            count_sign(self.number(backend), 0);
+            count_sign(self.number(backend), Sign::Opened as u32);
         }
         true
     }
 
-    /// Counts a SYN that is sent again, once: its client has heard nothing of the backend. After a while it is another
-    /// connection.
+    /// Counts a SYN that is sent again, once: its client has heard nothing of the backend, and nobody has answered for that
+    /// one. After a while it is another connection.
     #[inline(always)]
     fn hear_again(&self, entry: &mut Connection, now_ns: u64) {
         let again = u8::from(now_ns.wrapping_sub(entry.last_seen_ns) < AGAIN_WITHIN_NS);
         if again == 0 || entry.again == 0 {
-            count_sign(self.number(entry.backend), u32::from(again));
+            let sign = if again == 0 { Sign::Opened } else { Sign::Again };
+            count_sign(self.number(entry.backend), sign as u32);
         }
         entry.again = again;
     }

@@ -62,6 +62,12 @@ impl Verdict {
         Self { action: ICMP | (options as u32) << 16, reason: Reason::OtherProtocol }
     }
 
+    /// For no VIP, and without ports: to be looked at, and to pass.
+    #[inline(always)]
+    pub const fn icmp_for_others() -> Self {
+        Self { action: ICMP, reason: Reason::NotOurs }
+    }
+
     /// To be translated: to the backend that was selected, or, of what came to an address of the pool, back.
     #[inline(always)]
     pub const fn translate() -> Self {

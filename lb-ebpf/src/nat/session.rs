@@ -16,7 +16,9 @@ use lb_common::{
     budget::Kind,
     counter::Reason,
     flow::Flow,
+    knobs::FEATURE_PASSIVE,
     nat::{ENDED_FIN, ENDED_RESET, Half, Pool, Side},
+    passive::Sign,
     policy::OPTION_QUIC,
 };
 
@@ -24,9 +26,10 @@ use super::{Found, INTERNAL, Work};
 use crate::{
     maps::{
         self, BACKENDS, INSERT_INTERVAL_NS, NAT_OPENINGS, NAT_POOLS, NAT_SESSIONS, SERVICES, admits,
-        nat_work, session,
+        nat_work, session, uses,
     },
     parse::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, TCP},
+    passive,
     quic::keeps_its_flows,
     verdict::Verdict,
 };
@@ -75,6 +78,9 @@ pub(super) fn of_backend(work: &mut Work, flags: u8) -> Result<Found, Verdict> {
     let Some((half, _)) = session(&work.flow).filter(|(half, _)| half.side == Side::Backend as u8) else {
         return Err(unknown(&work.flow));
     };
+    if uses(FEATURE_PASSIVE) && flags & FLAG_RST != 0 && half.last_seen_ns == 0 {
+        let _ = passive::fail(&half.other, &work.flow.source, Sign::Refused);
+    }
     see(half, flags, maps::now_ns());
     (work.other, work.way) = (half.other, half.way);
     Ok(Found::reply())

@@ -18,6 +18,12 @@ impl Daemon {
         Self(events)
     }
 
+    /// Events that wait for the daemon's task.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     /// Sends the event that `event` makes of where the answer goes, and waits for the answer.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,12 @@ impl Failure {
     #[must_use]
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, refused: Refused { error: error.into(), ..Refused::default() } }
+    }
+
+    /// Its status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The request makes no sense.
@@ -70,6 +76,12 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(self.refused)).into_response()
+        let mut response = (self.status, Json(&self.refused)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // For whoever writes down what was refused, and why.
+        response.extensions_mut().insert(self.refused);
+        response
     }
 }

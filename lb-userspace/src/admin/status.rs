@@ -213,6 +213,9 @@ pub struct Service {
     /// Its packets that were turned away, by cause.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// What became of its table since the daemon began.
+    #[serde(default)]
+    pub tables: Tables,
     /// How it goes from one version to the next, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -221,6 +224,37 @@ pub struct Service {
     pub traffic: Traffic,
     /// The backends, by name.
     pub backends: Vec<Backend>,
+}
+
+/// What became of a service's table since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tables {
+    /// Slots that were moved, by all changes.
+    pub moved_slots: u64,
+    /// Those of them that moved between backends that nothing had happened to.
+    pub collateral_slots: u64,
+    /// The last change; none where there was none.
+    pub last_change: Option<TableChange>,
+    /// The last changes, the oldest first, where histories were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<TableChange>,
+}
+
+/// A change of a service's table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableChange {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// The generation that it made.
+    pub generation: u32,
+    /// Slots of the new table.
+    pub slots: u32,
+    /// Slots whose new flows went to another backend.
+    pub moved_slots: u32,
+    /// Those of them that went between backends that nothing had happened to; none where that cannot be told.
+    pub collateral_slots: Option<u32>,
+    /// Why.
+    pub cause: String,
 }
 
 /// How a service goes from one version to the next.
@@ -311,6 +345,9 @@ pub struct Backend {
     pub health: String,
     /// Why its health is what it is.
     pub reason: String,
+    /// How it is probed; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// What it says of itself: its state, its weight in per cent; none where it is not asked, or has not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
@@ -330,6 +367,9 @@ pub struct Backend {
     /// The part of the new flows that it is to have, 0 to 1: its share comes as near to this as slots can.
     #[serde(default)]
     pub promised: f64,
+    /// The part of the service's packets that it got within the last minute, 0 to 1; none where there were none.
+    #[serde(default)]
+    pub measured: Option<f64>,
     /// Its level.
     #[serde(default)]
     pub priority: u8,
@@ -355,9 +395,27 @@ pub struct Backend {
     /// How many flows it may be given, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// New flows that clients opened with it, where its service has `passive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_flows: Option<u64>,
     /// What was forwarded to it.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// How a backend is probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Probe {
+    /// The probe's type, as in the file.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `path`: to the VIP, by the way of clients' packets; or `direct`: to the backend's own address.
+    pub via: String,
+    /// Whom it talks to: an address, with a port where the type has one.
+    pub target: String,
+    /// Why it goes `direct` though it is to take the path; or what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How many flows a backend may be given, by this balancer.

@@ -6,10 +6,15 @@ mod check;
 mod daemon;
 mod detach;
 mod drained;
+mod drops;
+mod explain;
 mod fleet;
 mod guards;
 mod history;
+mod log;
 mod names;
+mod plan;
+mod probes;
 mod rollout;
 mod run;
 mod shares;
@@ -17,7 +22,7 @@ mod sizes;
 mod state;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     env,
@@ -45,6 +50,12 @@ enum Command {
     Run(run::Args),
     /// Checks a configuration file without touching anything
     Check(check::CheckArgs),
+    /// Tells what a configuration file would change if it became the running one: slots, flows, backends
+    Plan(plan::PlanArgs),
+    /// Makes a configuration file the running one, after it has shown what that changes
+    Apply(plan::ApplyArgs),
+    /// Tells which keys of a configuration file differ from the running ones
+    Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
     /// Takes a backend out gently: it keeps its flows and gets no new ones
@@ -57,6 +68,10 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Shows the last changes of a backend's state, and why they came
     History(history::Args),
+    /// Says where a packet goes and why, by the program itself, without a trace
+    Explain(explain::Args),
+    /// Shows which packets are dropped, how many, why, and what to do about it
+    Drops(drops::Args),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -69,22 +84,29 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Plan(args) => return ended(plan::plan(&args)),
+        Command::Apply(args) => return ended(plan::apply(&args)),
+        Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Drops(args) => drops::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command, whose error is told.
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// What is wrong with a configuration has its own form; everything else is one line.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::status::{Arena, Backend, Level, Service, Status, Tracking, Traffic};
+use crate::admin::status::{Arena, Backend, Level, Service, Status, Tables, Tracking, Traffic};
 
 /// A backend that is ready and up.
-pub(super) fn backend(name: &str) -> Backend {
+pub(crate) fn backend(name: &str) -> Backend {
     Backend {
         name: name.to_owned(),
         address: "192.0.2.11".parse().unwrap(),
@@ -16,12 +16,15 @@ pub(super) fn backend(name: &str) -> Backend {
         by_command: false,
         health: "up".to_owned(),
         reason: String::new(),
+        probe: None,
         says: None,
         held_back: None,
         last_change: None,
         history: Vec::new(),
         next_hop: "02:00:00:00:00:11 on eth0".to_owned(),
         share: 1.0,
+        measured: None,
+        opened_flows: None,
         promised: 1.0,
         priority: 0,
         location: None,
@@ -37,7 +40,7 @@ pub(super) fn backend(name: &str) -> Backend {
     }
 }
 
-pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
+pub(crate) fn service(name: &str, backends: Vec<Backend>) -> Service {
     Service {
         name: name.to_owned(),
         address: "203.0.113.10".parse().unwrap(),
@@ -56,13 +59,14 @@ pub(super) fn service(name: &str, backends: Vec<Backend>) -> Service {
         size_warning: None,
         prefixes: None,
         refused: BTreeMap::new(),
+        tables: Tables::default(),
         rollout: None,
         traffic: Traffic::default(),
         backends,
     }
 }
 
-pub(super) fn status(services: Vec<Service>) -> Status {
+pub(crate) fn status(services: Vec<Service>) -> Status {
     Status {
         version: "0".to_owned(),
         config: "sluice.toml".to_owned(),

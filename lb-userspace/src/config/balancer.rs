@@ -9,6 +9,7 @@ use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 
 use super::{
     Balancer, XdpMode,
+    api::api,
     location::location,
     nat::NatReading,
     schema,
@@ -56,6 +57,7 @@ fn whole(section: &Section<'_>, nat: Option<&NatReading>) -> Option<Balancer> {
         return None;
     }
     let pin_path = pin_path.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| path.value);
+    let audit_path = section.optional("audit_path", Entry::path);
     let next_program = section.optional("next_program", |entry| next_program(entry, &pin_path));
     Some(Balancer {
         interfaces: interfaces?.value,
@@ -67,6 +69,8 @@ fn whole(section: &Section<'_>, nat: Option<&NatReading>) -> Option<Balancer> {
         probe_mark: probe_mark.map_or(DEFAULT_PROBE_MARK, |mark| mark.value),
         location: location.map(|location| location.value),
         next_program: next_program.map(|path| path.value),
+        api: api(section),
+        audit_path: audit_path.map(|path| path.value),
     })
 }
 

@@ -38,6 +38,29 @@ impl Check {
         matches!(self, Self::Agent { .. })
     }
 
+    /// Its type, as the file has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http(check) if check.tls.is_some() => "https",
+            Self::Http(_) => "http",
+            Self::Tls(_) => "tls",
+            Self::Grpc(_) => "grpc",
+            Self::Udp(_) => "udp",
+            Self::Dns(_) => "dns",
+            Self::Icmp => "icmp",
+            Self::Exec(_) => "exec",
+            Self::Agent { .. } => "agent",
+        }
+    }
+
+    /// Whether it asks at a port.
+    #[must_use]
+    pub const fn has_port(&self) -> bool {
+        !matches!(self, Self::Icmp | Self::Exec(_))
+    }
+
     /// How many may be under way at once in one service, where the file does not say.
     #[must_use]
     pub const fn concurrency(&self) -> u32 {

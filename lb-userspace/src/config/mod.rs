@@ -9,6 +9,7 @@
 
 mod address;
 mod affinity;
+mod api;
 mod backend;
 mod balancer;
 mod check;
@@ -19,6 +20,7 @@ mod flap;
 mod fleet;
 mod guard;
 mod gue;
+mod keys;
 mod limits;
 mod list;
 mod load;
@@ -68,6 +70,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;
 pub use mss::Mss;
@@ -119,6 +122,43 @@ pub struct Balancer {
     pub next_program: Option<PathBuf>,
     /// What packets are translated to; none: no backend is reached so.
     pub nat: Option<Nat>,
+    /// Where the admin API listens beside its socket; none: nowhere.
+    pub api: Option<Api>,
+    /// File that gets a line for every change by the admin API.
+    pub audit_path: Option<PathBuf>,
+}
+
+/// Where the admin API listens beside its socket, and who may use it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// File with hashes of tokens, and their roles.
+    pub tokens: Option<PathBuf>,
+    /// What the daemon shows of itself; none: plain HTTP.
+    pub certificate: Option<Certificate>,
+    /// Whose certificates are taken; none: nobody's.
+    pub clients: Option<Clients>,
+    /// Names that requests may call this host by, beside its addresses and `localhost`.
+    pub hosts: Vec<String>,
+}
+
+/// A certificate and its key, as files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate, and those between it and its authority.
+    pub chain: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Clients that have certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// File with the authorities, in PEM.
+    pub authority: PathBuf,
+    /// Names in certificates of operators; others may read.
+    pub operators: Vec<String>,
 }
 
 /// What packets are translated to.

@@ -23,8 +23,15 @@ pub(super) const BALANCER: Schema = Schema {
         "probe_mark",
         "location",
         "next_program",
+        "audit_path",
         "nat",
+        "api",
     ],
+};
+
+pub(super) const API: Schema = Schema {
+    header: "[balancer.api]",
+    keys: &["listen", "tokens", "certificate", "key", "client_ca", "operators", "hosts"],
 };
 
 pub(super) const NAT: Schema = Schema { header: "[balancer.nat]", keys: &["addresses", "ports"] };
@@ -219,10 +226,11 @@ pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 21] = [
+pub(super) const ALL: [&Schema; 22] = [
     &ROOT,
     &BALANCER,
     &NAT,
+    &API,
     &FLEET,
     &LIMITS,
     &DEFAULTS,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    health::{Scheduler, Target, Targets, check::Network, way::Guide},
+    health::{Metered, Scheduler, Target, Targets, check::Network, way::Guide},
     neighbours::Neighbours,
     path_mtu::Listener,
 };
@@ -43,7 +43,7 @@ impl Inputs {
         let (targets, probed) = watch::channel(targets(truth));
         let (verdicts, judged) = mpsc::channel(QUEUE);
         let network = Network::new(Guide::new(truth.roads().ways()));
-        let (scheduler, _) = Scheduler::new(network, verdicts);
+        let (scheduler, _) = Scheduler::new(Metered::new(network, truth.meters()), verdicts);
         task::spawn(scheduler.run(probed));
         task::spawn(forward(found, events.clone(), |(address, resolution)| {
             Event::NextHop(address, resolution)

@@ -11,9 +11,12 @@
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
+mod candidate;
 mod census;
+mod file;
 mod inputs;
 mod interfaces;
+mod manager;
 mod maps;
 mod preflight;
 mod record;
@@ -38,16 +41,20 @@ use crate::{
     causes::with_causes,
     config::{Config, Diagnostics},
     dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
+    metrics::Snapshot,
     neighbours::Resolution,
     path_mtu::TooBig,
     road,
     wishes::{Order, OrderError, RolloutError, RolloutOrder},
 };
+pub use candidate::CandidateError;
 use inputs::Inputs;
 use interfaces::Attachments;
+use manager::Manager;
 use maps::Opened;
 use reload::{ListFiles, Reload};
 use truth::Truth;
@@ -83,12 +90,29 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
     Rollout(RolloutEvent),
+    /// Somebody asks what another configuration would change.
+    Plan(PlanEvent),
+    /// Somebody wants another configuration to be the running one.
+    Apply(ApplyEvent),
+    /// Somebody asks for metrics.
+    Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks whether packets are forwarded.
+    Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
     Peer(fleet::Event),
+}
+
+impl Event {
+    /// Whether it changes nothing.
+    const fn only_asks(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Scene(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
+    }
 }
 
 /// A question about everything, and where its answer goes.
@@ -122,6 +146,28 @@ pub struct OrderEvent {
     pub answer: oneshot::Sender<Result<admin::order::Obeyed, OrderError>>,
 }
 
+/// A question what a configuration would change, and where its answer goes.
+#[derive(Debug)]
+pub struct PlanEvent {
+    /// Its text.
+    pub text: String,
+    /// The file that it is from, beside which its lists are; none: that of the running one.
+    pub path: Option<PathBuf>,
+    /// Told at once.
+    pub answer: oneshot::Sender<Result<admin::plan::Preview, CandidateError>>,
+}
+
+/// A configuration that is to be the running one, and where is told what came of it.
+#[derive(Debug)]
+pub struct ApplyEvent {
+    /// Its text.
+    pub text: String,
+    /// The digest of the plan that was agreed to; none: whatever it changes.
+    pub digest: Option<String>,
+    /// Told once it is in the file and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::plan::Outcome, CandidateError>>,
+}
+
 /// The configuration that a daemon starts with.
 struct Start {
     config: Config,
@@ -141,8 +187,7 @@ pub async fn run(options: Options) -> Result<()> {
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
-    // On the heap, since it holds all that the daemon is.
-    let result = Box::pin(listen_and_balance(start, &options, &pins)).await;
+    let result = listen_and_balance(start, &options, &pins).await;
     take_down_road(&pins).await;
     // A failed start takes back what it did, unless a data plane was forwarding before it.
     let keep = if result.is_ok() { !options.detach } else { inherited };
@@ -171,7 +216,8 @@ async fn take_down_road(pins: &Pins) {
 async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Result<()> {
     let socket = start.config.balancer.socket.clone();
     let listener = admin::listen(&socket)?;
-    let result = balance(start, options, pins, listener).await;
+    // On the heap, since it holds all that the daemon is.
+    let result = Box::pin(balance(start, options, pins, listener)).await;
     let _ = std::fs::remove_file(socket);
     result
 }
@@ -187,6 +233,8 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
+    let mut api = admin::Server::new(events.clone());
+    api.adopt(api.prepare(&config.balancer)?);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
     truth.specialise(truth.features_of_leaving(), next, pins.path())?;
@@ -194,13 +242,15 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, lists, netlink, pins };
-    let watching = reload::watch(&options.config, text, listed, events.clone());
-    task::spawn(admin::serve(listener, events));
+    let manager = Manager::of_this_process();
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins, manager };
+    let watching = reload::watch(&options.config, text, listed, events);
+    owner.api.serve(listener);
     let result = match watching {
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
+    Manager::stopping();
     owner.inputs.stop().await;
     result
 }
@@ -276,10 +326,12 @@ struct Owner<'a> {
     inputs: Inputs,
     /// Where the fleet's events go.
     peers: mpsc::Sender<fleet::Event>,
+    api: admin::Server,
     /// Where the files of lists are told, for whoever watches them.
     lists: watch::Sender<ListFiles>,
     netlink: Netlink,
     pins: &'a Pins,
+    manager: Manager,
 }
 
 impl Owner<'_> {
@@ -295,7 +347,9 @@ impl Owner<'_> {
         }
         self.truth.set_interfaces(attachments.report());
         self.truth.open_to_peers();
+        self.truth.note_forwarding();
         info!(services = self.truth.config().services.len(), "forwarding");
+        self.manager.ready(self.truth.summary());
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
         }
@@ -306,6 +360,7 @@ impl Owner<'_> {
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
                 () = until(self.truth.next_telling()) => self.truth.tell_peers(),
+                () = until(self.manager.next_ping()) => self.manager.ping(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -319,6 +374,7 @@ impl Owner<'_> {
         if self.truth.look() {
             self.inputs.update(&self.truth);
         }
+        self.manager.status(self.truth.summary());
     }
 
     /// Fills the maps with what is known about the world, after a while to learn of it, and with what peers know. A
@@ -364,11 +420,17 @@ impl Owner<'_> {
         let mut changed = false;
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
-            changed |= !matches!(event, Event::Status(_) | Event::Peer(_) | Event::TooBig(_));
-            if let Event::Reload(reload) = event {
-                self.reload(reload, attachments).await;
-            } else {
-                self.note(event);
+            changed |= !event.only_asks() && !matches!(event, Event::Peer(_) | Event::TooBig(_));
+            match event {
+                Event::Reload(reload) => self.reload(reload, attachments).await,
+                // Nobody waits any more where an answer fails.
+                Event::Plan(PlanEvent { text, path, answer }) => {
+                    drop(answer.send(Box::pin(self.plan(&text, path.as_deref())).await));
+                }
+                Event::Apply(ApplyEvent { text, digest, answer }) => {
+                    drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
+                }
+                event => self.note(event),
             }
             next = self.inbox.try_recv().ok();
         }
@@ -390,7 +452,10 @@ impl Owner<'_> {
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
-        match self.try_reload(attachments).await {
+        Manager::reloading();
+        let reloaded = self.try_reload(attachments).await;
+        self.truth.meters().note_reload(reloaded.is_ok(), now());
+        match reloaded {
             Ok(()) => {
                 self.inputs.update(&self.truth);
                 info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
@@ -400,13 +465,19 @@ impl Owner<'_> {
                 error!("configuration not reloaded ({reload}), the running one stays: {causes}");
             }
         }
+        self.manager.ready(self.truth.summary());
     }
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
         let config = load(self.truth.path())?;
+        self.try_adopt(config, attachments).await
+    }
+
+    async fn try_adopt(&mut self, config: Config, attachments: &mut Attachments) -> Result<()> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
+        let api = self.api.prepare(&config.balancer)?;
         let next = next_program(&config)?;
         let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
@@ -420,6 +491,7 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
+        self.api.adopt(api);
         self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;

@@ -2,12 +2,15 @@
 
 mod changes;
 mod look;
+mod names;
 mod orders;
 mod passive;
 mod peers;
+mod preview;
 mod report;
 mod roads;
 mod rollouts;
+mod tables;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,11 +41,13 @@ use crate::{
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
+    home,
     interface::Netlink,
+    metrics::Meters,
     neighbours::{Resolution, Unreachable},
     path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
-    reconcile::{Applied, reconcile},
+    reconcile::{Applied, AppliedService, reconcile},
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
@@ -50,6 +55,7 @@ use passive::Watch;
 use peers::Peers;
 use roads::Roads;
 use rollouts::PendingRollout;
+use tables::Published;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -88,6 +94,11 @@ pub(super) struct Truth {
     watch: Watch,
     /// The other balancers of the fleet, once there is something to tell.
     peers: Option<Peers>,
+    /// What became of tables, and of backends' parts.
+    published: Published,
+    /// Whether the program is attached and has tables.
+    forwards: bool,
+    meters: Arc<Meters>,
 }
 
 /// The features that a configuration uses.
@@ -183,6 +194,9 @@ impl Truth {
             roads: Roads::new(),
             watch: Watch::default(),
             peers: None,
+            published: Published::default(),
+            forwards: false,
+            meters: Arc::new(Meters::new(now())),
         }
     }
 
@@ -208,6 +222,11 @@ impl Truth {
         &mut self.dataplane
     }
 
+    /// What the data plane holds of a service.
+    pub(super) fn applied_of(&self, service: &str) -> Option<&AppliedService> {
+        self.applied.services().map(|(_, applied)| applied).find(|applied| applied.name == service)
+    }
+
     pub(super) const fn roads(&self) -> &Roads {
         &self.roads
     }
@@ -228,6 +247,16 @@ impl Truth {
 
     pub(super) fn set_interfaces(&mut self, interfaces: Vec<status::Interface>) {
         self.interfaces = interfaces;
+    }
+
+    /// What the daemon counts of its own work.
+    pub(super) const fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// From now on packets are forwarded.
+    pub(super) fn note_forwarding(&mut self) {
+        self.forwards = true;
     }
 
     /// When the plan changes by itself.
@@ -268,9 +297,13 @@ impl Truth {
             Event::Health(event) => self.note_health(event),
             // Nobody waits any more where this fails.
             Event::Status(asked) => drop(asked.answer.send(self.status(asked.histories))),
+            Event::Scene(asked) => drop(asked.send(self.scene())),
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
-            Event::Reload(_) | Event::Peer(_) => {}
+            Event::Metrics(answer) => drop(answer.send(self.snapshot())),
+            Event::Ready(answer) => drop(answer.send(self.forwards)),
+            // What more than the truth is needed for is its owner's.
+            Event::Reload(_) | Event::Peer(_) | Event::Plan(_) | Event::Apply(_) => {}
         }
     }
 
@@ -302,9 +335,21 @@ impl Truth {
     fn note_own(&mut self, address: IpAddr) {
         if self.view.own.insert(address) {
             info!(%address, "this host is the backend: what is for it passes to the stack");
+            self.tell_untranslated(address);
         }
         self.view.next_hops.remove(&address);
         self.unreachable.remove(&address);
+    }
+
+    /// What is for this host is not translated.
+    fn tell_untranslated(&self, address: IpAddr) {
+        for service in &self.config.services {
+            for backend in service.backends.iter().filter(|backend| backend.address == address) {
+                if let Some(remedy) = home::remedy(service, backend) {
+                    warn!(service = service.name, backend = backend.name, "{remedy}");
+                }
+            }
+        }
     }
 
     /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.
@@ -395,7 +440,7 @@ impl Truth {
         self.view.wishes.release(&self.config, &config, now());
         let overruled = self.view.wishes.follow(&config, now());
         let overruled_rollouts = self.view.wishes.follow_rollouts(&config);
-        self.inherit_health(&config);
+        inherit_health(&mut self.view, &config);
         if let Err(error) = self.follow(&config) {
             self.view.wishes = before;
             return Err(error);
@@ -412,21 +457,6 @@ impl Truth {
         Ok(())
     }
 
-    /// A backend that leaves without its name, since another has it now, takes its health along.
-    fn inherit_health(&mut self, config: &Config) {
-        for service in &config.services {
-            for leaving in self.view.wishes.leaving_of(service.key()) {
-                let Some(former) = leaving.former_name() else { continue };
-                let to = key(service, &leaving.backend.name);
-                if !self.view.health.contains_key(&to)
-                    && let Some(&verdict) = self.view.health.get(&key(service, former))
-                {
-                    self.view.health.insert(to, verdict);
-                }
-            }
-        }
-    }
-
     /// Makes the data plane hold what configuration and world ask for.
     pub(super) fn converge(&mut self) -> Result<()> {
         self.follow(&Arc::clone(&self.config))
@@ -437,6 +467,7 @@ impl Truth {
         let problem = self.converge().err().map(|error| {
             let problem = format!("the data plane does not follow: {}", with_causes(error.as_ref()));
             error!("{problem}");
+            self.meters.note_failure();
             self.plan.next_change = Some(now() + RETRY);
             problem
         });
@@ -460,10 +491,15 @@ impl Truth {
     fn follow_started(&mut self, config: &Config) -> Result<()> {
         block_in_place(|| {
             self.roads.follow(config, &self.view);
-            let plan = plan(config, &self.view, &mut self.tables, now());
+            let began = now();
+            let plan = plan(config, &self.view, &mut self.tables, began);
             let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
+            let planned = now();
+            self.meters.plan.observe(planned.saturating_sub(began).as_secs_f64());
+            let former = self.former_tables(&next);
             self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
-            log_changes(&self.applied, &next);
+            self.meters.apply.observe(now().saturating_sub(planned).as_secs_f64());
+            self.note_tables(&former, config, &plan, &next);
             changes::log(&self.plan, &plan);
             budget::log_changes(&self.plan, &plan);
             self.applied = next;
@@ -474,25 +510,22 @@ impl Truth {
     }
 }
 
+/// A backend that leaves without its name, since another has it now, takes its health along.
+fn inherit_health(view: &mut View, config: &Config) {
+    for service in &config.services {
+        for leaving in view.wishes.leaving_of(service.key()) {
+            let Some(former) = leaving.former_name() else { continue };
+            let to = key(service, &leaving.backend.name);
+            if !view.health.contains_key(&to)
+                && let Some(&verdict) = view.health.get(&key(service, former))
+            {
+                view.health.insert(to, verdict);
+            }
+        }
+    }
+}
+
 /// What a backend of a service is called among all.
 pub(super) fn key(service: &Service, backend: &str) -> TargetKey {
     TargetKey { service: service.name.clone(), backend: backend.to_owned() }
-}
-
-/// One line for each table that was published.
-fn log_changes(before: &Applied, after: &Applied) {
-    for (key, service) in after.services() {
-        let generation = before.service(key).map_or(0, |service| service.entry.generation);
-        if service.entry.generation != generation {
-            let digest = format!("{:016x}", service.entry.digest);
-            let generation = service.entry.generation;
-            info!(
-                service = service.name,
-                generation,
-                digest,
-                moved_slots = service.moved_slots,
-                "table published"
-            );
-        }
-    }
 }

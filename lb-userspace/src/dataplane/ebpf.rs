@@ -1,6 +1,7 @@
 //! The kernel's data plane: the maps of a loaded object, and the operations on them.
 
 use std::{
+    array,
     collections::{HashMap as StdHashMap, HashSet},
     fmt, io, mem,
     os::fd::AsFd as _,
@@ -41,7 +42,7 @@ use super::{
     image,
     inherited::Inherited,
     is_live,
-    load::{Knobs, LoadError, balancer, load_object, program, signature},
+    load::{Knobs, LoadError, Maps, balancer, load_object, program, signature},
     mapped::Mapped,
     news::News,
     next::{self, NextError, NextProgram},
@@ -89,7 +90,7 @@ pub struct EbpfDataPlane {
     tracking: Tracking,
     news: News,
     /// Where the program counts how flows open; each that is loaded counts anew.
-    signs: Option<Counters>,
+    signs: Option<PerCpuArray<MapData, [u64; 4]>>,
     service_counters: Counters,
     backend_counters: Counters,
     reasons: Counters,
@@ -114,7 +115,7 @@ impl EbpfDataPlane {
     ///
     /// [`LoadError`] names what was refused and what to do.
     pub fn load(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Self, LoadError> {
-        let mut ebpf = load_object(knobs, pin_path)?;
+        let mut ebpf = load_object(knobs, pin_path.map_or(Maps::New, Maps::Pinned))?;
         let limits = knobs.limits;
         Ok(Self {
             services: mapped(&mut ebpf, "services", limits.services as usize * size_of::<Service>())?,
@@ -139,7 +140,7 @@ impl EbpfDataPlane {
             guards: GuardMaps::of(&mut ebpf, limits.backends)?,
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
-            signs: counters(&mut ebpf, "signs").ok(),
+            signs: signs(&mut ebpf),
             service_counters: counters(&mut ebpf, "service_counters")?,
             backend_counters: counters(&mut ebpf, "backend_counters")?,
             reasons: counters(&mut ebpf, "reasons")?,
@@ -203,14 +204,14 @@ impl EbpfDataPlane {
                 let _ = pins::unpin(&pin_path.join(map));
             }
         }
-        let mut ebpf = load_object(knobs, Some(pin_path))?;
+        let mut ebpf = load_object(knobs, Maps::Pinned(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
         self.features = knobs.features;
         self.sessions = Sessions::of(&mut self.ebpf)?;
         self.balancer = balancer(knobs.features);
         self.news = News::of(&mut self.ebpf);
-        self.signs = counters(&mut self.ebpf, "signs").ok();
+        self.signs = signs(&mut self.ebpf);
         Ok(mem::replace(&mut self.next, next))
     }
 
@@ -278,9 +279,10 @@ impl EbpfDataPlane {
     /// How connections have opened with a backend since the program was loaded (`FEATURE_PASSIVE`).
     #[must_use]
     pub fn signs(&self, id: u32) -> Signs {
-        let Traffic { packets: opened, bytes: again } =
-            self.signs.as_ref().map(|signs| total(signs, id)).unwrap_or_default();
-        Signs { opened, again }
+        let values = self.signs.as_ref().and_then(|signs| signs.get(&id, 0).ok());
+        let counted = values.iter().flat_map(|values| values.iter());
+        let sums = counted.fold([0; 4], |sums: [u64; 4], counted| array::from_fn(|n| sums[n] + counted[n]));
+        bytemuck::cast(sums)
     }
 
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].
@@ -308,6 +310,10 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlane
 
 fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneError> {
     PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
+}
+
+fn signs(ebpf: &mut Ebpf) -> Option<PerCpuArray<MapData, [u64; 4]>> {
+    PerCpuArray::try_from(take(ebpf, "signs").ok()?).ok()
 }
 
 fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {

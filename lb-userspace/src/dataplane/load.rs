@@ -19,7 +19,7 @@ use lb_common::{
     slot::LINE,
 };
 
-use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions};
+use super::{DataPlaneError, OBJECT, next::NextError, pins, sessions, shadow};
 use crate::config::Limits;
 
 /// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where what passes
@@ -215,7 +215,18 @@ fn program_refused(program: &'static str, error: ProgramError) -> LoadError {
     LoadError::Verifier { program, reason, log }
 }
 
-pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<Ebpf, LoadError> {
+/// Which maps an object is loaded with.
+#[derive(Clone, Copy)]
+pub(super) enum Maps<'a> {
+    /// Its own.
+    New,
+    /// Those that are pinned in a directory, or its own, which are pinned there.
+    Pinned(&'a Path),
+    /// Of those that are pinned in a directory the ones that programs only read; for the others its own ([`shadow`]).
+    OfQuestions(&'a Path),
+}
+
+pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, LoadError> {
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
@@ -244,9 +255,20 @@ pub(super) fn load_object(knobs: Knobs<'_>, pin_path: Option<&Path>) -> Result<E
         .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
         .override_global("INDEX_KEY", &index_key, true);
-    if let Some(pin_path) = pin_path {
-        for map in pins::MAPS {
-            loader.map_pin_path(map, pin_path.join(map));
+    match maps {
+        Maps::New => {}
+        Maps::Pinned(pin_path) => {
+            for map in pins::MAPS {
+                loader.map_pin_path(map, pin_path.join(map));
+            }
+        }
+        Maps::OfQuestions(pin_path) => {
+            for map in shadow::READ {
+                loader.map_pin_path(map, pin_path.join(map));
+            }
+            for map in shadow::SMALL {
+                loader.map_max_entries(map, shadow::ENTRIES);
+            }
         }
     }
     let mut ebpf = loader

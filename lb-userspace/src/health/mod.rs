@@ -11,6 +11,7 @@ pub mod agent;
 pub mod check;
 pub mod damping;
 pub mod machine;
+mod metered;
 pub mod passive;
 pub mod scheduler;
 pub mod spread;
@@ -26,6 +27,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use metered::Metered;
 pub use scheduler::Scheduler;
 
 use crate::config::{Check, Probe};

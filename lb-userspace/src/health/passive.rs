@@ -1,7 +1,7 @@
-//! What clients' packets tell of backends: a pure judgement by how many connections had to be opened again.
+//! What clients' packets tell of backends: a pure judgement by how many connections failed to open.
 //!
-//! A client that hears nothing sends its SYN again, which the balancer sees, though the answers go past it. That may be the
-//! fault of the way to the client as well, or of whoever makes up clients; but such troubles are those of all backends
+//! A client that hears nothing sends its SYN again, which the balancer sees, though the answers go past it; and some resets and
+//! ICMP errors come back to it. That may be the fault of the way to the client as well, or of whoever makes up clients; but such troubles are those of all backends
 //! alike, since nobody can choose the backend of a flow. So only a backend that stands out among others is judged.
 
 use std::{collections::VecDeque, time::Duration};
@@ -34,6 +34,8 @@ impl Track {
         Signs {
             opened: counted.opened.saturating_sub(first.opened),
             again: counted.again.saturating_sub(first.again),
+            refused: counted.refused.saturating_sub(first.refused),
+            unreachable: counted.unreachable.saturating_sub(first.unreachable),
         }
     }
 
@@ -49,8 +51,8 @@ impl Track {
 pub fn suspects(rule: &Passive, seen: &[Signs]) -> Vec<usize> {
     let judged = |signs: &&Signs| signs.opened >= u64::from(rule.connections);
     let share = u64::from(rule.share);
-    let is_bad = |signs: &Signs| signs.again * 100 >= signs.opened * share && signs.again > 0;
-    let is_good = |signs: &Signs| signs.again * 200 < signs.opened * share;
+    let is_bad = |signs: &Signs| signs.failed() * 100 >= signs.opened * share && signs.failed() > 0;
+    let is_good = |signs: &Signs| signs.failed() * 200 < signs.opened * share;
     let good = seen.iter().filter(judged).filter(|signs| is_good(signs)).count();
     let bad: Vec<usize> =
         (0..).zip(seen).filter(|(_, signs)| judged(signs) && is_bad(signs)).map(|(place, _)| place).collect();
@@ -61,7 +63,22 @@ pub fn suspects(rule: &Passive, seen: &[Signs]) -> Vec<usize> {
 #[must_use]
 pub fn reason(rule: &Passive, signs: Signs) -> String {
     let window = humantime::format_duration(rule.window);
-    format!("passive: {} of {} connections within {window} were opened again", signs.again, signs.opened)
+    let Signs { opened, again, refused, unreachable } = signs;
+    let kinds = [
+        (refused, "were refused", "refused"),
+        (unreachable, "found it unreachable", "unreachable"),
+        (again, "were opened again", "opened again"),
+    ];
+    let there = kinds.into_iter().filter(|(count, ..)| *count > 0);
+    let (ended, parts) = match there.clone().collect::<Vec<_>>()[..] {
+        [(_, ended, _)] => (ended, String::new()),
+        _ => {
+            ("failed", there.map(|(count, _, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let failed = signs.failed();
+    let parts = if parts.is_empty() { parts } else { format!(" ({parts})") };
+    format!("passive: {failed} of {opened} connections within {window} {ended}{parts}")
 }
 
 #[cfg(test)]
@@ -76,13 +93,21 @@ mod tests {
     };
 
     const fn signs(opened: u64, again: u64) -> Signs {
-        Signs { opened, again }
+        Signs { opened, again, refused: 0, unreachable: 0 }
+    }
+
+    const fn refused(opened: u64, refused: u64) -> Signs {
+        Signs { opened, again: 0, refused, unreachable: 0 }
+    }
+
+    const fn mixed(opened: u64, [again, refused, unreachable]: [u64; 3]) -> Signs {
+        Signs { opened, again, refused, unreachable }
     }
 
     #[test]
     fn backend_that_stands_out_is_judged() {
         // (what was seen of the backends, who is taken for down)
-        let table: [(&[Signs], &[usize]); 9] = [
+        let table: [(&[Signs], &[usize]); 16] = [
             (&[signs(14, 12), signs(20, 0)], &[0]),
             (&[signs(10, 5), signs(10, 2)], &[0]),
             (&[signs(10, 4), signs(10, 0)], &[]),
@@ -94,6 +119,15 @@ mod tests {
             (&[signs(20, 20), signs(20, 6)], &[]),
             (&[signs(20, 20), signs(20, 20), signs(20, 0)], &[]),
             (&[signs(20, 20), signs(20, 20), signs(20, 0), signs(30, 1)], &[0, 1]),
+            // Whatever has failed counts, and all of it together.
+            (&[refused(20, 10), signs(20, 0)], &[0]),
+            (&[refused(20, 9), signs(20, 0)], &[]),
+            (&[mixed(20, [0, 0, 10]), signs(20, 0)], &[0]),
+            (&[mixed(20, [3, 3, 4]), signs(20, 0)], &[0]),
+            (&[mixed(20, [3, 3, 3]), signs(20, 0)], &[]),
+            // So it does of those that a bad one is compared with.
+            (&[refused(20, 20), mixed(20, [2, 2, 1])], &[]),
+            (&[refused(20, 20), mixed(20, [1, 1, 2])], &[0]),
         ];
         for (seen, expected) in table {
             assert_eq!(suspects(&RULE, seen), expected, "{seen:?}");
@@ -120,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_counted_within_the_window() {
+        let mut track = Track::default();
+        let mut at = |second, seen| track.observe(Duration::from_secs(second), 7, seen, RULE.window);
+        at(0, mixed(100, [5, 6, 7]));
+        assert_eq!(at(5, mixed(110, [6, 8, 10])), mixed(10, [1, 2, 3]));
+    }
+
+    #[test]
     fn another_counter_begins_anew() {
         let mut track = Track::default();
         track.observe(Duration::from_secs(0), 7, signs(100, 5), RULE.window);
@@ -130,7 +172,21 @@ mod tests {
 
     #[test]
     fn reason_counts() {
-        let said = "passive: 12 of 14 connections within 10s were opened again";
-        assert_eq!(reason(&RULE, signs(14, 12)), said);
+        let table = [
+            (signs(14, 12), "passive: 12 of 14 connections within 10s were opened again"),
+            (refused(50, 42), "passive: 42 of 50 connections within 10s were refused"),
+            (mixed(50, [0, 0, 42]), "passive: 42 of 50 connections within 10s found it unreachable"),
+            (
+                mixed(50, [2, 30, 10]),
+                "passive: 42 of 50 connections within 10s failed (30 refused, 10 unreachable, 2 opened again)",
+            ),
+            (
+                mixed(50, [2, 0, 40]),
+                "passive: 42 of 50 connections within 10s failed (40 unreachable, 2 opened again)",
+            ),
+        ];
+        for (seen, said) in table {
+            assert_eq!(reason(&RULE, seen), said);
+        }
     }
 }

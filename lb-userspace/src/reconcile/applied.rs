@@ -154,6 +154,12 @@ impl AppliedService {
         numbered.map(|(id, entry)| (entry.address, (id, entry))).collect()
     }
 
+    /// The address of each index.
+    #[must_use]
+    pub fn addresses(&self) -> HashMap<u16, Address> {
+        self.members().map(|(index, member)| (index, member.entry.address)).collect()
+    }
+
     /// Whether what happened at a time is longer ago than a flow may be silent.
     pub(super) fn has_waited(&self, forgot_at: Duration, now: Duration) -> impl Fn(Duration) -> bool + use<> {
         let idle_timeout = self.idle_timeout;

@@ -183,6 +183,8 @@ fn config_of(services: Vec<Service>) -> Config {
             probe_mark: 0x5a50_0000,
             location: None,
             next_program: None,
+            api: None,
+            audit_path: None,
         },
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,

@@ -30,6 +30,8 @@ pub(crate) struct Patient {
     pub(crate) vip: IpAddr,
     /// How its packets get to backends.
     pub(crate) forwarding: &'static str,
+    /// Further keys of each backend.
+    pub(crate) backend_keys: &'static str,
     /// Which way its probes take. Most backends here are no backends but servers, and serve no VIP.
     pub(crate) via: &'static str,
 }
@@ -37,7 +39,8 @@ pub(crate) struct Patient {
 impl Patient {
     pub(crate) fn tcp(name: &'static str, probe: impl Into<String>) -> Self {
         let probe = probe.into();
-        Self { name, protocol: "tcp", keys: "", probe, vip: VIP4, forwarding: "l2", via: "direct" }
+        let (keys, backend_keys) = ("", "");
+        Self { name, protocol: "tcp", keys, probe, vip: VIP4, forwarding: "l2", backend_keys, via: "direct" }
     }
 
     pub(crate) fn udp(name: &'static str, probe: impl Into<String>) -> Self {
@@ -56,6 +59,9 @@ pub(crate) struct Clinic<'net> {
     pub(crate) pins: Pins,
     _files: TempDir,
 }
+
+/// Where translated flows have their addresses from.
+const POOL: &str = "198.51.100.250";
 
 /// A network with that many backends.
 pub(crate) fn lan(backends: u8) -> Lan {
@@ -80,6 +86,10 @@ impl<'net> Clinic<'net> {
             pins.path().display(),
             files.path().join("state.json").display()
         );
+        if patients.iter().any(|patient| patient.forwarding == "nat") {
+            lan.balancer.netns.ip(&format!("address add {POOL}/24 dev eth0")).unwrap();
+            write!(text, "[balancer.nat]\naddresses = [\"{POOL}\"]\n").unwrap();
+        }
         for (patient, port) in patients.iter().zip(2000..) {
             write!(text, "{}", service(patient, port, &lan.backends)).unwrap();
         }
@@ -128,17 +138,18 @@ const LIMITS: &str = "[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
     [limits]\nservices = 16\nbackends = 64\nslots = 20000\nconnections = 1024\n";
 
 fn service(patient: &Patient, port: u16, backends: &[Host]) -> String {
-    let Patient { name, protocol, keys, probe, vip, forwarding, via } = patient;
+    let Patient { name, protocol, keys, probe, vip, forwarding, backend_keys, via } = patient;
     let keys = format!(
         "port = {port}\nprotocol = \"{protocol}\"\nforwarding = \"{forwarding}\"\nslots = 499\n{keys}"
     );
     let address = |host: &Host| if vip.is_ipv4() { host.v4 } else { host.v6 };
-    let backends: String = backends.iter().map(|host| backend(&host.name, address(host))).collect();
+    let backends: String =
+        backends.iter().map(|host| backend(&host.name, address(host), backend_keys)).collect();
     format!(
         "[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\n{keys}\n[service.probe]\nvia = \"{via}\"\n{PACE}\n{probe}\n{backends}"
     )
 }
 
-fn backend(name: &str, address: IpAddr) -> String {
-    format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+fn backend(name: &str, address: IpAddr, keys: &str) -> String {
+    format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n{keys}\n")
 }

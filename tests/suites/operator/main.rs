@@ -4,7 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, at the line that tells what failed")]
 
+mod access;
+mod authority;
+mod curl;
+mod explain;
+mod manager;
+mod metrics;
+mod plan;
 mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
+mod tables;
+mod wire;

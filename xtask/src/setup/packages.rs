@@ -32,6 +32,10 @@ pub(super) const PACKAGES: &[Package] = &[
         ..package("etcd-server", "etcd", "is the gRPC server that is probed, since it has the health service")
     },
     package("traceroute", "traceroute", "shows the hops that a client sees"),
+    Package {
+        service: Some("prometheus"),
+        ..package("prometheus", "promtool", "scrapes the metrics, and checks them and the alerts")
+    },
 ];
 
 const fn package(name: &'static str, program: &'static str, reason: &'static str) -> Package {

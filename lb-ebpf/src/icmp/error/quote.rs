@@ -6,7 +6,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     icmp::{ICMP, ICMPV6, MESSAGE_LEN},
     packet::{MAX_OFFSET, Packet},
-    parse::{self, FRAGMENT, Fault, IPV4_BE, Ip, TCP, UDP},
+    parse::{self, FRAGMENT, FRAGMENT_OFFSET, Fault, IPV4_BE, Ip, TCP, UDP},
 };
 
 /// Destination unreachable, time exceeded and parameter problem (RFC 792). Source quench and redirect are none: nobody
@@ -16,11 +16,15 @@ const ERRORS: [u8; 3] = [3, 11, 12];
 const ERRORS_V6: [u8; 4] = [1, 2, 3, 4];
 
 /// The header that is quoted, as far as it matters.
-struct Quoted {
+pub struct Quoted {
+    /// Who has sent the packet.
     source: Address,
-    destination: Address,
-    protocol: u8,
-    ports_at: usize,
+    /// Whom it was for.
+    pub destination: Address,
+    /// What it carries: IANA's number.
+    pub protocol: u8,
+    /// Where that begins.
+    pub ports_at: usize,
 }
 
 /// Where the parts of an error lie.
@@ -50,8 +54,9 @@ pub fn places(packet: &Packet) -> Option<Places> {
     read(packet).map(|(places, ..)| places)
 }
 
+/// Reads an error, down to the packet that it quotes.
 #[inline(always)]
-fn read(packet: &Packet) -> Option<(Places, Ip, Quoted)> {
+pub fn read(packet: &Packet) -> Option<(Places, Ip, Quoted)> {
     let link = parse::link(packet)?;
     let ip = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?;
     let is_v4 = link.ether_type_be == IPV4_BE;
@@ -73,7 +78,7 @@ fn read(packet: &Packet) -> Option<(Places, Ip, Quoted)> {
 fn ipv4(packet: &Packet, at: usize) -> Option<Quoted> {
     let header = packet.header::<Ipv4Hdr>(at)?;
     let header_len = usize::from(header.vihl & 0x0f) * 4;
-    let is_later = u16::from_be_bytes(header.frags) & 0x1fff != 0;
+    let is_later = u16::from_be_bytes(header.frags) & FRAGMENT_OFFSET != 0;
     if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || is_later {
         return None;
     }
@@ -105,7 +110,7 @@ impl Quoted {
     /// The flow that the packet is an answer in, if its ports are quoted before `end` and the error `ip` has come to the
     /// one who sent it.
     #[inline(always)]
-    fn flow(&self, packet: &Packet, ip: &Ip, end: usize) -> Option<Flow> {
+    pub fn flow(&self, packet: &Packet, ip: &Ip, end: usize) -> Option<Flow> {
         if self.protocol != TCP && self.protocol != UDP || self.source != ip.destination {
             return None;
         }

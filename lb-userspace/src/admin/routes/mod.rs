@@ -2,34 +2,50 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod envoy;
+mod explain;
 mod openapi;
 mod order;
+mod plan;
+mod ready;
 mod rollout;
+mod stats;
 mod status;
 
-use axum::{Router, http::Uri};
+use axum::{Router, http::Uri, middleware::from_fn};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ask::Daemon, refused::Failure};
+use super::{
+    ask::Daemon,
+    caller::{may_change, may_read},
+    refused::Failure,
+};
 
 /// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
 fn open() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(ready::router())
 }
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(status::router())
+    OpenApiRouter::new()
+        .merge(status::router())
+        .merge(stats::router())
+        .merge(envoy::router())
+        .merge(explain::router())
 }
 
-/// What only an operator may do. None of it is a GET.
+/// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
 }
 
 /// All of it, with the document that describes it.
 fn all() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::with_openapi(openapi::frame()).merge(open()).merge(reading()).merge(changing())
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(open())
+        .merge(reading().route_layer(from_fn(may_read)))
+        .merge(changing().route_layer(from_fn(may_change)))
 }
 
 /// What answers requests.

@@ -66,5 +66,9 @@ fn stretch<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 
 /// The keys of a table but its sub-tables, which have headers of their own.
 fn keys_with_values(schema: &Schema) -> impl Iterator<Item = &'static str> {
-    schema.keys.iter().copied().filter(|key| !["probe", "guard", "quic", "backend", "nat"].contains(key))
+    schema
+        .keys
+        .iter()
+        .copied()
+        .filter(|key| !["probe", "guard", "quic", "backend", "nat", "api"].contains(key))
 }

@@ -49,8 +49,10 @@ impl Truth {
         if let Err(error) = block_in_place(|| self.try_look(began)) {
             error!("cannot walk through the tables of flows: {}", with_causes(error.as_ref()));
         }
+        self.read_counters();
         let pause = if self.somebody_drains() { WHILE_DRAINING } else { EVERY };
         let took = now().saturating_sub(began);
+        self.meters.walk.observe(took.as_secs_f64());
         self.next_look = now() + pause.max(took * MOST_OF_THE_TIME);
         let left = self.let_go();
         if left {

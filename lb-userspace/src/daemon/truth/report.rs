@@ -1,6 +1,6 @@
 //! How things are, for whoever asks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard::Refusal};
 
@@ -8,11 +8,12 @@ use super::{Truth, key};
 use crate::{
     admin::status::{self, Status},
     budget,
-    config::{self, AdminState, Backend, Service},
-    daemon::now,
+    config::{self, AdminState, Backend, Service, Via},
+    daemon::{QUEUE, now},
     dataplane::{DataPlane as _, next::NextProgram},
-    health::TargetKey,
+    health::{Health, TargetKey, way::Way},
     history::Change,
+    metrics::Snapshot,
     plan::{
         PlannedService,
         advice::advice,
@@ -21,6 +22,9 @@ use crate::{
     reconcile::AppliedService,
     wishes::Wish,
 };
+
+/// Why nobody is probed by the path of traffic before it is known.
+const NO_WAY: &str = "no next hop is known yet";
 
 /// Who a report is about.
 #[derive(Clone, Copy)]
@@ -59,6 +63,36 @@ impl Truth {
         }
     }
 
+    /// Everything that there are metrics of. Which events wait is for the one to say who has sent this one.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            status: self.status(false),
+            limits: self.config.limits,
+            meters: Arc::clone(&self.meters),
+            boot: self.boot,
+            forwards: self.forwards,
+            events: (0, QUEUE),
+        }
+    }
+
+    /// How things are, in one line for the service manager.
+    pub(in crate::daemon) fn summary(&self) -> String {
+        let services = self.config.services.len();
+        let targets = self
+            .config
+            .services
+            .iter()
+            .flat_map(|service| service.backends.iter().map(move |backend| key(service, &backend.name)));
+        let down = |target: &TargetKey| {
+            self.view.health.get(target).is_some_and(|verdict| verdict.health == Health::Down)
+        };
+        let (all, down) =
+            targets.fold((0, 0), |(all, downs), target| (all + 1, downs + u32::from(down(&target))));
+        let available = |planned: &&PlannedService| planned.shares.availability == Availability::Available;
+        let unavailable = services - self.plan.services.iter().filter(available).count();
+        format!("forwarding {services} services, {unavailable} not available; {all} backends, {down} down")
+    }
+
     fn nat_status(&self) -> Option<status::Nat> {
         let found = self.dataplane.translated();
         let configured = self.config.balancer.nat.iter().flat_map(|nat| &nat.addresses);
@@ -87,7 +121,8 @@ impl Truth {
             let history = histories.then(|| self.history(&key(subject.service, &subject.backend.name)));
             status::Backend { history: history.unwrap_or_default(), ..self.backend_status(subject) }
         };
-        let backends: Vec<_> = self.subjects(service).map(backend).collect();
+        let mut backends: Vec<_> = self.subjects(service).map(backend).collect();
+        self.measure(service, &mut backends);
         let largest_packet = backends.iter().filter_map(|backend| backend.largest_packet).min();
         status::Service {
             name: service.name.clone(),
@@ -107,6 +142,7 @@ impl Truth {
             largest_packet,
             size_warning: largest_packet.and_then(|largest| budget::remedy(&service.key(), largest)),
             refused: self.refused(applied),
+            tables: self.tables_status(service, histories),
             rollout: self.rollout_status(service),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
@@ -170,6 +206,7 @@ impl Truth {
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
+            probe: self.probe_status(service, backend),
             says: advice(service, backend, &self.view).map(ToString::to_string),
             held_back: self.held_back(service, subject.at, &target),
             last_change: self.record.histories().of(&target).next_back().map(|change| self.told(change)),
@@ -177,6 +214,7 @@ impl Truth {
             next_hop: self.next_hop_status(backend),
             share: self.share(subject),
             promised: self.of_shares(subject, Shares::promised).unwrap_or(0.0),
+            measured: None,
             priority: backend.priority,
             location: backend.location.as_ref().map(ToString::to_string),
             slow_start: self.of_shares(subject, slow_start).flatten(),
@@ -194,8 +232,27 @@ impl Truth {
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
             largest_packet: applied.as_ref().and_then(|(_, entry)| budget::largest(entry)),
             limits: self.limits(backend, applied.map(|(id, _)| id)),
+            opened_flows: service.passive.and(applied).map(|(id, _)| self.dataplane.signs(id).opened),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
+    }
+
+    /// How it is probed, if it is.
+    fn probe_status(&self, service: &Service, backend: &Backend) -> Option<status::Probe> {
+        let (probe, target) = (service.probe.as_ref()?, service.probe_target(backend)?);
+        let (way, detour) = self.roads.of(&key(service, &backend.name));
+        let is_by_path = service.is_probed_by_path(backend);
+        let (via, destination, problem) = match way.filter(|_| is_by_path) {
+            Some(way @ Way::Path(_)) => (Via::Path, way.destination(target), None),
+            None if is_by_path => {
+                (Via::Path, (service.address, target.port()).into(), Some(NO_WAY.to_owned()))
+            }
+            _ => (Via::Direct, target, detour.map(ToString::to_string)),
+        };
+        let has_port = probe.check.has_port();
+        let target = if has_port { destination.to_string() } else { destination.ip().to_string() };
+        let (kind, via) = (probe.check.name().to_owned(), via.name().to_owned());
+        Some(status::Probe { kind, via, target, problem })
     }
 
     pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {
@@ -236,7 +293,7 @@ impl Truth {
         (last >= wish.since).then_some(ago.as_secs_f64())
     }
 
-    fn next_hop_status(&self, backend: &Backend) -> String {
+    pub(super) fn next_hop_status(&self, backend: &Backend) -> String {
         if self.view.own.contains(&backend.address) {
             return "this host".to_owned();
         }
