@@ -29,6 +29,10 @@ use crate::{
 /// What cannot be once a packet has been parsed.
 const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
 
+/// Bytes of IP packet that every interface here carries, so that most packets need not be asked about: the largest that a host
+/// has to take in (RFC 791 section 3.1).
+const CARRIED_ANYWHERE: u16 = 576;
+
 /// What one function leaves for the next. In a map's value of each CPU: the stack that the functions share with their
 /// caller (512 bytes for all frames, `MAX_BPF_STACK`) has no room for it.
 #[derive(Clone, Copy)]
@@ -345,6 +349,11 @@ fn to_client(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let work = maps::nat_work().ok_or(INTERNAL)?;
     let (facts, way) = (facts(packet, work)?, &work.way);
     let link = link_of(way, facts.link.ether_type_be);
+    // Before it is changed: an answer quotes what the backend has sent.
+    if facts.ip_len > CARRIED_ANYWHERE {
+        let is_carried = packet.is_carried_by(way.ifindex, facts.ip_len);
+        is_carried.map_err(|mtu| Verdict::answer(Reason::TooBig, mtu))?;
+    }
     encap::pass_on(packet, &facts)?;
     emit::make_room(packet, &facts, link, 0)?;
     emit::frame(packet, Macs { first: way.macs_first, last: way.macs_last }, link)?;

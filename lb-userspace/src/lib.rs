@@ -15,6 +15,7 @@ pub mod explain;
 pub mod fleet;
 pub mod health;
 pub mod history;
+pub mod home;
 pub mod host;
 pub mod interface;
 pub mod measured;

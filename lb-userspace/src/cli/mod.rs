@@ -14,6 +14,7 @@ mod history;
 mod log;
 mod names;
 mod plan;
+mod probes;
 mod rollout;
 mod run;
 mod shares;

@@ -16,6 +16,7 @@ mod check;
 mod coherence;
 mod cookies;
 mod diagnostics;
+mod effective;
 mod file;
 mod flap;
 mod fleet;
@@ -71,6 +72,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use effective::Effective;
 pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;

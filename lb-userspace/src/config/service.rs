@@ -116,7 +116,7 @@ impl<'a> Reading<'a> {
             flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
             rollout: self.rollout.map(|rollout| rollout.value),
-            sharing: self.policy.sharing.resolve(),
+            sharing: self.policy.sharing.resolve(backends.len() as u32),
             backends,
         })
     }

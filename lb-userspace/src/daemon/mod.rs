@@ -24,7 +24,7 @@ mod reload;
 mod remember;
 mod truth;
 
-use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lb_common::knobs::FEATURE_COOKIES;
@@ -103,6 +103,8 @@ pub enum Event {
     Apply(ApplyEvent),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks for the configuration that runs.
+    Config(oneshot::Sender<Arc<Config>>),
     /// Somebody asks whether packets are forwarded.
     Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
@@ -112,7 +114,15 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Scene(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Config(_)
+                | Self::Ready(_)
+                | Self::Plan(_)
+        )
     }
 }
 

@@ -41,6 +41,7 @@ use crate::{
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
+    home,
     interface::Netlink,
     metrics::Meters,
     neighbours::{Resolution, Unreachable},
@@ -301,6 +302,7 @@ impl Truth {
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
+            Event::Config(answer) => drop(answer.send(Arc::clone(&self.config))),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
             // What more than the truth is needed for is its owner's.
             Event::Reload(_) | Event::Peer(_) | Event::Plan(_) | Event::Apply(_) => {}
@@ -335,9 +337,21 @@ impl Truth {
     fn note_own(&mut self, address: IpAddr) {
         if self.view.own.insert(address) {
             info!(%address, "this host is the backend: what is for it passes to the stack");
+            self.tell_untranslated(address);
         }
         self.view.next_hops.remove(&address);
         self.unreachable.remove(&address);
+    }
+
+    /// What is for this host is not translated.
+    fn tell_untranslated(&self, address: IpAddr) {
+        for service in &self.config.services {
+            for backend in service.backends.iter().filter(|backend| backend.address == address) {
+                if let Some(remedy) = home::remedy(service, backend) {
+                    warn!(service = service.name, backend = backend.name, "{remedy}");
+                }
+            }
+        }
     }
 
     /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.

@@ -12,6 +12,7 @@ mod manager;
 mod metrics;
 mod plan;
 mod reach;
+mod scrape;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
