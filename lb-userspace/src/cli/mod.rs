@@ -9,12 +9,14 @@ mod detach;
 mod doctor;
 mod drained;
 mod drops;
+mod explain;
 mod fleet;
 mod guards;
 mod history;
 mod log;
 mod names;
 mod plan;
+mod probes;
 mod rollout;
 mod run;
 mod shares;
@@ -68,6 +70,8 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Shows the last changes of a backend's state, and why they came
     History(history::Args),
+    /// Says where a packet goes and why, by the program itself, without a trace
+    Explain(explain::Args),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
     /// Looks for what is wrong with this host, as a balancer or a backend, and says what cures it
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(args) => admin::maintenance(&args),
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Drops(args) => drops::run(&args),
         Command::Doctor(args) => return ended(doctor::run(&args)),
         Command::Completions(args) => completions::completions(&args),

@@ -24,9 +24,10 @@ mod reload;
 mod remember;
 mod truth;
 
-use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lb_common::knobs::FEATURE_COOKIES;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
@@ -40,7 +41,8 @@ use crate::{
     admin,
     causes::with_causes,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{inherited::Inherited, load, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -90,6 +92,8 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
@@ -100,6 +104,8 @@ pub enum Event {
     Apply(ApplyEvent),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks for the configuration that runs.
+    Config(oneshot::Sender<Arc<Config>>),
     /// Somebody asks whether packets are forwarded.
     Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
@@ -109,7 +115,15 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Config(_)
+                | Self::Ready(_)
+                | Self::Plan(_)
+        )
     }
 }
 
@@ -227,7 +241,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = attachments.features(&config)?;
+    // Connections that cookies have opened outlive what has asked for cookies.
+    let spliced = if load::has_splices(pins.path()) { FEATURE_COOKIES } else { 0 };
+    let features = attachments.features(&config)? | spliced;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);

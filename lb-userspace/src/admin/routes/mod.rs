@@ -3,6 +3,7 @@
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
 mod envoy;
+mod explain;
 mod openapi;
 mod order;
 mod plan;
@@ -27,7 +28,11 @@ fn open() -> OpenApiRouter<Daemon> {
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(status::router()).merge(stats::router()).merge(envoy::router())
+    OpenApiRouter::new()
+        .merge(status::router())
+        .merge(stats::router())
+        .merge(envoy::router())
+        .merge(explain::router())
 }
 
 /// What only an operator may do.
