@@ -10,6 +10,7 @@ mod drops;
 mod fleet;
 mod guards;
 mod history;
+mod log;
 mod names;
 mod rollout;
 mod run;

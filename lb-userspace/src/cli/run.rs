@@ -1,13 +1,10 @@
 //! `sluice run`: the daemon.
 
-use std::{
-    io::{IsTerminal as _, stderr},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use tracing_subscriber::EnvFilter;
 
+use super::log::{self, LogFormat};
 use crate::daemon::{self, Options};
 
 /// Arguments of `sluice run`.
@@ -22,18 +19,13 @@ pub struct Args {
     /// What to log: error, warn, info, debug or trace, also per module
     #[arg(long, env = "SLUICE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
+    /// How to log
+    #[arg(long, env = "SLUICE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    log_format: LogFormat,
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let filter = EnvFilter::builder()
-        .parse(&args.log)
-        .with_context(|| format!("--log: {:?} is no filter", args.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
-        .with_target(false)
-        .init();
+    log::begin(&args.log, args.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

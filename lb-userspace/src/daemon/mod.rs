@@ -14,6 +14,7 @@
 mod census;
 mod inputs;
 mod interfaces;
+mod manager;
 mod maps;
 mod preflight;
 mod record;
@@ -49,6 +50,7 @@ use crate::{
 };
 use inputs::Inputs;
 use interfaces::Attachments;
+use manager::Manager;
 use maps::Opened;
 use reload::{ListFiles, Reload};
 use truth::Truth;
@@ -208,13 +210,15 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let inputs = Inputs::start(&truth, &events)?;
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins };
+    let manager = Manager::of_this_process();
+    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins, manager };
     let watching = reload::watch(&options.config, text, listed, events);
     owner.api.serve(listener);
     let result = match watching {
         Ok(_watching) => owner.serve(&mut attachments, stop).await,
         Err(error) => Err(error),
     };
+    Manager::stopping();
     owner.inputs.stop().await;
     result
 }
@@ -295,6 +299,7 @@ struct Owner<'a> {
     lists: watch::Sender<ListFiles>,
     netlink: Netlink,
     pins: &'a Pins,
+    manager: Manager,
 }
 
 impl Owner<'_> {
@@ -312,6 +317,7 @@ impl Owner<'_> {
         self.truth.open_to_peers();
         self.truth.note_forwarding();
         info!(services = self.truth.config().services.len(), "forwarding");
+        self.manager.ready(self.truth.summary());
         if let Some(reload) = early {
             self.handle(Event::Reload(reload), attachments).await;
         }
@@ -322,6 +328,7 @@ impl Owner<'_> {
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
                 () = until(self.truth.next_telling()) => self.truth.tell_peers(),
+                () = until(self.manager.next_ping()) => self.manager.ping(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     self.handle(event, attachments).await;
@@ -335,6 +342,7 @@ impl Owner<'_> {
         if self.truth.look() {
             self.inputs.update(&self.truth);
         }
+        self.manager.status(self.truth.summary());
     }
 
     /// Fills the maps with what is known about the world, after a while to learn of it, and with what peers know. A
@@ -406,6 +414,7 @@ impl Owner<'_> {
 
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
+        Manager::reloading();
         let reloaded = self.try_reload(attachments).await;
         self.truth.meters().note_reload(reloaded.is_ok(), now());
         match reloaded {
@@ -418,6 +427,7 @@ impl Owner<'_> {
                 error!("configuration not reloaded ({reload}), the running one stays: {causes}");
             }
         }
+        self.manager.ready(self.truth.summary());
     }
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {

@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod curl;
+mod manager;
 mod metrics;
 mod reach;
 #[path = "../site.rs"]

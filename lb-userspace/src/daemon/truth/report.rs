@@ -11,7 +11,7 @@ use crate::{
     config::{self, AdminState, Backend, Service},
     daemon::{QUEUE, now},
     dataplane::{DataPlane as _, next::NextProgram},
-    health::TargetKey,
+    health::{Health, TargetKey},
     history::Change,
     metrics::Snapshot,
     plan::{
@@ -70,6 +70,24 @@ impl Truth {
             forwards: self.forwards,
             events: (0, QUEUE),
         }
+    }
+
+    /// How things are, in one line for the service manager.
+    pub(in crate::daemon) fn summary(&self) -> String {
+        let services = self.config.services.len();
+        let targets = self
+            .config
+            .services
+            .iter()
+            .flat_map(|service| service.backends.iter().map(move |backend| key(service, &backend.name)));
+        let down = |target: &TargetKey| {
+            self.view.health.get(target).is_some_and(|verdict| verdict.health == Health::Down)
+        };
+        let (all, down) =
+            targets.fold((0, 0), |(all, downs), target| (all + 1, downs + u32::from(down(&target))));
+        let available = |planned: &&PlannedService| planned.shares.availability == Availability::Available;
+        let unavailable = services - self.plan.services.iter().filter(available).count();
+        format!("forwarding {services} services, {unavailable} not available; {all} backends, {down} down")
     }
 
     fn nat_status(&self) -> Option<status::Nat> {
