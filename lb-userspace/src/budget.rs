@@ -57,7 +57,8 @@ pub fn remedy(service: &ServiceKey, largest: u16) -> Option<String> {
 }
 
 /// The largest packet that gets to every backend of a service that it can be sent to.
-fn of_service(service: &PlannedService) -> Option<u16> {
+#[must_use]
+pub fn of_service(service: &PlannedService) -> Option<u16> {
     service.backends.iter().filter_map(largest).min()
 }
 

@@ -23,6 +23,7 @@ pub mod moves;
 pub mod neighbours;
 pub mod path_mtu;
 pub mod plan;
+pub mod preview;
 pub mod reconcile;
 pub mod road;
 pub mod rules;

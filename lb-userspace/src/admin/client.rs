@@ -30,6 +30,15 @@ pub async fn post<B: Serialize, T: DeserializeOwned>(socket: &Path, path: &str, 
     ask(socket, Method::POST, path, body.into()).await
 }
 
+/// Sends `text` as it is to `path` of the daemon that listens on `socket`.
+///
+/// # Errors
+///
+/// As for [`get`].
+pub async fn post_text<T: DeserializeOwned>(socket: &Path, path: &str, text: String) -> Result<T> {
+    ask(socket, Method::POST, path, text.into()).await
+}
+
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<T> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!("no sluice answers on {}; is it running, and is this its balancer.socket?", socket.display())
@@ -44,6 +53,7 @@ async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, bod
     let body = response.into_body().collect().await.context("the daemon's answer broke off")?.to_bytes();
     if status != StatusCode::OK {
         match serde_json::from_slice::<Refused>(&body) {
+            Ok(Refused { error, remedy: Some(remedy), .. }) => bail!("{error}; {remedy}"),
             Ok(refused) => bail!("{}", refused.error),
             Err(_) => bail!("the daemon answered {status}: {}", String::from_utf8_lossy(&body)),
         }

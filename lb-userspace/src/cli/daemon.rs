@@ -25,6 +25,7 @@ pub(super) struct DaemonArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
     /// For people
+    #[value(alias = "text")]
     Table,
     /// For programs
     Json,

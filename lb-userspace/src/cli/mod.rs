@@ -12,6 +12,7 @@ mod guards;
 mod history;
 mod log;
 mod names;
+mod plan;
 mod rollout;
 mod run;
 mod shares;
@@ -47,6 +48,12 @@ enum Command {
     Run(run::Args),
     /// Checks a configuration file without touching anything
     Check(check::CheckArgs),
+    /// Tells what a configuration file would change if it became the running one: slots, flows, backends
+    Plan(plan::PlanArgs),
+    /// Makes a configuration file the running one, after it has shown what that changes
+    Apply(plan::ApplyArgs),
+    /// Tells which keys of a configuration file differ from the running ones
+    Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
     /// Takes a backend out gently: it keeps its flows and gets no new ones
@@ -73,6 +80,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Plan(args) => return ended(plan::plan(&args)),
+        Command::Apply(args) => return ended(plan::apply(&args)),
+        Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
@@ -83,13 +93,15 @@ pub fn main() -> ExitCode {
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command, whose error is told.
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// What is wrong with a configuration has its own form; everything else is one line.

@@ -31,13 +31,21 @@ impl Config {
         let shown = path.display().to_string();
         let (bytes, mode) = read(path).map_err(|error| unreadable(&shown, &error))?;
         let text = str::from_utf8(&bytes).map_err(|error| not_text(&shown, &bytes, error.valid_up_to()))?;
-        let directory = path.parent().unwrap_or(Path::new(""));
-        let read_list = |list: &Path| read(&directory.join(list)).map(|(bytes, _)| bytes);
-        let (config, mut warnings) = Self::parse_with(&shown, text, &read_list)?;
+        let (config, mut warnings) = Self::read(path, text)?;
         if !config.fleet.seed_is_default && mode & 0o004 != 0 {
             warnings.push(seed_is_public(&shown));
         }
         Ok((config, warnings))
+    }
+
+    /// Checks `text` as if the file at `path` held it: files of lists that it names are taken from there.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; where it is not TOML, only how.
+    pub fn read(path: &Path, text: &str) -> Result<(Self, Vec<Warning>), Diagnostics> {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let read_list = |list: &Path| read(&directory.join(list)).map(|(bytes, _)| bytes);
+        Self::parse_with(&path.display().to_string(), text, &read_list)
     }
 
     /// Checks `text` alone, which diagnostics call `path_for_messages`: files of lists that it names count as empty.

@@ -20,6 +20,7 @@ mod flap;
 mod fleet;
 mod guard;
 mod gue;
+mod keys;
 mod limits;
 mod list;
 mod load;
@@ -69,6 +70,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;
 pub use mss::Mss;

@@ -8,7 +8,10 @@ use std::{
 
 use lb_common::{address::Address, service::ServiceKey, slot::Slot};
 
-use crate::reconcile::{Applied, AppliedService, LiveFlow, ReadSlots};
+use crate::{
+    preview::Placed,
+    reconcile::{Applied, AppliedService, LiveFlow, ReadSlots},
+};
 
 /// What the last walk has told.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +19,7 @@ pub(super) struct Census {
     /// When it began, on the monotonic clock.
     at: Duration,
     held: HashMap<(ServiceKey, Address), Held>,
+    placed: Vec<Placed>,
 }
 
 /// What there is of a backend's flows.
@@ -73,7 +77,15 @@ impl Census {
                 self.held.insert(host, held);
             }
         }
+        let placed =
+            |flow: &LiveFlow| Placed { service: flow.service, hash: flow.hash, backend: flow.backend };
+        self.placed = live.iter().map(placed).collect();
         self.at = at;
+    }
+
+    /// Where the flows are that were found.
+    pub(super) fn placed(&self) -> &[Placed] {
+        &self.placed
     }
 
     /// What there is of a backend's flows.

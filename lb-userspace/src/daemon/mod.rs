@@ -11,7 +11,9 @@
 //!
 //! All of them speak through channels, and nothing but this task (`truth`) writes a map.
 
+mod candidate;
 mod census;
+mod file;
 mod inputs;
 mod interfaces;
 mod manager;
@@ -48,6 +50,7 @@ use crate::{
     road,
     wishes::{Order, OrderError, RolloutError, RolloutOrder},
 };
+pub use candidate::CandidateError;
 use inputs::Inputs;
 use interfaces::Attachments;
 use manager::Manager;
@@ -90,6 +93,10 @@ pub enum Event {
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
     Rollout(RolloutEvent),
+    /// Somebody asks what another configuration would change.
+    Plan(PlanEvent),
+    /// Somebody wants another configuration to be the running one.
+    Apply(ApplyEvent),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
     /// Somebody asks whether packets are forwarded.
@@ -101,7 +108,7 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_))
+        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_))
     }
 }
 
@@ -134,6 +141,28 @@ pub struct OrderEvent {
     pub order: Order,
     /// Told once the order is kept and the data plane follows.
     pub answer: oneshot::Sender<Result<admin::order::Obeyed, OrderError>>,
+}
+
+/// A question what a configuration would change, and where its answer goes.
+#[derive(Debug)]
+pub struct PlanEvent {
+    /// Its text.
+    pub text: String,
+    /// The file that it is from, beside which its lists are; none: that of the running one.
+    pub path: Option<PathBuf>,
+    /// Told at once.
+    pub answer: oneshot::Sender<Result<admin::plan::Preview, CandidateError>>,
+}
+
+/// A configuration that is to be the running one, and where is told what came of it.
+#[derive(Debug)]
+pub struct ApplyEvent {
+    /// Its text.
+    pub text: String,
+    /// The digest of the plan that was agreed to; none: whatever it changes.
+    pub digest: Option<String>,
+    /// Told once it is in the file and the data plane follows.
+    pub answer: oneshot::Sender<Result<admin::plan::Outcome, CandidateError>>,
 }
 
 /// The configuration that a daemon starts with.
@@ -389,10 +418,16 @@ impl Owner<'_> {
         for _ in 0..QUEUE {
             let Some(event) = next.take() else { break };
             changed |= !event.only_asks() && !matches!(event, Event::Peer(_) | Event::TooBig(_));
-            if let Event::Reload(reload) = event {
-                self.reload(reload, attachments).await;
-            } else {
-                self.note(event);
+            match event {
+                Event::Reload(reload) => self.reload(reload, attachments).await,
+                // Nobody waits any more where an answer fails.
+                Event::Plan(PlanEvent { text, path, answer }) => {
+                    drop(answer.send(Box::pin(self.plan(&text, path.as_deref())).await));
+                }
+                Event::Apply(ApplyEvent { text, digest, answer }) => {
+                    drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
+                }
+                event => self.note(event),
             }
             next = self.inbox.try_recv().ok();
         }
@@ -432,6 +467,10 @@ impl Owner<'_> {
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
         let config = load(self.truth.path())?;
+        self.try_adopt(config, attachments).await
+    }
+
+    async fn try_adopt(&mut self, config: Config, attachments: &mut Attachments) -> Result<()> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;

@@ -96,13 +96,20 @@ impl Record {
         }
     }
 
+    /// The backends that would be held under another configuration, and until when.
+    pub(super) fn would_be_damped(&self, config: &Config) -> HashMap<TargetKey, Duration> {
+        let rules = rules(config);
+        let held = self.dampers.iter().filter_map(|(key, damper)| {
+            let (rule, mut damper) = (rules.get(key.service.as_str()).copied(), damper.clone());
+            damper.look(rule, now());
+            Some((key.clone(), damper.until(rule)?))
+        });
+        held.collect()
+    }
+
     /// Releases backends that have been calm. Gives those that are held, and until when they are.
     pub(super) fn damped(&mut self, config: &Config) -> HashMap<TargetKey, Duration> {
-        let rules: HashMap<&str, Flap> = config
-            .services
-            .iter()
-            .filter_map(|service| Some((service.name.as_str(), service.flap?)))
-            .collect();
+        let rules = rules(config);
         let rule = |key: &TargetKey| rules.get(key.service.as_str()).copied();
         let mut released = Vec::new();
         for (key, damper) in &mut self.dampers {
@@ -258,4 +265,9 @@ fn leaving<'a>(
 
 fn version(backend: &Backend) -> String {
     backend.version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// The services whose backends are held for changing too often.
+fn rules(config: &Config) -> HashMap<&str, Flap> {
+    config.services.iter().filter_map(|service| Some((service.name.as_str(), service.flap?))).collect()
 }

@@ -5,6 +5,7 @@ mod look;
 mod orders;
 mod passive;
 mod peers;
+mod preview;
 mod report;
 mod roads;
 mod rollouts;
@@ -44,7 +45,7 @@ use crate::{
     neighbours::{Resolution, Unreachable},
     path_mtu::{self, TooBig},
     plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
-    reconcile::{Applied, reconcile},
+    reconcile::{Applied, AppliedService, reconcile},
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
@@ -219,6 +220,11 @@ impl Truth {
         &mut self.dataplane
     }
 
+    /// What the data plane holds of a service.
+    pub(super) fn applied_of(&self, service: &str) -> Option<&AppliedService> {
+        self.applied.services().map(|(_, applied)| applied).find(|applied| applied.name == service)
+    }
+
     pub(super) const fn roads(&self) -> &Roads {
         &self.roads
     }
@@ -293,7 +299,8 @@ impl Truth {
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
-            Event::Reload(_) | Event::Peer(_) => {}
+            // What more than the truth is needed for is its owner's.
+            Event::Reload(_) | Event::Peer(_) | Event::Plan(_) | Event::Apply(_) => {}
         }
     }
 
@@ -418,7 +425,7 @@ impl Truth {
         self.view.wishes.release(&self.config, &config, now());
         let overruled = self.view.wishes.follow(&config, now());
         let overruled_rollouts = self.view.wishes.follow_rollouts(&config);
-        self.inherit_health(&config);
+        inherit_health(&mut self.view, &config);
         if let Err(error) = self.follow(&config) {
             self.view.wishes = before;
             return Err(error);
@@ -433,21 +440,6 @@ impl Truth {
         self.config = config;
         self.keep_or_log();
         Ok(())
-    }
-
-    /// A backend that leaves without its name, since another has it now, takes its health along.
-    fn inherit_health(&mut self, config: &Config) {
-        for service in &config.services {
-            for leaving in self.view.wishes.leaving_of(service.key()) {
-                let Some(former) = leaving.former_name() else { continue };
-                let to = key(service, &leaving.backend.name);
-                if !self.view.health.contains_key(&to)
-                    && let Some(&verdict) = self.view.health.get(&key(service, former))
-                {
-                    self.view.health.insert(to, verdict);
-                }
-            }
-        }
     }
 
     /// Makes the data plane hold what configuration and world ask for.
@@ -500,6 +492,21 @@ impl Truth {
             self.publish_to_peers();
             Ok(())
         })
+    }
+}
+
+/// A backend that leaves without its name, since another has it now, takes its health along.
+fn inherit_health(view: &mut View, config: &Config) {
+    for service in &config.services {
+        for leaving in view.wishes.leaving_of(service.key()) {
+            let Some(former) = leaving.former_name() else { continue };
+            let to = key(service, &leaving.backend.name);
+            if !view.health.contains_key(&to)
+                && let Some(&verdict) = view.health.get(&key(service, former))
+            {
+                view.health.insert(to, verdict);
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod authority;
 mod curl;
 mod manager;
 mod metrics;
+mod plan;
 mod reach;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]

@@ -5,6 +5,7 @@
 mod envoy;
 mod openapi;
 mod order;
+mod plan;
 mod ready;
 mod rollout;
 mod stats;
@@ -31,7 +32,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router())
+    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
 }
 
 /// All of it, with the document that describes it.
