@@ -9,6 +9,7 @@
 
 mod document;
 pub mod file;
+mod said;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use toml::{Table, Value};
 use crate::health::TargetKey;
 
 pub use document::Document;
+pub use said::{Edit, Said};
 
 /// All changes that hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +61,12 @@ pub enum EditError {
     /// A backend of the service's list has no name to know it by.
     #[error("backend[{0}] has no name")]
     Nameless(usize),
+    /// What is to be changed is told by something else than keys and values.
+    #[error("the body is no object of keys and values")]
+    NoTable,
+    /// A value is nothing that a file could hold.
+    #[error("{0}")]
+    NoValue(String),
 }
 
 impl Changes {

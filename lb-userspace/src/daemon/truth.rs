@@ -300,7 +300,12 @@ impl Truth {
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
             // What more than the truth is needed for is its owner's.
-            Event::Reload(_) | Event::Peer(_) | Event::Plan(_) | Event::Apply(_) => {}
+            Event::Reload(_)
+            | Event::Peer(_)
+            | Event::Plan(_)
+            | Event::Apply(_)
+            | Event::Edit(_)
+            | Event::Said(_) => {}
         }
     }
 
