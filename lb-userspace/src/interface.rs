@@ -7,7 +7,10 @@ use rtnetlink::{
     Handle,
     packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
+};
 use serde::{Deserialize, Serialize};
 
 /// Why an interface could not be looked up.
@@ -49,6 +52,16 @@ impl Mode {
             Self::Generic => "generic",
         }
     }
+}
+
+/// The index of an interface, in the network namespace of the thread that asks.
+///
+/// # Errors
+///
+/// There is none of that name.
+pub fn index_of(name: &str) -> io::Result<u32> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    Ok(name_to_index(socket, name)?)
 }
 
 /// A netlink connection. It belongs to the network namespace of the thread that opened it.

@@ -23,3 +23,4 @@ pub mod skip;
 pub mod status;
 pub mod temporary;
 pub mod topology;
+pub mod translated;

@@ -9,7 +9,7 @@
 //! | `routes` | what can be asked for, by subject and by role |
 //! | `ask` | how a handler asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
-//! | `status`, `order`, `plan`, `rollout` | what travels, as types that the command line reads too |
+//! | `status`, `order`, `plan`, `rollout`, `explain` | what travels, as types that the command line reads too |
 //! | `client` | the other end |
 //!
 //! On the socket everybody whom its file mode lets in is an operator. Over TCP a request says who sends it by a token
@@ -26,6 +26,7 @@ mod caller;
 pub mod change;
 pub mod client;
 mod connection;
+pub mod explain;
 mod gate;
 mod listen;
 pub mod order;

@@ -91,7 +91,9 @@ fn drops(status: &Status, before: Option<(&Status, f64)>, reason: Reason) -> Opt
     let traffic = status.reasons.get(reason.name()).filter(|traffic| traffic.packets > 0)?;
     let packets_per_second = before.map(|(before, seconds)| {
         let then = before.reasons.get(reason.name()).map_or(0, |traffic| traffic.packets);
-        traffic.packets.saturating_sub(then) as f64 / seconds
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let packets = traffic.packets.saturating_sub(then) as f64;
+        packets / seconds
     });
     Some(Drops {
         reason: reason.name(),

@@ -7,6 +7,7 @@ mod daemon;
 mod detach;
 mod drained;
 mod drops;
+mod explain;
 mod fleet;
 mod guards;
 mod history;
@@ -14,6 +15,7 @@ mod lists;
 mod log;
 mod names;
 mod plan;
+mod probes;
 mod rollout;
 mod run;
 mod shares;
@@ -74,6 +76,8 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Shows the last changes of a backend's state, and why they came
     History(history::Args),
+    /// Says where a packet goes and why, by the program itself, without a trace
+    Explain(explain::Args),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
     /// Takes down the data plane that a stopped daemon has left forwarding
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(args) => admin::maintenance(&args),
         Command::Rollout(args) => rollout::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Drops(args) => drops::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),

@@ -25,9 +25,10 @@ mod reload;
 mod remember;
 mod truth;
 
-use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lb_common::knobs::FEATURE_COOKIES;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
@@ -42,7 +43,8 @@ use crate::{
     causes::with_causes,
     changes::Said,
     config::{Config, Diagnostics},
-    dataplane::{inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{inherited::Inherited, load, next::NextProgram, pins::Pins},
+    explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
     interface::Netlink,
@@ -93,6 +95,8 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody wants to explain packets.
+    Scene(oneshot::Sender<Scene>),
     /// Somebody wants something else of a backend.
     Order(OrderEvent),
     /// Somebody wants something else of a roll-out.
@@ -107,6 +111,8 @@ pub enum Event {
     Said(oneshot::Sender<Said>),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks for the configuration that runs.
+    Config(oneshot::Sender<Arc<Config>>),
     /// Somebody asks whether packets are forwarded.
     Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
@@ -116,7 +122,16 @@ pub enum Event {
 impl Event {
     /// Whether it changes nothing.
     const fn only_asks(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Metrics(_) | Self::Ready(_) | Self::Plan(_) | Self::Said(_))
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::Scene(_)
+                | Self::Metrics(_)
+                | Self::Config(_)
+                | Self::Ready(_)
+                | Self::Plan(_)
+                | Self::Said(_)
+        )
     }
 }
 
@@ -236,7 +251,9 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = attachments.features(&config)?;
+    // Connections that cookies have opened outlive what has asked for cookies.
+    let spliced = if load::has_splices(pins.path()) { FEATURE_COOKIES } else { 0 };
+    let features = attachments.features(&config)? | spliced;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);

@@ -12,6 +12,7 @@ pub mod next;
 pub mod pins;
 mod server_ids;
 pub mod sessions;
+pub mod shadow;
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 25] = [
     "control",
     "services",
     "policies",
@@ -45,7 +45,13 @@ pub const MAPS: [&str; 22] = [
     "service_counters",
     "backend_counters",
     "reasons",
+    "cookie_rates",
+    "cookie_states",
+    "nat_splices",
 ];
+
+/// Those that pins of the same layout may lack: a sluice before this one knew nothing of them.
+pub const ADDED: [&str; 3] = ["cookie_rates", "cookie_states", "nat_splices"];
 
 /// Name of the pinned program.
 pub const PROGRAM: &str = "program";

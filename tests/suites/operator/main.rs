@@ -8,11 +8,14 @@ mod access;
 mod authority;
 mod change;
 mod curl;
+mod explain;
 mod manager;
 mod metrics;
 mod plan;
 mod reach;
+mod scrape;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
 mod tables;
+mod wire;

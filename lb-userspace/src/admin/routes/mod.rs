@@ -3,6 +3,7 @@
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
 mod envoy;
+mod explain;
 mod openapi;
 mod order;
 mod plan;
@@ -33,6 +34,7 @@ fn reading() -> OpenApiRouter<Daemon> {
         .merge(status::router())
         .merge(stats::router())
         .merge(envoy::router())
+        .merge(explain::router())
 }
 
 /// What only an operator may do.
