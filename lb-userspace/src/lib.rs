@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod budget;
 pub mod causes;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -13,6 +13,7 @@ mod explain;
 mod fleet;
 mod guards;
 mod history;
+mod lists;
 mod log;
 mod names;
 mod plan;
@@ -25,6 +26,7 @@ mod state;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod weight;
 
 use std::{
     env,
@@ -60,6 +62,12 @@ enum Command {
     Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
+    /// Lists the services
+    Services(lists::ServicesArgs),
+    /// Lists the backends, of one service or of all
+    Backends(lists::BackendsArgs),
+    /// Gives a backend another share relative to the others
+    Weight(weight::Args),
     /// Takes a backend out gently: it keeps its flows and gets no new ones
     Drain(admin::DrainArgs),
     /// Gives a backend new flows again
@@ -96,6 +104,9 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
+        Command::Services(args) => lists::services(&args),
+        Command::Backends(args) => lists::backends(&args),
+        Command::Weight(args) => weight::run(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),

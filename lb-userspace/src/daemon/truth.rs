@@ -305,7 +305,12 @@ impl Truth {
             Event::Config(answer) => drop(answer.send(Arc::clone(&self.config))),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
             // What more than the truth is needed for is its owner's.
-            Event::Reload(_) | Event::Peer(_) | Event::Plan(_) | Event::Apply(_) => {}
+            Event::Reload(_)
+            | Event::Peer(_)
+            | Event::Plan(_)
+            | Event::Apply(_)
+            | Event::Edit(_)
+            | Event::Said(_) => {}
         }
     }
 

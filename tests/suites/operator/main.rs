@@ -6,6 +6,7 @@
 
 mod access;
 mod authority;
+mod change;
 mod curl;
 mod doctor;
 mod explain;
