@@ -18,6 +18,7 @@ pub mod budget;
 pub mod checksum;
 pub mod connection;
 pub mod control;
+pub mod cookie;
 pub mod counter;
 pub mod ecn;
 pub mod flow;

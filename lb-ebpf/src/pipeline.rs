@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use crate::{
-    answer, emit,
+    answer, cookie, emit,
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
@@ -24,23 +24,26 @@ use crate::{
 /// registers: where the ways of all kinds of packets meet again, they lie on the stack. With all guards they are compiled
 /// once, since the verifier follows every way through them and gives up after a million instructions.
 ///
-/// `STRICT` has what nobody sends in good faith looked for, and `GUARDED` has the other guards, which come with it.
+/// `STRICT` has what nobody sends in good faith looked for, `GUARDED` has the other guards, which come with it, and `COOKIES`
+/// what belongs to SYN cookies, which comes with those.
 #[inline(always)]
-pub fn balance<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+pub fn balance<const STRICT: bool, const GUARDED: bool, const COOKIES: bool>(
+    packet: &mut Packet,
+) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED>(packet, Link::untagged(IPV6_BE)),
-        _ => stages::<STRICT, GUARDED>(packet, link),
+        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED, COOKIES>(packet, Link::untagged(IPV4_BE)),
+        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED, COOKIES>(packet, Link::untagged(IPV6_BE)),
+        _ => stages::<STRICT, GUARDED, COOKIES>(packet, link),
     };
     let result = match result {
         Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => {
-            fragment::<STRICT, GUARDED>(packet)
+            fragment::<STRICT, GUARDED, COOKIES>(packet)
         }
         result => result,
     };
     match result {
-        Err(verdict) if verdict.is_unfinished() => Err(rare(packet, verdict)),
+        Err(verdict) if verdict.is_unfinished() => Err(rare::<COOKIES>(packet, verdict)),
         result => result,
     }
 }
@@ -48,14 +51,15 @@ pub fn balance<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> 
 /// What is left to be done with few packets, or by functions of their own: here, and from the packet anew, so that it is
 /// compiled once.
 #[inline(always)]
-fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
-    let verdict = if uses(FEATURE_NAT) && verdict.is_translate() { nat::back(packet) } else { verdict };
-    let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
-    if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
+fn rare<const COOKIES: bool>(packet: &Packet, verdict: Verdict) -> Verdict {
+    let is_reply = uses(FEATURE_NAT) && verdict.is_translate();
+    let verdict = if is_reply { nat::back::<COOKIES>(packet) } else { verdict };
+    let verdict = if verdict.is_icmp() { icmp::verdict::<COOKIES>(packet, verdict) } else { verdict };
+    if verdict.is_answer() { answer::answer::<COOKIES>(packet, verdict) } else { verdict }
 }
 
 #[inline(always)]
-fn stages<const STRICT: bool, const GUARDED: bool>(
+fn stages<const STRICT: bool, const GUARDED: bool, const COOKIES: bool>(
     packet: &mut Packet,
     link: Link,
 ) -> Result<Verdict, Verdict> {
@@ -66,19 +70,21 @@ fn stages<const STRICT: bool, const GUARDED: bool>(
             return Err(lookup::without_ports(&destination, reason));
         }
     };
-    forward::<STRICT, GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED, COOKIES>(packet, facts)
 }
 
 /// The way of a fragment for a VIP.
 #[inline(always)]
-fn fragment<const STRICT: bool, const GUARDED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+fn fragment<const STRICT: bool, const GUARDED: bool, const COOKIES: bool>(
+    packet: &mut Packet,
+) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
     let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
-    forward::<STRICT, GUARDED>(packet, facts)
+    forward::<STRICT, GUARDED, COOKIES>(packet, facts)
 }
 
 #[inline(always)]
-fn forward<const STRICT: bool, const GUARDED: bool>(
+fn forward<const STRICT: bool, const GUARDED: bool, const COOKIES: bool>(
     packet: &mut Packet,
     mut facts: Facts,
 ) -> Result<Verdict, Verdict> {
@@ -90,6 +96,9 @@ fn forward<const STRICT: bool, const GUARDED: bool>(
     if STRICT {
         guard::check::<GUARDED>(found, &facts)?;
     }
+    if COOKIES {
+        cookie::recognise(packet, found, &mut facts)?;
+    }
     let selected = select::backend::<GUARDED>(packet, found, &mut facts)?;
     if GUARDED {
         mss::bound(packet, found, &facts, &selected);
@@ -97,7 +106,7 @@ fn forward<const STRICT: bool, const GUARDED: bool>(
     let verdict = match emit::emit(packet, &facts, &selected) {
         Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
             // Counted there, since only a session tells whose it is.
-            return Err(nat::forward(packet, found.id, &selected));
+            return Err(nat::forward::<COOKIES>(packet, found.id, &selected, facts.opens()));
         }
         result => result?,
     };

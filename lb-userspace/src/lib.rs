@@ -7,10 +7,12 @@
 pub mod admin;
 pub mod budget;
 pub mod causes;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod doctor;
 pub mod explain;
 pub mod fleet;
 pub mod health;

@@ -24,3 +24,4 @@ pub mod skip;
 pub mod status;
 pub mod temporary;
 pub mod topology;
+pub mod translated;

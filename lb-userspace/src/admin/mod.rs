@@ -23,6 +23,7 @@ mod ask;
 mod audit;
 mod browser;
 mod caller;
+pub mod change;
 pub mod client;
 mod connection;
 pub mod explain;

@@ -1,5 +1,6 @@
 //! Address translation, both ways: bytes in, bytes out.
 
+mod cookies;
 mod guards;
 mod session;
 

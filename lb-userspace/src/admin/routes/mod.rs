@@ -10,6 +10,7 @@ mod order;
 mod plan;
 mod ready;
 mod rollout;
+mod services;
 mod stats;
 mod status;
 
@@ -30,6 +31,7 @@ fn open() -> OpenApiRouter<Daemon> {
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new()
+        .merge(services::reading())
         .merge(status::router())
         .merge(stats::router())
         .merge(envoy::router())
@@ -38,7 +40,11 @@ fn reading() -> OpenApiRouter<Daemon> {
 
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(order::router()).merge(rollout::router()).merge(plan::router())
+    OpenApiRouter::new()
+        .merge(services::changing())
+        .merge(order::router())
+        .merge(rollout::router())
+        .merge(plan::router())
 }
 
 /// All of it, with the document that describes it.
