@@ -9,6 +9,7 @@ mod interface;
 mod machine;
 mod memory;
 mod packet;
+mod path;
 mod plot;
 mod probes;
 mod reload;
@@ -55,6 +56,8 @@ enum Part {
     Table,
     /// Nanoseconds per packet within the kernel (as root).
     Packet,
+    /// Instructions, helper calls and cache lines of a settled packet (as root).
+    Path,
     /// Packets, connections and bytes per second over a wire, beside other balancers (as root).
     Wire,
     /// From a changed file to the data plane, with a thousand services (as root).
@@ -86,6 +89,7 @@ impl Settings {
         let report = match part {
             Part::Table => table::measure(self.quick),
             Part::Packet => packet::measure(self),
+            Part::Path => path::measure(self),
             Part::Wire => wire::measure(self),
             Part::Reload => reload::measure(self),
             Part::Failover => failover::measure(self),

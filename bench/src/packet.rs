@@ -4,7 +4,7 @@
 //! costs above the floor, a program that swaps the MAC addresses and is fed the same way, is the balancer's work.
 
 pub(crate) mod cases;
-mod feeder;
+pub(crate) mod feeder;
 pub(crate) mod scene;
 
 use anyhow::{Context as _, ensure};
@@ -15,14 +15,14 @@ use crate::report::{Report, Row, Unit};
 use crate::timing::{Contender, Spread, race};
 use cases::{CASES, Case, Family, Flows, Subject};
 use feeder::Feeder;
-use scene::Scenes;
+use scene::{Name, Scenes};
 
 /// Packets in a run. Every flow of the largest number of flows has its turn in each.
 const PACKETS: u32 = 1 << 20;
 const QUICK_PACKETS: u32 = 1 << 14;
 
 /// The loopback device, by which the kernel lets test packets come; what leaves there is transmitted.
-const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// Packets for finding out whether a run is what it says.
 const TRIAL: u32 = 1_000;
@@ -66,6 +66,12 @@ fn prepare(object: &[u8], scenes: &mut Scenes) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// Whether a case's packets find settled slots, or no service, and nothing is asked of them beyond their headers.
+pub(crate) fn is_settled(case: &Case) -> bool {
+    let scenes = [Name::Settled, Name::Many, Name::Strict];
+    matches!(case.subject, Subject::Balancer(name, _) if scenes.contains(&name))
+}
+
 /// What rows of a family are compared with.
 fn floor(runs: &[Run], times: &[Spread], family: Family) -> Spread {
     let is_floor = |run: &Run| run.case.subject == Subject::MacSwap && run.case.family == family;
@@ -90,7 +96,10 @@ impl Run {
     }
 
     fn contender(&mut self, packets: u32) -> Contender<'_> {
-        Contender::timed_by_itself(self.case.name.to_owned(), move || self.feeder.run(packets))
+        let is_by_bpftool = self.case.subject == Subject::MacSwapByBpftool;
+        Contender::timed_by_itself(self.case.name.to_owned(), move || {
+            if is_by_bpftool { self.feeder.run_by_bpftool(packets) } else { self.feeder.run(packets) }
+        })
     }
 
     fn row(&self, times: Spread, floor: Spread) -> Row {

@@ -121,11 +121,19 @@ pub enum Reason {
     /// An ICMP error about a flow that does not fit through the tunnel to its backend, or is at the end of its TTL. Nobody
     /// is told, since errors are not answered.
     ErrorLost,
+    /// A SYN that was answered with a cookie.
+    Cookie,
+    /// Brings back a cookie that was not sent, or is of no connection, while cookies may be brought back to its service.
+    BadCookie,
+    /// Of a connection that a cookie has opened, while its backend has not answered yet; sent again by its client.
+    NotOpenYet,
+    /// A backend's SYN-ACK in a connection that a cookie has opened, answered in its client's place.
+    Acknowledged,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 40] = [
         Self::NotIp,
         Self::NotOurs,
         Self::OtherProtocol,
@@ -162,6 +170,10 @@ impl Reason {
         Self::NoSession,
         Self::Refused,
         Self::ErrorLost,
+        Self::Cookie,
+        Self::BadCookie,
+        Self::NotOpenYet,
+        Self::Acknowledged,
     ];
 
     /// How many reasons there are.
@@ -214,6 +226,10 @@ impl Reason {
             Self::NoSession => "no_session",
             Self::Refused => "refused",
             Self::ErrorLost => "error_lost",
+            Self::Cookie => "cookie",
+            Self::BadCookie => "bad_cookie",
+            Self::NotOpenYet => "not_open_yet",
+            Self::Acknowledged => "acknowledged",
         }
     }
 
@@ -225,7 +241,13 @@ impl Reason {
                 Fate::Pass
             }
             Self::Transmitted | Self::Redirected | Self::Returned => Fate::Forward,
-            Self::Reset | Self::TooBig | Self::Echo | Self::TtlExpired | Self::Refused => Fate::Answer,
+            Self::Reset
+            | Self::TooBig
+            | Self::Echo
+            | Self::TtlExpired
+            | Self::Refused
+            | Self::Cookie
+            | Self::Acknowledged => Fate::Answer,
             _ => Fate::Drop,
         }
     }

@@ -55,5 +55,7 @@ pub const FEATURE_PASSIVE: u32 = 1 << 16;
 /// Another program gets what passes.
 pub const FEATURE_NEXT: u32 = 1 << 17;
 
+/// A service answers SYNs with cookies, or there are connections that one has opened.
+pub const FEATURE_COOKIES: u32 = 1 << 18;
 /// Packets are shown to an operator.
 pub const FEATURE_CAPTURE: u32 = 1 << 31;

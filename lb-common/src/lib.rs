@@ -19,6 +19,7 @@ pub mod capture;
 pub mod checksum;
 pub mod connection;
 pub mod control;
+pub mod cookie;
 pub mod counter;
 pub mod ecn;
 pub mod flow;

@@ -71,6 +71,8 @@ pub enum Side {
 pub const ENDED_FIN: u8 = 1 << 0;
 /// A side has said that the connection is over (RST).
 pub const ENDED_RESET: u8 = 1 << 1;
+/// What else [`Half::ended`] tells: a cookie has opened the connection, so its numbers are shifted ([`crate::cookie`]).
+pub const SPLICED: u8 = 1 << 7;
 
 /// How a packet leaves for a client: as the client's last packet came, turned round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -119,7 +121,7 @@ pub struct Half {
     pub backend: u16,
     /// One of [`Side`].
     pub side: u8,
-    /// `ENDED_*`.
+    /// `ENDED_*`, and [`SPLICED`].
     pub ended: u8,
 }
 

@@ -1,13 +1,15 @@
 //! Answers that the balancer gives in place of a backend: a rare way, which reads the packet anew from its start and is
 //! compiled once, apart from the ways of other packets.
 //!
-//! Every answer comes from the address that was asked, the VIP. All but resets share a budget (`limits.answers`), so
-//! that nobody can have the balancer send as much as is sent to it; a reset is shorter than what it answers, and without
-//! it a client would wait.
+//! Every answer comes from the address that was asked, the VIP. All but resets and cookies share a budget
+//! (`limits.answers`), so that nobody can have the balancer send as much as is sent to it; a reset is shorter than what it
+//! answers, a cookie hardly longer, and without either a client would wait.
 
+mod cookie;
 mod echo;
 mod error;
 mod reset;
+pub mod segment;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::{budget::Kind, counter::Reason};
@@ -25,9 +27,10 @@ const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
 
 /// Makes the packet the answer that a verdict asks for.
 #[inline(always)]
-pub fn answer(packet: &Packet, asked: Verdict) -> Verdict {
+pub fn answer<const COOKIES: bool>(packet: &Packet, asked: Verdict) -> Verdict {
     let packet = packet.handle();
     let failure = match asked.reason() {
+        Reason::Cookie if COOKIES => cookie::make(packet, asked.detail()),
         Reason::Reset | Reason::Refused => reset::make(packet),
         _ if !within_budget() => Some(Reason::AnswerLimited),
         Reason::Echo => echo::make(packet),

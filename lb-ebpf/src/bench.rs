@@ -168,6 +168,17 @@ fn swap_macs(packet: &mut Packet) -> Option<()> {
     Some(())
 }
 
+/// The least, made slower by a known amount: a hundred multiplications, each of what the one before gave.
+#[xdp]
+pub fn floor_multiply(ctx: XdpContext) -> u32 {
+    let mut product = black_box(3_u64);
+    for _ in 0..100 {
+        product = product.wrapping_mul(product);
+    }
+    black_box(product);
+    swap_macs(&mut Packet::new(ctx)).map_or(XDP_ABORTED, |()| XDP_TX)
+}
+
 /// The least that a tunnel could do: a constant outer header.
 #[xdp]
 pub fn floor_push(ctx: XdpContext) -> u32 {

@@ -8,7 +8,7 @@ use lb_common::{
     address::Address,
     counter::Reason,
     guard::{Prefix, Refusal, Rule, Source},
-    knobs::{FEATURE_LISTS, FEATURE_RATES},
+    knobs::{FEATURE_COOKIES, FEATURE_LISTS, FEATURE_RATES},
     policy::{OPTION_GUARD, OPTION_QUIC, OPTION_STRICT},
     service::Track,
     strict,
@@ -154,21 +154,27 @@ fn opens_visibly(found: Found, facts: &Facts) -> bool {
 /// Whether another flow may open.
 #[inline(always)]
 fn admit(found: Found, facts: &Facts) -> Result<(), Verdict> {
-    if !uses(FEATURE_RATES) {
+    if !uses(FEATURE_RATES | FEATURE_COOKIES) {
         return Ok(());
     }
     let [high, low] = facts.flow.source.halves();
-    match exhausted(found.id, high, low) {
+    let told = exhausted(found.id, high, low);
+    match told & KIND {
         SOURCE => Err(refuse(found, Refusal::SourceRate, Reason::SourceRate)),
         SERVICE => Err(refuse(found, Refusal::ServiceRate, Reason::ServiceRate)),
+        COOKIE if uses(FEATURE_COOKIES) => Err(Verdict::answer(Reason::Cookie, (told >> MSS_SHIFT) as u16)),
         _ => Ok(()),
     }
 }
 
-/// What [`exhausted`] gives: which rate it is.
+/// What [`exhausted`] gives: which rate it is. Beyond the one of cookies nobody is turned away, but has to come back; in the
+/// upper half is the MSS that is announced, or 0.
 const SOURCE: u32 = 1;
 const SERVICE: u32 = 2;
+const COOKIE: u32 = 3;
 const NEITHER: u32 = 0;
+const KIND: u32 = 0xff;
+const MSS_SHIFT: u32 = 16;
 
 /// Which rate of a service leaves no room for a flow from a source: its own is asked first, so that a source that floods
 /// takes nothing from others.
@@ -188,6 +194,9 @@ pub extern "C" fn exhausted(service: u32, high: u64, low: u64) -> u32 {
     }
     if guard.service.is_bounded() && !maps::service_admits(service, guard.service, now_ns) {
         return SERVICE;
+    }
+    if uses(FEATURE_COOKIES) && maps::wants_cookie(service, now_ns) {
+        return COOKIE | u32::from(policy.mss) << MSS_SHIFT;
     }
     NEITHER
 }

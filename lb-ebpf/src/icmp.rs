@@ -35,7 +35,7 @@ const MESSAGE_LEN: usize = 8;
 /// What is to become of a packet for a VIP that has no ports, where `asked` tells the VIP's options. An error goes to the
 /// backend of the flow that it is about; what nobody here understands passes.
 #[inline(always)]
-pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
+pub fn verdict<const COOKIES: bool>(packet: &Packet, asked: Verdict) -> Verdict {
     if uses(FEATURE_PASSIVE) {
         passive_heed(packet.context());
         if matches!(asked.reason(), Reason::NotOurs) {
@@ -46,7 +46,7 @@ pub fn verdict(packet: &Packet, asked: Verdict) -> Verdict {
     if answers && is_echo(packet.handle()) {
         return Verdict::answer(Reason::Echo, 0);
     }
-    error::forward(packet)
+    error::forward::<COOKIES>(packet)
 }
 
 /// Whether the packet is a ping.

@@ -1,6 +1,6 @@
 //! Entries of Sluice's programs; each is a call and a verdict.
 //!
-//! `sluice` balances (`sluice_strict`, `sluice_guarded` and `sluice_chained` with more to do), `sluice_decap` is the far
+//! `sluice` balances (`sluice_strict`, `sluice_guarded`, `sluice_cookies` and `sluice_chained` with more to do), `sluice_decap` is the far
 //! end of its tunnels on a backend, `sluice_mark` and `sluice_probe` take probes to it, `sluice_pass` does nothing: a veth device
 //! takes in what another program transmits only while its own end carries a program. Those in `_frames` are the same for
 //! frames of several pieces.
@@ -12,6 +12,7 @@
 mod answer;
 mod atomic;
 mod capture;
+mod cookie;
 mod decap;
 mod emit;
 mod encap;
@@ -49,7 +50,7 @@ use crate::packet::{Packet, Sent};
 #[inline(always)]
 pub fn sluice(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<false, false, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<false, false, false, false>(&mut packet))
 }
 
 /// The same without what nobody sends in good faith, which costs little, so that it has all that makes `sluice` fast.
@@ -57,7 +58,7 @@ pub fn sluice(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_strict(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, false, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, false, false, false>(&mut packet))
 }
 
 /// The same with all guards. A program of its own, since reading a constant costs instructions even where the verifier knows
@@ -66,7 +67,15 @@ pub fn sluice_strict(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_guarded(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true, false, false>(&mut packet))
+}
+
+/// The same with SYN cookies, whose way goes through all the others.
+#[xdp]
+#[inline(always)]
+pub fn sluice_cookies(ctx: XdpContext) -> u32 {
+    let mut packet = Packet::new(ctx);
+    verdict::finish(packet.len(), pipeline::balance::<true, true, true, false>(&mut packet))
 }
 
 /// The same, and what passes goes on to another program. A program of its own, since one that can jump to another has a
@@ -75,7 +84,7 @@ pub fn sluice_guarded(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_chained(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    let action = verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet));
+    let action = verdict::finish(packet.len(), pipeline::balance::<true, true, true, false>(&mut packet));
     next::call(&packet, action)
 }
 
@@ -85,7 +94,7 @@ pub fn sluice_chained(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_frames(ctx: XdpContext) -> u32 {
     let mut packet = Packet::in_pieces(ctx);
-    verdict::finish(packet.len(), pipeline::balance::<true, true, false>(&mut packet))
+    verdict::finish(packet.len(), pipeline::balance::<true, true, true, false>(&mut packet))
 }
 
 /// The same as `sluice_chained`, and shows packets to an operator. It takes the place of the one that runs for as long as
@@ -95,7 +104,7 @@ pub fn sluice_frames(ctx: XdpContext) -> u32 {
 pub fn sluice_captured(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
     let chosen = capture::before(&packet);
-    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true>(&mut packet));
+    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true, true>(&mut packet));
     let action = capture::after(&packet, chosen, verdict, bytes);
     next::call(&packet, action)
 }
@@ -106,7 +115,7 @@ pub fn sluice_captured(ctx: XdpContext) -> u32 {
 pub fn sluice_captured_frames(ctx: XdpContext) -> u32 {
     let mut packet = Packet::in_pieces(ctx);
     let chosen = capture::before(&packet);
-    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true>(&mut packet));
+    let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true, true>(&mut packet));
     capture::after(&packet, chosen, verdict, bytes)
 }
 

@@ -26,6 +26,7 @@ use lb_common::{
     capture::{Choice, Untold},
     connection::Connection,
     control::Control,
+    cookie::{ALWAYS, GRAIN_NS, HOLD_NS, Splice, State},
     counter::{Reason, Traffic},
     flow::Flow,
     fragment::{FragmentKey, Fragmented},
@@ -39,7 +40,7 @@ use lb_common::{
     slot::{LINE, Line, Slot},
 };
 
-use crate::{atomic::Word, capture::Captured, nat::Work};
+use crate::{atomic::Word, capture::Captured, cookie, nat::Work};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -146,6 +147,23 @@ pub static BACKEND_LOADS: Array<Load, 1, MMAPABLE> = Array::new();
 /// How flows open with backends. Sized by the limits where a service asks for it.
 #[btf_map(name = "signs")]
 pub static SIGNS: PerCpuArray<Signs, 1> = PerCpuArray::new();
+
+/// How often each service may be asked for connections before SYNs are answered with cookies.
+#[btf_map(name = "cookie_rates")]
+pub static COOKIE_RATES: Array<Rate, 1, MMAPABLE> = Array::new();
+
+/// How often it is.
+#[btf_map(name = "cookie_states")]
+pub static COOKIE_STATES: Array<State, 1, MMAPABLE> = Array::new();
+
+/// Connections that cookies have opened, by the 5-tuple of their clients' packets. Sized by the limits where cookies are
+/// sent.
+#[btf_map(name = "nat_splices")]
+pub static NAT_SPLICES: LruHashMap<Flow, Splice, 1> = LruHashMap::new();
+
+/// What the functions that deal with cookies leave for each other.
+#[btf_map(name = "cookie_work")]
+pub static COOKIE_WORK: PerCpuArray<cookie::Work, 1> = PerCpuArray::new();
 
 /// Packets that were refused, per service.
 #[btf_map(name = "refusals")]
@@ -322,6 +340,67 @@ pub fn session(flow: &Flow) -> Option<(&'static mut Half, bool)> {
     // SAFETY: a value that a program sees is not unmapped while it runs. One that is deleted meanwhile may be filled for
     // another flow, which then has a time that is its own as well, and this packet goes where that flow's go.
     Some((unsafe { &mut *half.as_ptr() }, went_on))
+}
+
+/// This CPU's [`cookie::Work`].
+#[inline(always)]
+pub fn cookie_work() -> Option<&'static mut cookie::Work> {
+    let work = NonNull::new(COOKIE_WORK.get_ptr_mut(0)?)?;
+    // SAFETY: as for `nat_work`.
+    Some(unsafe { &mut *work.as_ptr() })
+}
+
+/// What is remembered of a connection that a cookie has opened.
+#[inline(always)]
+pub fn splice(client: &Flow) -> Option<&'static mut Splice> {
+    let splice = NonNull::new(NAT_SPLICES.get_ptr_mut(client)?)?;
+    // SAFETY: values of a preallocated LRU hash are never freed. One that is evicted meanwhile may be filled for another
+    // connection, whose numbers this packet then gets: its receiver drops it.
+    Some(unsafe { &mut *splice.as_ptr() })
+}
+
+/// What a backend's answer has told, read whole.
+#[inline(always)]
+pub fn told(splice: &Splice) -> u64 {
+    // SAFETY: a reference is valid; volatile, since another CPU writes it.
+    unsafe { ptr::read_volatile(&raw const splice.told) }
+}
+
+/// Notes what a backend's answer has told, whole.
+#[inline(always)]
+pub fn tell(splice: &mut Splice, told: u64) {
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(&raw mut splice.told, told) }
+}
+
+/// Whether a SYN for a service is to be answered with a cookie.
+#[inline(always)]
+pub fn wants_cookie(service: u32, now_ns: u64) -> bool {
+    let (Some(&rate), Some(state)) = (COOKIE_RATES.get(service), COOKIE_STATES.get_ptr_mut(service)) else {
+        return false;
+    };
+    if !rate.is_bounded() {
+        return false;
+    }
+    // SAFETY: a lookup gives a valid pointer; volatile, since other CPUs change it.
+    let until_ns = unsafe { ptr::read_volatile(&raw const (*state).until_ns) };
+    // SAFETY: as above.
+    let is_exceeded =
+        rate == ALWAYS || take(unsafe { &raw mut (*state).due_ns }, rate, now_ns) == Some(false);
+    if is_exceeded && until_ns < now_ns.wrapping_add(HOLD_NS - GRAIN_NS) {
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(&raw mut (*state).until_ns, now_ns.wrapping_add(HOLD_NS)) };
+    }
+    is_exceeded || now_ns < until_ns
+}
+
+/// Whether somebody may still have a cookie of a service.
+#[inline(always)]
+pub fn awaits_cookie(service: u32) -> bool {
+    let Some(state) = COOKIE_STATES.get_ptr_mut(service) else { return false };
+    // SAFETY: as above.
+    let until_ns = unsafe { ptr::read_volatile(&raw const (*state).until_ns) };
+    State { due_ns: 0, until_ns }.is_awaited(now_coarse_ns())
 }
 
 /// The index of the backend that has a server id, which is noted as used. The key is taken by value for the same reason.

@@ -49,9 +49,8 @@ pub extern "C" fn mss_bounded(context: *mut xdp_md, service: u32, room: u32) -> 
 fn try_bound(packet: &mut Packet, service: u32, room: u16) -> Option<()> {
     let link = parse::link(packet)?;
     let ip = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?;
-    let headers = if link.ether_type_be == IPV4_BE { 40 } else { 60 };
     let largest = match POLICIES.get(service)?.mss {
-        0 => room.saturating_sub(headers).max(LEAST),
+        0 => that_fits(room, link.ether_type_be == IPV4_BE),
         largest => largest,
     };
     let offset = packet.header::<[u8; TCP_LEN]>(ip.payload_at)?[12];
@@ -60,9 +59,31 @@ fn try_bound(packet: &mut Packet, service: u32, room: u16) -> Option<()> {
     lower(packet, ip.payload_at, end, largest)
 }
 
-/// Finds the option and lowers it.
+/// The MSS of packets of `room` bytes.
+#[inline(always)]
+pub fn that_fits(room: u16, is_v4: bool) -> u16 {
+    let headers = if is_v4 { 40 } else { 60 };
+    room.saturating_sub(headers).max(LEAST)
+}
+
+/// The MSS that the SYN with a TCP header at `tcp_at`, options included until `end`, announces; 0: none.
+#[inline(always)]
+pub fn announced(packet: &Packet, tcp_at: usize, end: usize) -> u16 {
+    let Some(at) = find(packet, tcp_at, end) else { return 0 };
+    packet.header::<[u8; 4]>(at).map_or(0, |&[_, _, a, b]| u16::from_be_bytes([a, b]))
+}
+
+/// Lowers the option.
 #[inline(always)]
 fn lower(packet: &mut Packet, tcp_at: usize, end: usize, largest: u16) -> Option<()> {
+    let at = find(packet, tcp_at, end)?;
+    let [_, _, a, b] = *packet.header::<[u8; 4]>(at)?;
+    write(packet, tcp_at, at, u16::from_be_bytes([a, b]).min(largest))
+}
+
+/// Where the option lies.
+#[inline(always)]
+fn find(packet: &Packet, tcp_at: usize, end: usize) -> Option<usize> {
     const END: u8 = 0;
     const NOTHING: u8 = 1;
     const MSS: u8 = 2;
@@ -77,7 +98,7 @@ fn lower(packet: &mut Packet, tcp_at: usize, end: usize, largest: u16) -> Option
         match option {
             [END, ..] => return None,
             [NOTHING, ..] => at += 1,
-            [MSS, 4, a, b] => return write(packet, tcp_at, at, u16::from_be_bytes([a, b]).min(largest)),
+            [MSS, 4, ..] => return Some(at),
             [_, length, ..] if length >= 2 => at += usize::from(length),
             _ => return None,
         }

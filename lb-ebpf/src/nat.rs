@@ -6,26 +6,32 @@
 
 mod rewrite;
 mod session;
+mod splice;
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     counter::Reason,
     flow::Flow,
-    nat::{Half, Way},
+    knobs::FEATURE_COOKIES,
+    nat::{Half, SPLICED, Way},
 };
 
 use crate::{
     capture, emit, encap,
     fragment::Part,
-    maps::{self, BACKEND_COUNTERS, BACKENDS, SERVICE_COUNTERS, count},
+    maps::{self, BACKEND_COUNTERS, BACKENDS, SERVICE_COUNTERS, count, uses},
     packet::{Ethernet, Macs, Packet, Tag},
-    parse::{self, Facts, Fault, Ip, Link, TCP, UDP},
+    parse::{self, FLAG_SYN, Facts, Fault, Ip, Link, TCP, UDP},
     select::Selected,
     verdict::Verdict,
 };
 
 /// What cannot be once a packet has been parsed.
 const INTERNAL: Verdict = Verdict::drop(Reason::Internal);
+
+/// Bytes of IP packet that every interface here carries, so that most packets need not be asked about: the largest that a host
+/// has to take in (RFC 791 section 3.1).
+const CARRIED_ANYWHERE: u16 = 576;
 
 /// What one function leaves for the next. In a map's value of each CPU: the stack that the functions share with their
 /// caller (512 bytes for all frames, `MAX_BPF_STACK`) has no room for it.
@@ -49,11 +55,19 @@ pub struct Work {
 /// Sends a client's packet to its backend: the one of its session, otherwise the one that was selected. Counts it, since
 /// only here it is known whose it is.
 #[inline(always)]
-pub fn forward<const WATCHED: bool>(packet: &Packet, service: u32, selected: &Selected) -> Verdict {
+pub fn forward<const COOKIES: bool, const WATCHED: bool>(
+    packet: &Packet,
+    service: u32,
+    selected: &Selected,
+    opens: bool,
+) -> Verdict {
     let context = packet.context();
     let told = Told(nat_read(context));
     if !told.is_read() {
         return INTERNAL;
+    }
+    if COOKIES && uses(FEATURE_COOKIES) {
+        return splice::forward(packet, told.of_flow_that(opens), service, selected);
     }
     let mut found = Found(nat_session(told.0, service, selected.id));
     if found.is_new() {
@@ -74,10 +88,13 @@ pub fn forward<const WATCHED: bool>(packet: &Packet, service: u32, selected: &Se
 
 /// Sends what came to an address of the pool to the client whose it is.
 #[inline(always)]
-pub fn back(packet: &Packet) -> Verdict {
+pub fn back<const COOKIES: bool>(packet: &Packet) -> Verdict {
     let told = Told(nat_read(packet.context()));
     if !told.is_read() {
         return INTERNAL;
+    }
+    if COOKIES && uses(FEATURE_COOKIES) {
+        return splice::back(packet, told);
     }
     let found = Found(nat_reply(told.0));
     if !found.is_session() {
@@ -89,8 +106,9 @@ pub fn back(packet: &Packet) -> Verdict {
 /// Sends an ICMP error about a translated flow to the other side, if the flow that was noted of it is one: what the error
 /// quotes is what that side has sent, so it is translated too.
 #[inline(always)]
-pub fn error(packet: &Packet) -> Option<Verdict> {
+pub fn error<const COOKIES: bool>(packet: &Packet) -> Option<Verdict> {
     let context = packet.context();
+    let splices = COOKIES && uses(FEATURE_COOKIES);
     let found = Found(nat_error(context));
     if !found.is_session() {
         return None;
@@ -103,6 +121,9 @@ pub fn error(packet: &Packet) -> Option<Verdict> {
         return Some(Verdict::drop(Reason::ErrorLost));
     }
     if verdict.leaves() && (nat_error_ends(context) == 0 || nat_error_quote(context) == 0) {
+        return Some(INTERNAL);
+    }
+    if splices && verdict.leaves() && splice::splice_quote(context, found.0) == 0 {
         return Some(INTERNAL);
     }
     if verdict.leaves() && !for_client {
@@ -124,6 +145,8 @@ struct Told(u64);
 
 impl Told {
     const READ: u64 = 1 << 8;
+    /// It opens a flow, though it does not say so: it brings back a cookie.
+    const COOKIE: u64 = 1 << 9;
 
     const fn is_read(self) -> bool {
         self.0 & Self::READ != 0
@@ -131,6 +154,15 @@ impl Told {
 
     const fn flags(self) -> u8 {
         self.0 as u8
+    }
+
+    /// The same of a packet whose flow is taken for one that `opens` with it.
+    const fn of_flow_that(self, opens: bool) -> Self {
+        if opens && self.flags() & FLAG_SYN == 0 { Self(self.0 | Self::COOKIE) } else { self }
+    }
+
+    const fn has_cookie(self) -> bool {
+        self.0 & Self::COOKIE != 0
     }
 }
 
@@ -145,6 +177,8 @@ impl Found {
     const NEW: u64 = 1 << 62;
     /// Of a session: the packet is a backend's.
     const REPLY: u64 = 1 << 61;
+    /// Of a session: a cookie has opened it.
+    const SPLICED: u64 = 1 << 60;
 
     const fn session(service: u32, id: u32) -> Self {
         Self(Self::SESSION | (service as u64 & 0xff_ffff) << 32 | id as u64)
@@ -164,6 +198,15 @@ impl Found {
 
     const fn is_new(self) -> bool {
         self.0 & Self::NEW != 0
+    }
+
+    /// The same, of a session one half of which says so in `ended`.
+    const fn spliced_as(self, ended: u8) -> Self {
+        if ended & SPLICED == 0 { self } else { Self(self.0 | Self::SPLICED) }
+    }
+
+    const fn is_spliced(self) -> bool {
+        self.0 & Self::SPLICED != 0
     }
 
     const fn is_reply(self) -> bool {
@@ -191,7 +234,7 @@ pub extern "C" fn nat_read(context: *mut xdp_md) -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn nat_session(told: u64, service: u32, selected: u32) -> u64 {
     let Some(work) = maps::nat_work() else { return INTERNAL.to_word() };
-    Found::of(session::of_client(work, Told(told).flags(), service, selected))
+    Found::of(session::of_client::<false>(work, Told(told).flags(), service, selected))
 }
 
 /// Begins a session with the backend that was selected; gives a [`Found`].
@@ -206,7 +249,7 @@ pub extern "C" fn nat_begin(service: u32, selected: u32, hash: u64) -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn nat_reply(told: u64) -> u64 {
     let Some(work) = maps::nat_work() else { return INTERNAL.to_word() };
-    Found::of(session::of_backend(work, Told(told).flags()))
+    Found::of(session::of_backend::<false>(work, Told(told).flags()))
 }
 
 /// Finds the session of the flow that an ICMP error is about; gives a [`Found`].
@@ -309,6 +352,11 @@ fn to_client(packet: &mut Packet) -> Result<Verdict, Verdict> {
     let work = maps::nat_work().ok_or(INTERNAL)?;
     let (facts, way) = (facts(packet, work)?, &work.way);
     let link = link_of(way, facts.link.ether_type_be);
+    // Before it is changed: an answer quotes what the backend has sent.
+    if facts.ip_len > CARRIED_ANYWHERE {
+        let is_carried = packet.is_carried_by(way.ifindex, facts.ip_len);
+        is_carried.map_err(|mtu| Verdict::answer(Reason::TooBig, mtu))?;
+    }
     encap::pass_on(packet, &facts)?;
     emit::make_room(packet, &facts, link, 0)?;
     emit::frame(packet, Macs { first: way.macs_first, last: way.macs_last }, link)?;

@@ -10,7 +10,8 @@ use aya_ebpf::{
     Global,
     bindings::xdp_md,
     helpers::generated::{
-        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+        bpf_check_mtu, bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
     },
     programs::{TcContext, XdpContext},
 };
@@ -235,6 +236,17 @@ impl Packet {
     pub fn ingress_ifindex(&self) -> u32 {
         // SAFETY: the kernel hands the program a valid context.
         unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    /// Whether an interface carries an IP packet of so many bytes; where not, how many it carries (`bpf_check_mtu`, Linux
+    /// 5.12). One that the kernel does not know carries nothing anyway, and is not judged.
+    #[inline(always)]
+    pub fn is_carried_by(&self, ifindex: u32, ip_len: u16) -> Result<(), u16> {
+        // The length that is asked about; the interface's MTU afterwards.
+        let mut bytes = u32::from(ip_len);
+        // SAFETY: the context is the one that the kernel hands the program, and the helper writes these four bytes.
+        let answer = unsafe { bpf_check_mtu(self.ctx.ctx.cast(), ifindex, &raw mut bytes, 0, 0) };
+        if answer > 0 { Err(bytes as u16) } else { Ok(()) }
     }
 
     /// The header at `offset`, if the packet holds all of it.

@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use crate::{
-    answer, capture, emit,
+    answer, capture, cookie, emit,
     fragment::Part,
     guard, icmp, lookup,
     maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
@@ -24,24 +24,31 @@ use crate::{
 /// registers: where the ways of all kinds of packets meet again, they lie on the stack. With all guards they are compiled
 /// once, since the verifier follows every way through them and gives up after a million instructions.
 ///
-/// `STRICT` has what nobody sends in good faith looked for, and `GUARDED` has the other guards, which come with it. `WATCHED` has
-/// what is found noted for whoever looks at packets ([`crate::capture`]).
+/// `STRICT` has what nobody sends in good faith looked for, `GUARDED` has the other guards, which come with it, and `COOKIES`
+/// what belongs to SYN cookies, which comes with those. `WATCHED` has what is found noted for whoever looks at packets
+/// ([`crate::capture`]).
 #[inline(always)]
-pub fn balance<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+pub fn balance<const STRICT: bool, const GUARDED: bool, const COOKIES: bool, const WATCHED: bool>(
+    packet: &mut Packet,
+) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::pass(Reason::NotIp))?;
     let result = match (link.tags, link.ether_type_be) {
-        (0, IPV4_BE) if !GUARDED => stages::<STRICT, GUARDED, WATCHED>(packet, Link::untagged(IPV4_BE)),
-        (0, IPV6_BE) if !GUARDED => stages::<STRICT, GUARDED, WATCHED>(packet, Link::untagged(IPV6_BE)),
-        _ => stages::<STRICT, GUARDED, WATCHED>(packet, link),
+        (0, IPV4_BE) if !GUARDED => {
+            stages::<STRICT, GUARDED, COOKIES, WATCHED>(packet, Link::untagged(IPV4_BE))
+        }
+        (0, IPV6_BE) if !GUARDED => {
+            stages::<STRICT, GUARDED, COOKIES, WATCHED>(packet, Link::untagged(IPV6_BE))
+        }
+        _ => stages::<STRICT, GUARDED, COOKIES, WATCHED>(packet, link),
     };
     let result = match result {
         Err(verdict) if uses(FEATURE_FRAGMENTS) && verdict.is_fragment() => {
-            fragment::<STRICT, GUARDED, WATCHED>(packet)
+            fragment::<STRICT, GUARDED, COOKIES, WATCHED>(packet)
         }
         result => result,
     };
     match result {
-        Err(verdict) if verdict.is_unfinished() => Err(rare(packet, verdict)),
+        Err(verdict) if verdict.is_unfinished() => Err(rare::<COOKIES>(packet, verdict)),
         result => result,
     }
 }
@@ -49,14 +56,15 @@ pub fn balance<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(pac
 /// What is left to be done with few packets, or by functions of their own: here, and from the packet anew, so that it is
 /// compiled once.
 #[inline(always)]
-fn rare(packet: &Packet, verdict: Verdict) -> Verdict {
-    let verdict = if uses(FEATURE_NAT) && verdict.is_translate() { nat::back(packet) } else { verdict };
-    let verdict = if verdict.is_icmp() { icmp::verdict(packet, verdict) } else { verdict };
-    if verdict.is_answer() { answer::answer(packet, verdict) } else { verdict }
+fn rare<const COOKIES: bool>(packet: &Packet, verdict: Verdict) -> Verdict {
+    let is_reply = uses(FEATURE_NAT) && verdict.is_translate();
+    let verdict = if is_reply { nat::back::<COOKIES>(packet) } else { verdict };
+    let verdict = if verdict.is_icmp() { icmp::verdict::<COOKIES>(packet, verdict) } else { verdict };
+    if verdict.is_answer() { answer::answer::<COOKIES>(packet, verdict) } else { verdict }
 }
 
 #[inline(always)]
-fn stages<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
+fn stages<const STRICT: bool, const GUARDED: bool, const COOKIES: bool, const WATCHED: bool>(
     packet: &mut Packet,
     link: Link,
 ) -> Result<Verdict, Verdict> {
@@ -67,19 +75,21 @@ fn stages<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
             return Err(lookup::without_ports(&destination, reason));
         }
     };
-    forward::<STRICT, GUARDED, WATCHED>(packet, facts)
+    forward::<STRICT, GUARDED, COOKIES, WATCHED>(packet, facts)
 }
 
 /// The way of a fragment for a VIP.
 #[inline(always)]
-fn fragment<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(packet: &mut Packet) -> Result<Verdict, Verdict> {
+fn fragment<const STRICT: bool, const GUARDED: bool, const COOKIES: bool, const WATCHED: bool>(
+    packet: &mut Packet,
+) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::drop(Reason::Internal))?;
     let facts = parse::parse_fragment(packet, link).map_err(Verdict::drop)?;
-    forward::<STRICT, GUARDED, WATCHED>(packet, facts)
+    forward::<STRICT, GUARDED, COOKIES, WATCHED>(packet, facts)
 }
 
 #[inline(always)]
-fn forward<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
+fn forward<const STRICT: bool, const GUARDED: bool, const COOKIES: bool, const WATCHED: bool>(
     packet: &mut Packet,
     mut facts: Facts,
 ) -> Result<Verdict, Verdict> {
@@ -94,6 +104,9 @@ fn forward<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
     if STRICT {
         guard::check::<GUARDED>(found, &facts)?;
     }
+    if COOKIES {
+        cookie::recognise(packet, found, &mut facts)?;
+    }
     let selected = select::backend::<GUARDED, WATCHED>(packet, found, &mut facts)?;
     if WATCHED {
         capture::note_backend(selected.id);
@@ -104,7 +117,7 @@ fn forward<const STRICT: bool, const GUARDED: bool, const WATCHED: bool>(
     let verdict = match emit::emit(packet, &facts, &selected) {
         Err(verdict) if uses(FEATURE_NAT) && verdict.is_translate() => {
             // Counted there, since only a session tells whose it is.
-            return Err(nat::forward::<WATCHED>(packet, found.id, &selected));
+            return Err(nat::forward::<COOKIES, WATCHED>(packet, found.id, &selected, facts.opens()));
         }
         result => result?,
     };

@@ -51,8 +51,12 @@ pub struct Packet {
     pub syn: bool,
     /// TCP: ACK.
     pub ack: bool,
+    /// TCP: sequence number.
+    pub sequence: u32,
     /// TCP: acknowledgement number.
     pub acknowledges: u32,
+    /// TCP: window.
+    pub window: u16,
     /// TCP: FIN or RST.
     pub end: Option<End>,
     /// TCP: options, filled up with zeros to a multiple of four bytes.
@@ -84,7 +88,9 @@ impl Default for Packet {
             destination_port: 80,
             syn: true,
             ack: false,
+            sequence: 1,
             acknowledges: 0,
+            window: 65_000,
             end: None,
             tcp_options: Vec::new(),
             traffic_class: 0,
@@ -205,7 +211,7 @@ impl Packet {
     }
 
     fn tcp(&self) -> Vec<u8> {
-        let mut header = TcpHeader::new(self.source_port, self.destination_port, 1, 65_000);
+        let mut header = TcpHeader::new(self.source_port, self.destination_port, self.sequence, self.window);
         (header.syn, header.ack) = (self.syn, self.ack);
         header.acknowledgment_number = self.acknowledges;
         header.fin = self.end == Some(End::Fin);

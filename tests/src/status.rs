@@ -20,6 +20,10 @@ pub struct Status {
 /// Translated flows.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Nat {
+    /// How many both sides were heard of.
+    pub sessions: u32,
+    /// How many there may be.
+    pub most_sessions: u32,
     /// How many have each address.
     pub addresses: BTreeMap<IpAddr, u32>,
 }
@@ -93,6 +97,8 @@ pub struct Backend {
     pub health: String,
     /// Why.
     pub reason: String,
+    /// How it is probed.
+    pub probe: Option<Probe>,
     /// What it says of itself, where it is asked.
     pub says: Option<String>,
     /// Why it gets no new flows though it is ready and up.
@@ -112,6 +118,17 @@ pub struct Backend {
     pub last_packet_ago: Option<f64>,
     /// Packets that it was sent.
     pub packets: u64,
+}
+
+/// How a backend is probed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Probe {
+    /// `path` or `direct`.
+    pub via: String,
+    /// Whom it talks to.
+    pub target: String,
+    /// Why it goes `direct` where it is to take the path.
+    pub problem: Option<String>,
 }
 
 /// How far a slow start has come.

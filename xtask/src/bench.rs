@@ -42,6 +42,8 @@ enum Part {
     Table,
     /// Nanoseconds per packet within the kernel (as root)
     Packet,
+    /// Instructions, helper calls and cache lines of a settled packet (as root)
+    Path,
     /// Packets, connections and bytes per second over a wire, beside other balancers (as root)
     Wire,
     /// From a changed file to the data plane, with a thousand services (as root)

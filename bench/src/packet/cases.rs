@@ -35,6 +35,10 @@ pub(crate) enum Subject {
     Nothing,
     /// Sends the packet back to where it came from.
     MacSwap,
+    /// The same, run by another program than this one: it shows what this one adds.
+    MacSwapByBpftool,
+    /// The same made slower by a known amount, which has to be seen.
+    Multiply,
     /// The same with a constant outer IPv4 header.
     Push,
     /// The balancer of a scene, and the reason under which it counts every packet.
@@ -46,7 +50,8 @@ impl Subject {
     pub(crate) fn floor(self) -> &'static str {
         match self {
             Self::Nothing => "floor_pass",
-            Self::MacSwap => "floor_mac_swap",
+            Self::MacSwap | Self::MacSwapByBpftool => "floor_mac_swap",
+            Self::Multiply => "floor_multiply",
             Self::Push => "floor_push",
             Self::Balancer(..) => unreachable!("the balancer is no floor"),
         }
@@ -119,17 +124,21 @@ const fn floor(name: &'static str, family: Family, subject: Subject) -> Case {
 }
 
 /// All cases. Addresses are those of the scenes' services; the ones that are not ours are nobody's.
-pub(crate) const CASES: [Case; 27] = [
+pub(crate) const CASES: [Case; 31] = [
     floor("floor: nothing", Family::V4, Subject::Nothing),
     floor("floor: MAC swap", Family::V4, Subject::MacSwap),
     floor("floor: MAC swap, IPv6", Family::V6, Subject::MacSwap),
     floor("floor: constant outer header", Family::V4, Subject::Push),
+    floor("check: MAC swap, run by bpftool", Family::V4, Subject::MacSwapByBpftool),
+    floor("check: MAC swap and 100 multiplications", Family::V4, Subject::Multiply),
     v4("l2, IPv4", Settled, "203.0.113.1", ALL),
     v4("ipip, IPv4", Settled, "203.0.113.2", ALL),
     opening(v4("ipip, IPv4, SYN", Settled, "203.0.113.2", &[Flows::Unseen])),
     v6("l2, IPv6", Settled, "2001:db8:113::1", ENDS),
     v6("ipip, IPv6 in IPv6", Settled, "2001:db8:113::2", ENDS),
     v6("ipip, IPv6 in IPv4", Settled, "2001:db8:113::3", ENDS),
+    v4("gue, IPv4", Settled, "203.0.113.4", ENDS),
+    v6("gue, IPv6 in IPv6", Settled, "2001:db8:113::4", ENDS),
     not_ours(v4("not ours, IPv4", Settled, "203.0.113.99", ENDS)),
     not_ours(v6("not ours, IPv6", Settled, "2001:db8:113::99", ENDS)),
     v4("ipip, IPv4, 1,000 services loaded", Many, "203.0.113.1", ENDS),

@@ -1,11 +1,15 @@
 //! The kernel's side of a run: the object whose `feeder` writes the next flow's headers into the packet and calls the
 //! program under test, which is an entry of its program array.
 
+use std::io::Write as _;
+use std::process::Command;
+
 use anyhow::{Context as _, ensure};
 use aya::maps::ProgramArray;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_tests::packet::Packet;
+use lb_tests::{packet::Packet, process::output};
+use serde_json::Value;
 
 use super::cases::{Case, Family, Flows};
 
@@ -59,6 +63,18 @@ impl Feeder {
         Ok(result.duration.as_secs_f64() * 1e9)
     }
 
+    /// As [`Self::run`], by bpftool.
+    pub(super) fn run_by_bpftool(&mut self, packets: u32) -> anyhow::Result<f64> {
+        let feeder = program(&mut self.ebpf, "feeder")?.info()?.id();
+        let mut frame = tempfile::NamedTempFile::new().context("cannot make a file for the packet")?;
+        frame.write_all(&self.frame)?;
+        let mut bpftool = Command::new("bpftool");
+        bpftool.args(["--json", "prog", "run", "id", &feeder.to_string(), "repeat", &packets.to_string()]);
+        let told: Value = serde_json::from_str(&output(bpftool.arg("data_in").arg(frame.path()))?)?;
+        ensure!(told["retval"] != ABORTED, "the packet could not be fed");
+        told["duration"].as_f64().context("bpftool does not say how long it took")
+    }
+
     fn target(&mut self) -> anyhow::Result<ProgramArray<&mut aya::maps::MapData>> {
         let map = self.ebpf.map_mut("target").context("the feeder's object has no program array")?;
         Ok(ProgramArray::try_from(map)?)
@@ -71,7 +87,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
 }
 
 /// The packet of which the feeder makes all others.
-fn packet(case: &Case) -> anyhow::Result<Packet> {
+pub(crate) fn packet(case: &Case) -> anyhow::Result<Packet> {
     let packet = match case.family {
         Family::V4 => Packet::default(),
         Family::V6 => Packet::v6(),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use aya::programs::Xdp;
 use lb_common::{
     counter::Reason,
-    knobs::{FEATURE_LIMITS, FEATURE_LISTS, FEATURE_RATES, FEATURE_STRICT, FEATURE_TRACKING},
+    knobs::{FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_RATES, FEATURE_STRICT, FEATURE_TRACKING},
 };
 use sluice::{
     config::Config,
@@ -74,7 +74,7 @@ impl Scenes {
         let mut moved = load(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
         moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
         Ok(Self {
-            settled: load(&settled_services())?,
+            settled: Scene::with_features(FEATURE_TRACKING | FEATURE_GUE, &settled_services(), egress)?,
             many: load(&many_services())?,
             moved,
             always: load(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
@@ -187,6 +187,8 @@ fn settled_services() -> String {
         service("2001:db8:113::1", "forwarding = \"l2\"", backends_v6(100)),
         service("2001:db8:113::2", "forwarding = \"ipip\"", backends_v6(100)),
         service("2001:db8:113::3", "forwarding = \"ipip\"", backends_v4(1, 100)),
+        service("203.0.113.4", "forwarding = \"gue\"", backends_v4(1, 100)),
+        service("2001:db8:113::4", "forwarding = \"gue\"", backends_v6(100)),
     ]
     .concat()
 }

@@ -61,7 +61,7 @@ pub(super) struct Entry<'a> {
 /// The cases of `packet` that end with a frame that comes back, with the numbers of flows that are worth a wire.
 pub(super) fn entries<'a>() -> impl Iterator<Item = Entry<'a>> {
     let comes_back = |case: &&Case| match case.subject {
-        Subject::Nothing => false,
+        Subject::Nothing | Subject::MacSwapByBpftool | Subject::Multiply => false,
         Subject::MacSwap | Subject::Push => true,
         Subject::Balancer(_, reason) => reason == Reason::Transmitted,
     };

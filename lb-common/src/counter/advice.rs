@@ -46,6 +46,14 @@ impl Reason {
             Self::NoSession => "for a translated flow that is not known",
             Self::Refused => "opens a flow whose backend is full; answered with a TCP reset",
             Self::ErrorLost => "an ICMP error that does not fit through the tunnel to its flow's backend",
+            Self::Cookie => "a SYN, answered with a SYN cookie",
+            Self::BadCookie => {
+                "of no connection, with a number that is no SYN cookie, while some may come back"
+            }
+            Self::NotOpenYet => {
+                "of a connection that a cookie has opened, and whose backend has not answered yet"
+            }
+            Self::Acknowledged => "a backend's answer to a connection that a cookie has opened, acknowledged",
         }
     }
 
@@ -61,7 +69,8 @@ impl Reason {
             | Self::Decapsulated
             | Self::Echo
             | Self::Local
-            | Self::Returned => "",
+            | Self::Returned
+            | Self::Acknowledged => "",
             Self::NoBackend => {
                 "see `sluice status`: all backends are down or taken out; repair or `sluice ready` one"
             }
@@ -109,6 +118,15 @@ impl Reason {
                 "packets of flows that have ended, or that another balancer translates: each needs a pool of its own"
             }
             Self::ErrorLost => "raise the MTU on the way to the backends",
+            Self::Cookie => {
+                "a flood of SYNs, or the service's `syn_cookies` has an `above` that is below what is normal"
+            }
+            Self::BadCookie => {
+                "a flood of ACKs, or packets of connections that have ended; not cookies of this balancer"
+            }
+            Self::NotOpenYet => {
+                "clients send them again; if it is more than a few for each cookie, see whether the backends answer"
+            }
         }
     }
 }

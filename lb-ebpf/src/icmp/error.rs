@@ -52,13 +52,13 @@ const NO_FLOW: Flow = Flow {
 /// In several global functions (see [`crate::guard`]), each with few things on its stack: the kernel gives 512 bytes to a
 /// function and all that wait for it, and most of them are the program's own.
 #[inline(always)]
-pub(super) fn forward(packet: &Packet) -> Verdict {
+pub(super) fn forward<const COOKIES: bool>(packet: &Packet) -> Verdict {
     let context = packet.context();
     if !icmp_error_noted(context) {
         return Verdict::pass(Reason::OtherProtocol);
     }
     if uses(FEATURE_NAT)
-        && let Some(verdict) = nat::error(packet)
+        && let Some(verdict) = nat::error::<COOKIES>(packet)
     {
         return verdict;
     }

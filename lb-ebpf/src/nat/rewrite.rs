@@ -8,7 +8,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     icmp::error::quote::{self, Places},
     packet::{MAX_OFFSET, Packet, Tcp, Udp, change},
-    parse::{self, Fault, IPV4_BE, TCP},
+    parse::{self, FLAG_ACK, Fault, IPV4_BE, TCP},
 };
 
 /// Gives a packet the ends of `other`, turned round.
@@ -69,6 +69,57 @@ fn udp_ports(packet: &mut Packet, at: usize, other: &Flow, addresses: Sum) -> Op
     }
     (header.source_port, header.destination_port) = (other.destination_port, other.source_port);
     Some(())
+}
+
+/// One of the two numbers of a TCP header.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    Sequence,
+    Acknowledgement,
+}
+
+impl Number {
+    /// Where it lies in the header.
+    const fn at(self) -> usize {
+        match self {
+            Self::Sequence => offset_of!(Tcp, sequence),
+            Self::Acknowledgement => offset_of!(Tcp, acknowledgement),
+        }
+    }
+}
+
+/// Adds to a number of a TCP packet. An acknowledgement that the packet does not have stays.
+#[inline(always)]
+pub(super) fn number(packet: &mut Packet, number: Number, addend: u32) -> Option<()> {
+    let link = parse::link(packet)?;
+    let at = parse::ip(packet, link).map_err(|_: Fault| ()).ok()?.payload_at;
+    let header = packet.header_mut::<Tcp>(at)?;
+    let field = match number {
+        Number::Sequence => &mut header.sequence,
+        Number::Acknowledgement if header.flags & FLAG_ACK != 0 => &mut header.acknowledgement,
+        Number::Acknowledgement => return Some(()),
+    };
+    let before = *field;
+    *field = u32::from_be_bytes(before).wrapping_add(addend).to_be_bytes();
+    let change = Sum::default().remove_bytes(&before).add_bytes(&*field);
+    header.check = Sum::of_header(header.check).plus(change).finish();
+    Some(())
+}
+
+/// Adds to a number of the TCP packet that an ICMP error quotes, if it is quoted; its checksum and the error's follow.
+#[inline(always)]
+pub(super) fn quoted_number(packet: &mut Packet, number: Number, addend: u32) -> Option<()> {
+    let places = quote::places(packet)?;
+    let at = places.ports_at + number.at();
+    if at + 4 > places.end || at > MAX_OFFSET {
+        return Some(());
+    }
+    let field = packet.header_mut::<[u8; 4]>(at)?;
+    let before = *field;
+    *field = u32::from_be_bytes(before).wrapping_add(addend).to_be_bytes();
+    let change = Sum::default().remove_bytes(&before).add_bytes(&*field);
+    let check = quoted_check(packet, &places, u32::from(TCP), change)?;
+    change_message(packet, places.message_at, change.plus(check))
 }
 
 /// Gives an ICMP error the ends of `other`, turned round, but for the ports, which it does not have.

@@ -17,7 +17,7 @@ use lb_common::{
     counter::Reason,
     flow::Flow,
     knobs::FEATURE_PASSIVE,
-    nat::{ENDED_FIN, ENDED_RESET, Half, Pool, Side},
+    nat::{ENDED_FIN, ENDED_RESET, Half, Pool, SPLICED, Side},
     passive::Sign,
     policy::OPTION_QUIC,
 };
@@ -42,9 +42,10 @@ const ANY: u64 = 0;
 /// `BPF_NOEXIST`: create the entry, unless it is there.
 const NOEXIST: u64 = 1;
 
-/// Finds the session of a client's packet, and leaves what the backend's packets look like.
+/// Finds the session of a client's packet, and leaves what the backend's packets look like. `SPLICES` has it told whether a
+/// cookie has opened it.
 #[inline(always)]
-pub(super) fn of_client(
+pub(super) fn of_client<const SPLICES: bool>(
     work: &mut Work,
     flags: u8,
     service_id: u32,
@@ -63,10 +64,11 @@ pub(super) fn of_client(
     let told_anew = opens || service.options & OPTION_QUIC != 0;
     if (id == selected || !told_anew && keeps(id))
         && is_with(half, id)
-        && go_on(half, went_on, work, flags, opens)
+        && go_on::<SPLICES>(half, went_on, work, flags, opens)
     {
         work.other = half.other;
-        return Ok(Found::session(service_id, id));
+        let found = Found::session(service_id, id);
+        return Ok(if SPLICES { found.spliced_as(half.ended) } else { found });
     }
     // The backend has given it up. Another one, which knows nothing of it, resets it.
     Ok(Found(Found::NEW))
@@ -74,7 +76,7 @@ pub(super) fn of_client(
 
 /// Finds the session of a backend's packet, and leaves what the client's packets look like and the way to it.
 #[inline(always)]
-pub(super) fn of_backend(work: &mut Work, flags: u8) -> Result<Found, Verdict> {
+pub(super) fn of_backend<const SPLICES: bool>(work: &mut Work, flags: u8) -> Result<Found, Verdict> {
     let Some((half, _)) = session(&work.flow).filter(|(half, _)| half.side == Side::Backend as u8) else {
         return Err(unknown(&work.flow));
     };
@@ -83,7 +85,7 @@ pub(super) fn of_backend(work: &mut Work, flags: u8) -> Result<Found, Verdict> {
     }
     see(half, flags, maps::now_ns());
     (work.other, work.way) = (half.other, half.way);
-    Ok(Found::reply())
+    Ok(if SPLICES { Found::reply().spliced_as(half.ended) } else { Found::reply() })
 }
 
 /// Finds the session of the flow that an ICMP error is about, as [`of_client`] and [`of_backend`] do.
@@ -134,7 +136,7 @@ fn is_with(half: &Half, id: u32) -> bool {
 
 /// Takes in another packet of a session. `false`: the session is none, since its port has become another flow's.
 #[inline(always)]
-fn go_on(half: &mut Half, went_on: bool, work: &Work, flags: u8, opens: bool) -> bool {
+fn go_on<const SPLICES: bool>(half: &mut Half, went_on: bool, work: &Work, flags: u8, opens: bool) -> bool {
     let moved = !half.way.is(&work.way);
     if !went_on || moved || opens && half.ended != 0 {
         let Some((other, _)) = session(&half.other) else { return false };
@@ -144,7 +146,7 @@ fn go_on(half: &mut Half, went_on: bool, work: &Work, flags: u8, opens: bool) ->
         if moved {
             (half.way, other.way) = (work.way, work.way);
         }
-        if opens {
+        if opens && (!SPLICES || may_open_anew(half, other)) {
             (half.ended, other.ended) = (0, 0);
         } else if !went_on && other.last_seen_ns != 0 {
             promote(&work.flow, half, other);
@@ -152,6 +154,13 @@ fn go_on(half: &mut Half, went_on: bool, work: &Work, flags: u8, opens: bool) ->
     }
     see(half, flags, maps::now_ns());
     true
+}
+
+/// Whether a SYN may be one of another connection. In one that a cookie has opened and that nobody has ended it is a late
+/// copy, by which the numbers stay shifted.
+#[inline(always)]
+const fn may_open_anew(half: &Half, other: &Half) -> bool {
+    half.ended & SPLICED == 0 || (half.ended | other.ended) & !SPLICED != 0
 }
 
 /// Passes a session to those that went on. Where it finds no room, it stays what it was, and its next packet tries again.

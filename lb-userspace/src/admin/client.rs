@@ -34,6 +34,16 @@ pub async fn post<B: Serialize, T: DeserializeOwned>(socket: &Path, path: &str, 
     ask(socket, Method::POST, path, body.into()).await
 }
 
+/// Changes what `body` has of what is at `path` of the daemon that listens on `socket`.
+///
+/// # Errors
+///
+/// As for [`get`].
+pub async fn patch<B: Serialize, T: DeserializeOwned>(socket: &Path, path: &str, body: &B) -> Result<T> {
+    let body = serde_json::to_vec(body).context("cannot write the request")?;
+    ask(socket, Method::PATCH, path, body.into()).await
+}
+
 /// Sends `text` as it is to `path` of the daemon that listens on `socket`.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ mod audit;
 mod browser;
 mod caller;
 pub mod capture;
+pub mod change;
 pub mod client;
 mod connection;
 pub mod explain;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
@@ -95,6 +95,8 @@ impl Server {
     pub fn new(events: mpsc::Sender<Event>) -> Self {
         let audit = Audit::default();
         let router = routes::router()
+            // The gate bounds bodies.
+            .layer(DefaultBodyLimit::disable())
             .layer(from_fn_with_state(audit.clone(), gate::pass))
             .with_state(Daemon::new(events));
         Self { router, audit, tcp: None, ends: watch::channel(()).0 }

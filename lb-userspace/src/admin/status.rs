@@ -345,6 +345,9 @@ pub struct Backend {
     pub health: String,
     /// Why its health is what it is.
     pub reason: String,
+    /// How it is probed; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// What it says of itself: its state, its weight in per cent; none where it is not asked, or has not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
@@ -398,6 +401,21 @@ pub struct Backend {
     /// What was forwarded to it.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// How a backend is probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Probe {
+    /// The probe's type, as in the file.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `path`: to the VIP, by the way of clients' packets; or `direct`: to the backend's own address.
+    pub via: String,
+    /// Whom it talks to: an address, with a port where the type has one.
+    pub target: String,
+    /// Why it goes `direct` though it is to take the path; or what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How many flows a backend may be given, by this balancer.

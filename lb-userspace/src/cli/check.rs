@@ -1,6 +1,6 @@
 //! `sluice check`: what the daemon would say of a file, without touching anything.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +10,9 @@ use super::is_styled;
 use crate::{
     budget,
     config::{Config, Service},
+    home,
     interface::Netlink,
+    neighbours::{OwnWay, own_ways},
 };
 
 /// Arguments of `sluice check`.
@@ -27,7 +29,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
     for warning in &warnings {
         eprintln!("{}\n", if is_styled() { warning.styled() } else { warning.to_string() });
     }
-    for warning in super::runtime()?.block_on(size_warnings(&config)) {
+    let runtime = super::runtime()?;
+    let (sizes, homes) = (runtime.block_on(size_warnings(&config)), runtime.block_on(home_warnings(&config)));
+    for warning in sizes.iter().chain(&homes) {
         eprintln!("{warning}\n");
     }
     println!("{}\nok", summary(&config));
@@ -45,6 +49,21 @@ async fn size_warnings(config: &Config) -> Vec<String> {
     }
     let Some(mtu) = widest.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)) else { return Vec::new() };
     config.services.iter().filter_map(|service| size_warning(service, mtu)).collect()
+}
+
+/// What is to be said of backends that are to be translated to, and are this host: by its own routes, as for sizes.
+async fn home_warnings(config: &Config) -> Vec<String> {
+    let pairs =
+        || config.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
+    let translated = pairs().filter(|(service, backend)| home::remedy(service, backend).is_some());
+    let addresses: BTreeSet<_> = translated.map(|(_, backend)| backend.address).collect();
+    let Ok(ways) = own_ways(&addresses).await else { return Vec::new() };
+    let own = pairs().filter(|(_, backend)| ways.get(&backend.address) == Some(&OwnWay::Home));
+    own.filter_map(|(service, backend)| {
+        let remedy = home::remedy(service, backend)?;
+        Some(format!("warning: service `{}`, backend `{}`: {remedy}", service.name, backend.name))
+    })
+    .collect()
 }
 
 /// What is to be said of a service where no interface carries more than `mtu` bytes.

@@ -4,17 +4,21 @@ mod admin;
 mod backend;
 mod capture;
 mod check;
+mod completions;
 mod daemon;
 mod detach;
+mod doctor;
 mod drained;
 mod drops;
 mod explain;
 mod fleet;
 mod guards;
 mod history;
+mod lists;
 mod log;
 mod names;
 mod plan;
+mod probes;
 mod rollout;
 mod run;
 mod shares;
@@ -23,6 +27,8 @@ mod state;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod top;
+mod weight;
 
 use std::{
     env,
@@ -58,6 +64,14 @@ enum Command {
     Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
+    /// Shows what happens, as it happens, on the terminal; keys drain backends and put them back
+    Top(top::Args),
+    /// Lists the services
+    Services(lists::ServicesArgs),
+    /// Lists the backends, of one service or of all
+    Backends(lists::BackendsArgs),
+    /// Gives a backend another share relative to the others
+    Weight(weight::Args),
     /// Takes a backend out gently: it keeps its flows and gets no new ones
     Drain(admin::DrainArgs),
     /// Gives a backend new flows again
@@ -76,6 +90,12 @@ enum Command {
     Capture(capture::CaptureArgs),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
+    /// Looks for what is wrong with this host, as a balancer or a backend, and says what cures it
+    Doctor(doctor::Args),
+    /// Prints what a shell completes commands by
+    Completions(completions::CompletionsArgs),
+    /// Writes manual pages
+    Man(completions::ManArgs),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -92,6 +112,10 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Services(args) => lists::services(&args),
+        Command::Backends(args) => lists::backends(&args),
+        Command::Weight(args) => weight::run(&args),
         Command::Drain(args) => admin::drain(&args),
         Command::Ready(args) => admin::ready(&args),
         Command::Maintenance(args) => admin::maintenance(&args),
@@ -101,6 +125,9 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => capture::trace(&args),
         Command::Capture(args) => capture::capture(&args),
         Command::Drops(args) => drops::run(&args),
+        Command::Doctor(args) => return ended(doctor::run(&args)),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };

@@ -8,6 +8,7 @@ use super::{
     fleet::fleet,
     guards::guards,
     history::last_change,
+    probes::probes,
     rollout::rollout,
     shares::shares,
     sizes::sizes,
@@ -81,12 +82,13 @@ fn next_program(next: &NextProgram) -> String {
     format!("what passes goes on to {name} (id {id}), pinned at {path}")
 }
 
-/// A line about the service, its backends, and lines about who gets new flows, what fits on the way there, its guards and
+/// A line about the service, its backends, and lines about who gets new flows, how backends are probed where that is not as it
+/// was meant, what fits on the way there, its guards and
 /// each backend that is to be empty.
 fn service(service: &Service) -> String {
     let mut text = format!("{}\n{}", headline(service), backends(&service.backends));
     let shares = shares(service).into_iter().chain(service.rollout.iter().map(rollout));
-    for line in shares.chain(sizes(service)).chain(guards(service)) {
+    for line in shares.chain(probes(service)).chain(sizes(service)).chain(guards(service)) {
         text.push_str("\n  ");
         text.push_str(&line);
     }

@@ -16,6 +16,7 @@ pub(crate) fn backend(name: &str) -> Backend {
         by_command: false,
         health: "up".to_owned(),
         reason: String::new(),
+        probe: None,
         says: None,
         held_back: None,
         last_change: None,

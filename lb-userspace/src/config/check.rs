@@ -55,6 +55,12 @@ impl Check {
         }
     }
 
+    /// Whether it asks at a port.
+    #[must_use]
+    pub const fn has_port(&self) -> bool {
+        !matches!(self, Self::Icmp | Self::Exec(_))
+    }
+
     /// How many may be under way at once in one service, where the file does not say.
     #[must_use]
     pub const fn concurrency(&self) -> u32 {

@@ -148,6 +148,12 @@ impl Diagnostic {
         &self.message
     }
 
+    /// What would be right, or what to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.expected.as_deref().or(self.help.as_deref())
+    }
+
     /// Line and column, from 1, columns in characters; none where it is about the file as a whole.
     #[must_use]
     pub fn position(&self) -> Option<(usize, usize)> {

@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::{
     Guard, Protocol, SourceRate,
+    cookies::syn_cookies,
     file::{File, Located},
     list::{Lists, names},
     schema,
@@ -16,7 +17,7 @@ use super::{
 const MALFORMED: &[(&str, bool)] = &[("drop", true), ("forward", false)];
 
 /// The most often that anything may be done in a second.
-const MOST: u32 = 100_000_000;
+pub(super) const MOST: u32 = 100_000_000;
 
 /// A guard as far as it is written down.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct GuardPolicy {
     deny: Option<Located<Vec<Located<String>>>>,
     pub(super) max_new_per_source: Option<Located<SourceRate>>,
     pub(super) max_new: Option<Located<Rate>>,
+    pub(super) syn_cookies: Option<Located<Rate>>,
 }
 
 impl GuardPolicy {
@@ -36,6 +38,7 @@ impl GuardPolicy {
             deny: section.optional("deny", names),
             max_new_per_source: section.optional("max_new_per_source", source_rate),
             max_new: section.optional("max_new", rate),
+            syn_cookies: section.optional("syn_cookies", syn_cookies),
         }
     }
 
@@ -47,6 +50,7 @@ impl GuardPolicy {
             deny: self.deny.or(defaults.deny),
             max_new_per_source: self.max_new_per_source.or(defaults.max_new_per_source),
             max_new: self.max_new.or(defaults.max_new),
+            syn_cookies: self.syn_cookies.or(defaults.syn_cookies),
         }
     }
 
@@ -56,6 +60,7 @@ impl GuardPolicy {
             rules: lists.rules(file, self.allow.as_ref(), self.deny.as_ref()),
             max_new_per_source: self.max_new_per_source.as_ref().map(|rate| rate.value),
             max_new: self.max_new.as_ref().map(|rate| rate.value),
+            syn_cookies: self.syn_cookies.as_ref().map(|rate| rate.value).filter(Rate::is_bounded),
         }
     }
 }
@@ -63,6 +68,7 @@ impl GuardPolicy {
 impl Reading<'_> {
     /// Whether what is to be counted can be.
     pub(super) fn check_guard(&self) {
+        self.check_cookies();
         if self.protocol == Some(Protocol::Quic) && self.backends.have_limits() {
             let file = self.section.file;
             let error =

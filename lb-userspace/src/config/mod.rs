@@ -14,7 +14,9 @@ mod backend;
 mod balancer;
 mod check;
 mod coherence;
+mod cookies;
 mod diagnostics;
+mod effective;
 mod file;
 mod flap;
 mod fleet;
@@ -70,6 +72,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use effective::Effective;
 pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;
@@ -328,11 +331,19 @@ pub struct Guard {
     pub max_new_per_source: Option<SourceRate>,
     /// Flows that all may open.
     pub max_new: Option<Rate>,
+    /// The rate of SYNs beyond which they are answered with cookies; [`lb_common::cookie::ALWAYS`]: all are.
+    pub syn_cookies: Option<Rate>,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { drops_malformed: true, rules: None, max_new_per_source: None, max_new: None }
+        Self {
+            drops_malformed: true,
+            rules: None,
+            max_new_per_source: None,
+            max_new: None,
+            syn_cookies: None,
+        }
     }
 }
 

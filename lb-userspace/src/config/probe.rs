@@ -25,7 +25,18 @@ const DEFAULT_JITTER_PART: u32 = 16;
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 const COUNTS: RangeInclusive<u32> = 1..=1000;
 
-const VIAS: &[(&str, Via)] = &[("path", Via::Path), ("direct", Via::Direct)];
+const VIAS: &[(&str, Via)] = &[(Via::Path.name(), Via::Path), (Via::Direct.name(), Via::Direct)];
+
+impl Via {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Direct => "direct",
+        }
+    }
+}
 
 /// A probe as far as it is written down.
 #[derive(Clone, Debug)]

@@ -214,7 +214,7 @@ pub(super) const BACKEND: Schema = Schema {
 
 pub(super) const LIST: Schema = Schema { header: "[[list]]", keys: &["name", "file", "prefixes"] };
 
-const GUARD_KEYS: &[&str] = &["malformed", "allow", "deny", "max_new_per_source", "max_new"];
+const GUARD_KEYS: &[&str] = &["malformed", "allow", "deny", "max_new_per_source", "max_new", "syn_cookies"];
 
 pub(super) const DEFAULT_GUARD: Schema = Schema { header: "[defaults.guard]", keys: GUARD_KEYS };
 
@@ -225,8 +225,10 @@ pub(super) const RATE: Schema = Schema { header: "max_new", keys: &["rate", "bur
 pub(super) const SOURCE_RATE: Schema =
     Schema { header: "max_new_per_source", keys: &["rate", "burst", "ipv4", "ipv6"] };
 
+pub(super) const SYN_COOKIES: Schema = Schema { header: "syn_cookies", keys: &["above"] };
+
 /// Every kind of table.
-pub(super) const ALL: [&Schema; 22] = [
+pub(super) const ALL: [&Schema; 23] = [
     &ROOT,
     &BALANCER,
     &NAT,
@@ -248,6 +250,7 @@ pub(super) const ALL: [&Schema; 22] = [
     &GUARD,
     &RATE,
     &SOURCE_RATE,
+    &SYN_COOKIES,
     &BACKEND,
 ];
 

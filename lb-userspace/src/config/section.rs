@@ -74,6 +74,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether `place` lies in this table, and not in one that its values are taken from.
+    pub(super) fn holds(&self, place: &Place) -> bool {
+        place.key.strip_prefix(&self.place.key).is_some_and(|rest| rest.starts_with('.'))
+    }
+
     /// Whether this kind of table may have `key`.
     pub(super) fn knows(&self, key: &str) -> bool {
         self.schema.keys.contains(&key)

@@ -76,7 +76,9 @@ impl<'a> Reading<'a> {
 
     /// The whole service; what is missing for it has been reported.
     pub(super) fn into_service(self, lists: &mut Lists) -> Option<Service> {
-        let guard = self.policy.guard.resolve(self.section.file, lists);
+        let mut guard = self.policy.guard.resolve(self.section.file, lists);
+        // [defaults] do not mean services that send none.
+        guard.syn_cookies = guard.syn_cookies.filter(|_| self.may_send_cookies());
         let (address, port, protocol) = self.endpoint()?;
         let probe = self.probe(port, protocol);
         let (track, idle_timeout) = memory_of(protocol);
@@ -114,7 +116,7 @@ impl<'a> Reading<'a> {
             flap: self.policy.flap.and_then(|flap| flap.value.rule()),
             quic: self.quic.and_then(QuicReading::resolve),
             rollout: self.rollout.map(|rollout| rollout.value),
-            sharing: self.policy.sharing.resolve(),
+            sharing: self.policy.sharing.resolve(backends.len() as u32),
             backends,
         })
     }

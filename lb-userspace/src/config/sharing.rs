@@ -133,6 +133,16 @@ pub enum MinHealthy {
     Percent(u32),
 }
 
+impl MinHealthy {
+    /// No more backends than there are: what `[defaults]` say is for services of all sizes.
+    fn at_most(self, backends: u32) -> Self {
+        match self {
+            Self::Backends(least) => Self::Backends(least.min(backends)),
+            Self::Percent(_) => self,
+        }
+    }
+}
+
 /// The same, as far as it is written down.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharingPolicy {
@@ -143,6 +153,8 @@ pub(super) struct SharingPolicy {
     panic: Option<Located<Panic>>,
     all_down: Option<Located<AllDown>>,
     min_healthy: Option<Located<MinHealthy>>,
+    /// What `[defaults]` say of it.
+    usual_min_healthy: Option<Located<MinHealthy>>,
     slow_start: Option<Located<Duration>>,
 }
 
@@ -157,6 +169,7 @@ impl SharingPolicy {
             panic: section.optional("panic", |entry| entry.choice(PANICS)),
             all_down: section.optional("all_down", |entry| entry.choice(ALL_DOWN)),
             min_healthy: section.optional("min_healthy", min_healthy),
+            usual_min_healthy: None,
             slow_start: section.optional("slow_start", |entry| entry.duration(&slow_starts)),
         }
     }
@@ -170,12 +183,14 @@ impl SharingPolicy {
             panic_threshold: self.panic_threshold.or(defaults.panic_threshold),
             panic: self.panic.or(defaults.panic),
             all_down: self.all_down.or(defaults.all_down),
-            min_healthy: self.min_healthy.or(defaults.min_healthy),
+            min_healthy: self.min_healthy,
+            usual_min_healthy: defaults.min_healthy,
             slow_start: self.slow_start.or(defaults.slow_start),
         }
     }
 
-    pub(super) fn resolve(self) -> Sharing {
+    /// What that comes to for a service with so many backends.
+    pub(super) fn resolve(self, backends: u32) -> Sharing {
         fn or<T>(written: Option<Located<T>>, default: T) -> T {
             written.map_or(default, |written| written.value)
         }
@@ -187,7 +202,10 @@ impl SharingPolicy {
             panic_threshold: or(self.panic_threshold, default.panic_threshold),
             panic: or(self.panic, default.panic),
             all_down: or(self.all_down, default.all_down),
-            min_healthy: self.min_healthy.map(|least| least.value).or(default.min_healthy),
+            min_healthy: match self.min_healthy {
+                Some(own) => Some(own.value),
+                None => self.usual_min_healthy.map(|usual| usual.value.at_most(backends)),
+            },
             slow_start: or(self.slow_start, default.slow_start),
         }
     }

@@ -8,6 +8,7 @@ use super::{Attachments, Owner, file::Draft, next_program};
 use crate::{
     admin::plan::{Outcome, Preview, Table},
     causes::with_causes,
+    changes::Document,
     config::{Config, Diagnostics, Warning},
 };
 
@@ -54,11 +55,13 @@ pub enum CandidateError {
 impl Owner<'_> {
     /// What the configuration `text` would change, whose lists are beside `path`, or beside the file of the running one.
     pub(super) async fn plan(&mut self, text: &str, path: Option<&Path>) -> Result<Preview, CandidateError> {
-        let (config, warnings) = Config::read(path.unwrap_or(self.truth.path()), text)?;
+        let path = path.unwrap_or(self.truth.path());
+        let (config, warnings) = Config::read(path, text)?;
+        let (config, ..) = self.layers.over(path, config, Document::parse(text).unwrap_or_default())?;
         Ok(self.preview(&config, &warnings).await)
     }
 
-    async fn preview(&mut self, config: &Config, warnings: &[Warning]) -> Preview {
+    pub(super) async fn preview(&mut self, config: &Config, warnings: &[Warning]) -> Preview {
         let mut preview = self.truth.preview(config);
         let found = Attachments::find(config, &self.netlink, self.pins).await;
         let places = found.and_then(|found| found.features(config)).map(drop);
@@ -78,6 +81,8 @@ impl Owner<'_> {
         attachments: &mut Attachments,
     ) -> Result<Outcome, CandidateError> {
         let (config, warnings) = Config::read(self.truth.path(), text)?;
+        let file = Document::parse(text).unwrap_or_default();
+        let (config, said, overruled) = self.layers.over(self.truth.path(), config, file)?;
         let plan = self.preview(&config, &warnings).await;
         if let Some(shown) = digest.filter(|digest| *digest != plan.digest) {
             return Err(CandidateError::Stale { shown: shown.to_owned(), is: plan.digest });
@@ -88,8 +93,11 @@ impl Owner<'_> {
         let shown = self.truth.path().display().to_string();
         let draft = Draft::write(self.truth.path(), text)
             .map_err(|source| CandidateError::File { file: shown.clone(), source })?;
-        let adopted = self.try_adopt(config, attachments).await;
-        adopted.map_err(|error| CandidateError::Refused(with_causes(error.as_ref())))?;
+        let refused = |error: anyhow::Error| CandidateError::Refused(with_causes(error.as_ref()));
+        let api = self.api.prepare(&config.balancer).map_err(|error| refused(error.into()))?;
+        self.try_adopt(config, attachments).await.map_err(refused)?;
+        self.api.adopt(api);
+        self.layers.adopt_or_log(said, &overruled);
         self.inputs.update(&self.truth);
         let file = draft.file().display().to_string();
         let before = draft.commit().map_err(|source| CandidateError::NotKept { file: shown, source })?;

@@ -17,6 +17,7 @@ mod census;
 mod file;
 mod inputs;
 mod interfaces;
+mod layers;
 mod manager;
 mod maps;
 mod preflight;
@@ -25,9 +26,10 @@ mod reload;
 mod remember;
 mod truth;
 
-use std::{future::pending, net::IpAddr, path::PathBuf, time::Duration};
+use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lb_common::knobs::FEATURE_COOKIES;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::UnixListener,
@@ -40,8 +42,9 @@ use tracing::{error, info, warn};
 use crate::{
     admin,
     causes::with_causes,
+    changes::Said,
     config::{Config, Diagnostics},
-    dataplane::{capture::CaptureProgram, inherited::Inherited, next::NextProgram, pins::Pins},
+    dataplane::{capture::CaptureProgram, inherited::Inherited, load, next::NextProgram, pins::Pins},
     explain::Scene,
     fleet,
     health::{HealthEvent, TargetKey},
@@ -55,8 +58,11 @@ use crate::{
 pub use candidate::CandidateError;
 use inputs::Inputs;
 use interfaces::Attachments;
+use layers::Layers;
+pub use layers::{EditEvent, EditRefused};
 use manager::Manager;
 use maps::Opened;
+pub(crate) use preflight::{is_old_kernel, missing as missing_capabilities};
 use reload::{ListFiles, Reload};
 use truth::Truth;
 
@@ -105,8 +111,14 @@ pub enum Event {
     Plan(PlanEvent),
     /// Somebody wants another configuration to be the running one.
     Apply(ApplyEvent),
+    /// Somebody wants a service or a backend to be another.
+    Edit(EditEvent),
+    /// Somebody asks what the services and backends are to be.
+    Said(oneshot::Sender<Said>),
     /// Somebody asks for metrics.
     Metrics(oneshot::Sender<Snapshot>),
+    /// Somebody asks for the configuration that runs.
+    Config(oneshot::Sender<Arc<Config>>),
     /// Somebody asks whether packets are forwarded.
     Ready(oneshot::Sender<bool>),
     /// Another balancer asks or tells something.
@@ -123,8 +135,10 @@ impl Event {
                 | Self::Status(_)
                 | Self::Scene(_)
                 | Self::Metrics(_)
+                | Self::Config(_)
                 | Self::Ready(_)
                 | Self::Plan(_)
+                | Self::Said(_)
         )
     }
 }
@@ -203,6 +217,7 @@ pub struct ApplyEvent {
 /// The configuration that a daemon starts with.
 struct Start {
     config: Config,
+    layers: Layers,
     /// The file's text, which later ones are compared with.
     text: Option<Vec<u8>>,
 }
@@ -215,7 +230,8 @@ struct Start {
 pub async fn run(options: Options) -> Result<()> {
     // Read before it is parsed, so that a change in between is seen as one.
     let text = std::fs::read(&options.config).ok();
-    let start = Start { config: load(&options.config)?, text };
+    let (config, layers) = Layers::start(load(&options.config)?, &options.config)?;
+    let start = Start { config, layers, text };
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
     let inherited = !pins.linked_interfaces()?.is_empty();
@@ -256,12 +272,14 @@ async fn listen_and_balance(start: Start, options: &Options, pins: &Pins) -> Res
 
 /// Starts everything and serves until a signal says to stop.
 async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixListener) -> Result<()> {
-    let Start { config, text } = start;
+    let Start { config, layers, text } = start;
     let stop = Stop::watch()?;
     let netlink = Netlink::open()?;
     let mut attachments = Attachments::find(&config, &netlink, pins).await?;
     let next = next_program(&config)?;
-    let features = attachments.features(&config)?;
+    // Connections that cookies have opened outlive what has asked for cookies.
+    let spliced = if load::has_splices(pins.path()) { FEATURE_COOKIES } else { 0 };
+    let features = attachments.features(&config)? | spliced;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
@@ -275,7 +293,8 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let (peers, told) = mpsc::channel(QUEUE);
     task::spawn(inputs::forward(told, events.clone(), Event::Peer));
     let manager = Manager::of_this_process();
-    let mut owner = Owner { truth, inherited, inbox, inputs, peers, api, lists, netlink, pins, manager };
+    let mut owner =
+        Owner { truth, layers, inherited, inbox, inputs, peers, api, lists, netlink, pins, manager };
     let watching = reload::watch(&options.config, text, listed, events);
     owner.api.serve(listener);
     let result = match watching {
@@ -359,6 +378,7 @@ async fn until(at: Option<Duration>) {
 /// The task that owns the truth, with what it needs to act.
 struct Owner<'a> {
     truth: Truth,
+    layers: Layers,
     inherited: Option<Inherited>,
     inbox: mpsc::Receiver<Event>,
     inputs: Inputs,
@@ -401,6 +421,7 @@ impl Owner<'_> {
                 () = until(self.truth.next_change()) => self.truth.converge_or_log(),
                 () = until(self.truth.next_judgement()) => self.truth.judge(),
                 () = until(self.truth.next_telling()) => self.truth.tell_peers(),
+                () = until(self.layers.next_lapse()) => self.lapse(attachments).await,
                 () = until(self.manager.next_ping()) => self.manager.ping(),
                 event = self.inbox.recv() => {
                     let Some(event) = event else { return Ok(()) };
@@ -468,6 +489,11 @@ impl Owner<'_> {
                 Event::Plan(PlanEvent { text, path, answer }) => {
                     drop(answer.send(Box::pin(self.plan(&text, path.as_deref())).await));
                 }
+                Event::Edit(EditEvent { edit, expected, dry_run, answer }) => {
+                    let edited = Box::pin(self.edit(&edit, expected.as_deref(), dry_run, attachments)).await;
+                    drop(answer.send(edited));
+                }
+                Event::Said(answer) => drop(answer.send(self.layers.said().clone())),
                 Event::Apply(ApplyEvent { text, digest, answer }) => {
                     drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
                 }
@@ -512,15 +538,19 @@ impl Owner<'_> {
     }
 
     async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
-        let config = load(self.truth.path())?;
-        self.try_adopt(config, attachments).await
+        let path = self.truth.path();
+        let (config, said, overruled) = self.layers.over(path, load(path)?, layers::document(path)?)?;
+        let api = self.api.prepare(&config.balancer)?;
+        self.try_adopt(config, attachments).await?;
+        self.api.adopt(api);
+        self.layers.adopt_or_log(said, &overruled);
+        Ok(())
     }
 
     async fn try_adopt(&mut self, config: Config, attachments: &mut Attachments) -> Result<()> {
         self.lists.send_replace(reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
-        let api = self.api.prepare(&config.balancer)?;
         let next = next_program(&config)?;
         let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
@@ -534,7 +564,6 @@ impl Owner<'_> {
             attachments.detach_others(self.pins)?;
             return result;
         }
-        self.api.adopt(api);
         self.truth.configure_fleet();
         wanted.detach_others(self.pins)?;
         *attachments = wanted;

@@ -23,9 +23,9 @@ use std::{
 use anyhow::{Result, bail};
 use lb_common::{
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
-        FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_COOKIES, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE,
+        FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE,
+        FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::Track,
 };
@@ -41,6 +41,7 @@ use crate::{
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
     history::Aspect,
+    home,
     interface::Netlink,
     metrics::Meters,
     neighbours::{Resolution, Unreachable},
@@ -114,6 +115,7 @@ pub(super) fn features(config: &Config) -> u32 {
         (any(|service| service.guard.drops_malformed), FEATURE_STRICT),
         (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
         (any(|service| service.guard.has_rates()), FEATURE_RATES),
+        (any(|service| service.guard.syn_cookies.is_some()), FEATURE_COOKIES),
         (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
         (any(|service| service.passive.is_some()), FEATURE_PASSIVE),
         (any(|service| service.echo), FEATURE_ECHO),
@@ -300,12 +302,15 @@ impl Truth {
             Event::Order(order) => self.obey(order),
             Event::Rollout(order) => self.roll_out(order),
             Event::Metrics(answer) => drop(answer.send(self.snapshot())),
+            Event::Config(answer) => drop(answer.send(Arc::clone(&self.config))),
             Event::Ready(answer) => drop(answer.send(self.forwards)),
             // What more than the truth is needed for is its owner's.
             Event::Reload(_)
             | Event::Peer(_)
             | Event::Plan(_)
             | Event::Apply(_)
+            | Event::Edit(_)
+            | Event::Said(_)
             | Event::BeginCapture(_)
             | Event::EndCapture(_) => {}
         }
@@ -339,9 +344,21 @@ impl Truth {
     fn note_own(&mut self, address: IpAddr) {
         if self.view.own.insert(address) {
             info!(%address, "this host is the backend: what is for it passes to the stack");
+            self.tell_untranslated(address);
         }
         self.view.next_hops.remove(&address);
         self.unreachable.remove(&address);
+    }
+
+    /// What is for this host is not translated.
+    fn tell_untranslated(&self, address: IpAddr) {
+        for service in &self.config.services {
+            for backend in service.backends.iter().filter(|backend| backend.address == address) {
+                if let Some(remedy) = home::remedy(service, backend) {
+                    warn!(service = service.name, backend = backend.name, "{remedy}");
+                }
+            }
+        }
     }
 
     /// Anybody may send such a message, and often, so the data plane follows only what makes a difference.

@@ -26,7 +26,7 @@ use lb_common::{
     flow::Flow,
     guard::Refusal,
     hash::{HashKey, KeyWords as _, Seed},
-    knobs::FEATURE_NAT,
+    knobs::{FEATURE_COOKIES, FEATURE_NAT},
     passive::Signs,
     policy::Policy,
     quic::{Server, ServerKey},
@@ -43,7 +43,7 @@ use super::{
     image,
     inherited::Inherited,
     is_live,
-    load::{Knobs, LoadError, Maps, balancer, load_object, program, signature},
+    load::{Knobs, LoadError, Maps, balancer, check_kernel, load_object, program, signature},
     mapped::Mapped,
     news::News,
     next::{self, NextError, NextProgram},
@@ -142,7 +142,7 @@ impl EbpfDataPlane {
             features: knobs.features,
             capture: None,
             budgets: counters(&mut ebpf, "budgets")?,
-            guards: GuardMaps::of(&mut ebpf, limits.backends)?,
+            guards: GuardMaps::of(&mut ebpf, limits)?,
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
             signs: signs(&mut ebpf),
@@ -188,6 +188,9 @@ impl EbpfDataPlane {
         for (flow, connection) in from.flows() {
             let _ = self.connections.insert(flow, connection, NOEXIST);
         }
+        if let Some(splices) = from.splices() {
+            self.sessions.take_splices(splices);
+        }
         self.sessions.take_over(from.sessions());
     }
 
@@ -203,7 +206,12 @@ impl EbpfDataPlane {
         next: Option<NextProgram>,
         pin_path: &Path,
     ) -> Result<Option<NextProgram>, LoadError> {
-        if knobs.features & !self.features & FEATURE_NAT != 0 {
+        check_kernel(knobs.features)?;
+        let added = knobs.features & !self.features;
+        if added & FEATURE_COOKIES != 0 {
+            let _ = pins::unpin(&pin_path.join(sessions::SPLICES));
+        }
+        if added & FEATURE_NAT != 0 {
             // The maps of translated flows have no room yet, and nothing in them.
             for (map, _) in sessions::BOTH {
                 let _ = pins::unpin(&pin_path.join(map));

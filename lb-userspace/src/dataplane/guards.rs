@@ -1,4 +1,4 @@
-//! The maps of guards: rules of services, limits and loads of backends, what was refused.
+//! The maps of guards: rules and cookies of services, limits and loads of backends, what was refused.
 //!
 //! A service's rules are a trie of its own, filled before any packet reads it, and put in the place of the one before by one
 //! store. Services with the same lists share one.
@@ -13,7 +13,10 @@ use aya::{
     maps::{ArrayOfMaps, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
 };
 use bytemuck::Zeroable as _;
-use lb_common::guard::{Limit, Load, PREFIX_DATA, Prefix, Refusal};
+use lb_common::{
+    cookie::State,
+    guard::{Limit, Load, PREFIX_DATA, Prefix, Rate, Refusal},
+};
 
 use super::{
     DataPlaneError,
@@ -21,7 +24,7 @@ use super::{
     mapped::Mapped,
     refused,
 };
-use crate::{plan::guards::Guards, rules::Rules};
+use crate::{config::Limits, plan::guards::Guards, rules::Rules};
 
 type Trie = LpmTrie<MapData, [u8; PREFIX_DATA], u32>;
 type Refusals = PerCpuArray<MapData, [u64; Refusal::COUNT]>;
@@ -38,6 +41,8 @@ pub(super) struct GuardMaps {
     rules: ArrayOfMaps<MapData, Trie>,
     limits: Mapped,
     loads: Mapped,
+    cookie_rates: Mapped,
+    cookie_states: Mapped,
     refusals: Refusals,
     /// Tries that were made, with what they hold.
     tries: Vec<(Arc<Rules>, Trie)>,
@@ -47,17 +52,23 @@ pub(super) struct GuardMaps {
     placed: BTreeMap<u32, Arc<Rules>>,
     /// Which limit each backend has.
     limited: BTreeMap<u32, Limit>,
+    /// Above which rate each service sends cookies.
+    cookies: BTreeMap<u32, Rate>,
 }
 
 impl GuardMaps {
-    /// Takes the maps of an object, which has room for so many backends.
-    pub(super) fn of(ebpf: &mut Ebpf, backends: u32) -> Result<Self, DataPlaneError> {
-        let limits = mapped(ebpf, "backend_limits", backends as usize * size_of::<Limit>())?;
-        let limited = (0..).zip(limits.values::<Limit>()).filter(|(_, limit)| *limit != Limit::zeroed());
+    /// Takes the maps of an object, which has room for as much as `sizes` say.
+    pub(super) fn of(ebpf: &mut Ebpf, sizes: &Limits) -> Result<Self, DataPlaneError> {
+        let (services, backends) = (sizes.services as usize, sizes.backends as usize);
+        let limits = mapped(ebpf, "backend_limits", backends * size_of::<Limit>())?;
+        let cookie_rates = mapped(ebpf, "cookie_rates", services * size_of::<Rate>())?;
         Ok(Self {
-            limited: limited.collect(),
+            limited: written(&limits),
             limits,
-            loads: mapped(ebpf, "backend_loads", backends as usize * size_of::<Load>())?,
+            loads: mapped(ebpf, "backend_loads", backends * size_of::<Load>())?,
+            cookies: written(&cookie_rates),
+            cookie_rates,
+            cookie_states: mapped(ebpf, "cookie_states", services * size_of::<State>())?,
             rules: ArrayOfMaps::try_from(take(ebpf, "rules")?).map_err(refused("rules"))?,
             refusals: PerCpuArray::try_from(take(ebpf, "refusals")?).map_err(refused("refusals"))?,
             tries: Vec::new(),
@@ -77,6 +88,9 @@ impl GuardMaps {
         for (&backend, limit) in &guards.limits {
             self.write_limit(backend, *limit);
         }
+        for (&service, rate) in &guards.cookies {
+            self.write_cookies(service, *rate);
+        }
         Ok(())
     }
 
@@ -90,6 +104,10 @@ impl GuardMaps {
         let stale = |id: &u32| !guards.limits.contains_key(id);
         for backend in self.limited.keys().copied().filter(stale).collect::<Vec<_>>() {
             self.write_limit(backend, Limit::zeroed());
+        }
+        let stale = |id: &u32| !guards.cookies.contains_key(id);
+        for service in self.cookies.keys().copied().filter(stale).collect::<Vec<_>>() {
+            self.write_cookies(service, Rate::zeroed());
         }
         Ok(())
     }
@@ -119,6 +137,18 @@ impl GuardMaps {
         }
     }
 
+    fn write_cookies(&mut self, service: u32, rate: Rate) {
+        if self.cookies.get(&service).copied().unwrap_or_default() == rate {
+            return;
+        }
+        self.cookie_rates.write(service, &rate, None);
+        if rate.is_bounded() {
+            self.cookies.insert(service, rate);
+        } else {
+            self.cookies.remove(&service);
+        }
+    }
+
     /// What backends have that have got other numbers.
     pub(super) fn move_loads(&self, from: u32, to: u32, count: u32) {
         for offset in 0..count {
@@ -126,8 +156,9 @@ impl GuardMaps {
         }
     }
 
-    /// Forgets what was refused of a service.
+    /// Forgets what was refused of a service, and which cookies it has sent.
     pub(super) fn clear_service(&mut self, id: u32) {
+        self.cookie_states.write(id, &State::zeroed(), None);
         clear(&mut self.refusals, "refusals", id);
     }
 
@@ -165,6 +196,11 @@ impl GuardMaps {
             word.fetch_add(error.cast_unsigned(), Ordering::Relaxed);
         }
     }
+}
+
+/// What a map holds, where that is something.
+fn written<T: bytemuck::Pod + PartialEq>(map: &Mapped) -> BTreeMap<u32, T> {
+    (0..).zip(map.values::<T>()).filter(|(_, value)| *value != T::zeroed()).collect()
 }
 
 /// A trie of its own for these rules.

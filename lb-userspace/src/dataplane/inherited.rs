@@ -23,7 +23,7 @@ use super::{
     mapped::Mapped,
     refused,
     server_ids::ServerIds,
-    sessions::{self, Halves, Pools},
+    sessions::{self, Halves, Pools, Splices},
 };
 use crate::reconcile::{Image, ReadSlots};
 
@@ -42,6 +42,8 @@ pub struct Inherited {
     /// Those of translated flows; a layout before had none.
     sessions: Vec<(Halves, bool)>,
     pools: Option<Pools>,
+    /// Likewise.
+    splices: Option<Splices>,
 }
 
 impl Inherited {
@@ -64,6 +66,7 @@ impl Inherited {
                 .filter_map(|(name, went_on)| Some((halves(pin_path, name)?, went_on)))
                 .collect(),
             pools: pools(pin_path),
+            splices: sessions::pinned_splices(pin_path),
         })
     }
 
@@ -82,6 +85,11 @@ impl Inherited {
     /// The flows that they remember. What cannot be read is left out.
     pub fn flows(&self) -> impl Iterator<Item = ([u8; size_of::<Flow>()], [u8; size_of::<Connection>()])> {
         self.flows.iter().flat_map(|flows| flows.iter().filter_map(Result::ok))
+    }
+
+    /// The connections that cookies have opened.
+    pub(super) const fn splices(&self) -> Option<&Splices> {
+        self.splices.as_ref()
     }
 
     /// The halves of translated flows, and whether their sessions went on. What cannot be read is left out.

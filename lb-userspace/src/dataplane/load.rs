@@ -5,15 +5,18 @@ use std::{io, path::Path};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, Map, MapData},
-    programs::{ProgramError, Xdp},
+    programs::{ProgramError, ProgramType, Xdp},
+    sys::{BpfHelper, is_helper_supported},
 };
 use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
+    counter::Reason,
     hash::Seed,
     knobs::{
-        FEATURE_CAPTURE, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS,
-        FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES, FEATURE_STRICT,
+        FEATURE_CAPTURE, FEATURE_COOKIES, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS,
+        FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES,
+        FEATURE_STRICT,
     },
     service::bucket_count,
     slot::LINE,
@@ -22,8 +25,8 @@ use lb_common::{
 use super::{DataPlaneError, OBJECT, capture, next::NextError, pins, sessions, shadow};
 use crate::config::Limits;
 
-/// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where what passes
-/// goes on, where frames may consist of several pieces, or where packets are shown.
+/// Name of the balancing program in the object: another one where anything is guarded or an MSS bounded, where SYNs are
+/// answered with cookies, where what passes goes on, where frames may consist of several pieces, or where packets are shown.
 #[must_use]
 pub const fn balancer(features: u32) -> &'static str {
     const GUARDS: u32 = FEATURE_LISTS | FEATURE_RATES | FEATURE_LIMITS | FEATURE_MSS;
@@ -35,6 +38,8 @@ pub const fn balancer(features: u32) -> &'static str {
         "sluice_frames"
     } else if features & FEATURE_NEXT != 0 {
         "sluice_chained"
+    } else if features & FEATURE_COOKIES != 0 {
+        "sluice_cookies"
     } else if features & GUARDS != 0 {
         "sluice_guarded"
     } else if features & FEATURE_STRICT != 0 {
@@ -81,6 +86,12 @@ pub enum LoadError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The kernel makes no cookies.
+    #[error(
+        "this kernel makes no SYN cookies for XDP programs, which need Linux 5.19 with CONFIG_SYN_COOKIES; leave \
+         `syn_cookies` out"
+    )]
+    NoCookies,
     /// A map is not as expected.
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
@@ -152,7 +163,11 @@ pub fn check_reuse(knobs: Knobs<'_>, pin_path: &Path) -> Result<(), ReuseError> 
     }
     let wanted_of = sizes(knobs);
     for map in pins::MAPS {
-        let found = open(map)?.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
+        let opened = match open(map) {
+            Err(_) if pins::ADDED.contains(&map) => return Err(ReuseError::Earlier),
+            opened => opened?,
+        };
+        let found = opened.info().map_err(|_| ReuseError::Missing(map))?.max_entries();
         match wanted_of.iter().find(|(name, _)| *name == map) {
             Some(&(_, wanted)) if wanted != found => return Err(ReuseError::Size { map, found, wanted }),
             _ => {}
@@ -184,11 +199,18 @@ fn sizes(knobs: Knobs<'_>) -> Vec<(&'static str, u32)> {
         ("backend_loads", limits.backends),
         ("refusals", limits.services),
         ("server_ids", limits.backends),
+        ("cookie_rates", limits.services),
+        ("cookie_states", limits.services),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
+        // Not a matter of configuration, but of what this sluice knows.
+        ("reasons", Reason::COUNT as u32),
     ];
     if knobs.features & FEATURE_NAT != 0 {
         sizes.extend(sessions::sizes(limits));
+    }
+    if knobs.features & FEATURE_COOKIES != 0 {
+        sizes.push((sessions::SPLICES, limits.nat_sessions));
     }
     sizes
 }
@@ -219,6 +241,29 @@ fn program_refused(program: &'static str, error: ProgramError) -> LoadError {
     LoadError::Verifier { program, reason, log }
 }
 
+/// Whether the kernel has what the program calls for its features.
+///
+/// # Errors
+///
+/// [`LoadError::NoCookies`].
+pub(super) fn check_kernel(features: u32) -> Result<(), LoadError> {
+    const NEEDED: BpfHelper = BpfHelper::BPF_FUNC_tcp_raw_check_syncookie_ipv6;
+    if features & FEATURE_COOKIES == 0 {
+        return Ok(());
+    }
+    match is_helper_supported(ProgramType::Xdp, NEEDED) {
+        Ok(false) => Err(LoadError::NoCookies),
+        // Whoever cannot be asked will be told by the verifier.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether cookies have opened connections that pinned maps still know.
+#[must_use]
+pub fn has_splices(pin_path: &Path) -> bool {
+    sessions::pinned_splices(pin_path).is_some_and(|splices| splices.keys().next().is_some())
+}
+
 /// Which maps an object is loaded with.
 #[derive(Clone, Copy)]
 pub(super) enum Maps<'a> {
@@ -231,6 +276,7 @@ pub(super) enum Maps<'a> {
 }
 
 pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, LoadError> {
+    check_kernel(knobs.features)?;
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
     let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);

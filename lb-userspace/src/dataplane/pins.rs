@@ -22,7 +22,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 22] = [
+pub const MAPS: [&str; 25] = [
     "control",
     "services",
     "policies",
@@ -45,7 +45,13 @@ pub const MAPS: [&str; 22] = [
     "service_counters",
     "backend_counters",
     "reasons",
+    "cookie_rates",
+    "cookie_states",
+    "nat_splices",
 ];
+
+/// Those that pins of the same layout may lack: a sluice before this one knew nothing of them.
+pub const ADDED: [&str; 3] = ["cookie_rates", "cookie_states", "nat_splices"];
 
 /// Name of the pinned program.
 pub const PROGRAM: &str = "program";
@@ -129,7 +135,13 @@ impl Pins {
     /// Where the link of `interface` is pinned.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.path.join(format!("{LINK}{interface}"))
+        Self::link_in(&self.path, interface)
+    }
+
+    /// The same below a directory that somebody else may have locked.
+    #[must_use]
+    pub fn link_in(path: &Path, interface: &str) -> PathBuf {
+        path.join(format!("{LINK}{interface}"))
     }
 
     /// Interfaces with a pinned link.

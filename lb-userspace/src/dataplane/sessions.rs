@@ -3,18 +3,20 @@
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     net::IpAddr,
+    path::Path,
     time::Duration,
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData},
+    maps::{Array, HashMap, Map, MapData},
 };
 use bytemuck::Zeroable as _;
 use lb_common::{
     connection::{Closing, Connection},
+    cookie::Splice,
     flow::Flow,
-    nat::{Half, Pool, Side},
+    nat::{Half, Pool, SPLICED, Side},
 };
 use tracing::warn;
 
@@ -31,12 +33,16 @@ const SESSIONS: &str = "nat_sessions";
 /// The same with whether their sessions went on, in the order in which one passes from one to the other.
 pub(super) const BOTH: [(&str, bool); 2] = [(OPENINGS, false), (SESSIONS, true)];
 pub(super) const POOLS: &str = "nat_pools";
+pub(super) const SPLICES: &str = "nat_splices";
 
 /// How long a connection may take to be established, from its last packet on.
 const HALF_OPEN: Duration = Duration::from_secs(30);
 
 /// A map of halves.
 pub(super) type Halves = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Half>()]>;
+
+/// The map of connections that cookies have opened.
+pub(super) type Splices = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Splice>()]>;
 
 /// The map of pools.
 pub(super) type Pools = Array<MapData, [u8; size_of::<Pool>()]>;
@@ -51,6 +57,7 @@ pub(super) struct Sessions {
     openings: Halves,
     went_on: Halves,
     pools: Pools,
+    splices: Splices,
     found: Found,
 }
 
@@ -74,6 +81,7 @@ impl Sessions {
             openings: HashMap::try_from(take(ebpf, OPENINGS)?).map_err(refused(OPENINGS))?,
             went_on: HashMap::try_from(take(ebpf, SESSIONS)?).map_err(refused(SESSIONS))?,
             pools: Array::try_from(take(ebpf, POOLS)?).map_err(refused(POOLS))?,
+            splices: HashMap::try_from(take(ebpf, SPLICES)?).map_err(refused(SPLICES))?,
             found: Found::default(),
         })
     }
@@ -106,6 +114,13 @@ impl Sessions {
             let value: [u8; size_of::<Half>()] = bytemuck::cast(half);
             let map = if went_on { &mut self.went_on } else { &mut self.openings };
             let _ = map.insert(key, value, NOEXIST);
+        }
+    }
+
+    /// Takes in what other maps know of connections that cookies have opened. Before their sessions, which mean nothing without.
+    pub(super) fn take_splices(&mut self, from: &Splices) {
+        for (flow, splice) in from.iter().filter_map(Result::ok) {
+            let _ = self.splices.insert(flow, splice, 0);
         }
     }
 
@@ -183,8 +198,17 @@ impl Sessions {
                 _ => {}
             }
         }
+        if half.ended & SPLICED != 0 && half.side == Side::Client as u8 {
+            let _ = self.splices.remove(&key);
+        }
         Ok(())
     }
+}
+
+/// The pinned map of connections that cookies have opened, if there is one.
+pub(super) fn pinned_splices(pin_path: &Path) -> Option<Splices> {
+    let data = MapData::from_pin(pin_path.join(SPLICES)).ok()?;
+    HashMap::try_from(Map::LruHashMap(data)).ok()
 }
 
 /// What a map of pools holds; nothing where it cannot be read.

@@ -15,11 +15,12 @@ use aya::{
 use lb_common::{
     backend::Backend,
     connection::Connection,
+    cookie::State,
     counter::Reason,
     flow::Flow,
     guard::{Load, Source},
     hash::{HashKey, KeyWords as _},
-    knobs::{FEATURE_LIMITS, FEATURE_NAT, FEATURE_QUIC, FEATURE_RATES},
+    knobs::{FEATURE_COOKIES, FEATURE_LIMITS, FEATURE_NAT, FEATURE_QUIC, FEATURE_RATES},
     nat::{Half, Side},
     policy::Policy,
     quic::{Server, ServerKey},
@@ -32,7 +33,7 @@ use super::{
     load::{Knobs, LoadError, Maps, balancer, load_object, program},
     mapped::Mapped,
     refused,
-    sessions::{self, Pools},
+    sessions::{self, Pools, Splices},
 };
 
 /// Room in front of the packet and behind it, for headers that are pushed.
@@ -42,15 +43,24 @@ const ROOM: usize = 512;
 pub(super) const ENTRIES: u32 = 256;
 
 /// The maps that have so many.
-pub(super) const SMALL: [&str; 6] =
-    ["connections", "openings", "nat_openings", "nat_sessions", "sources", "fragments"];
+pub(super) const SMALL: [&str; 7] =
+    ["connections", "openings", "nat_openings", "nat_sessions", sessions::SPLICES, "sources", "fragments"];
 
 /// Addresses and ports that are tried for a new session.
 const TRIES: u32 = 16;
 
 /// The maps that the program only reads.
-pub(super) const READ: [&str; 8] =
-    ["services", "policies", "service_index", "backends", "arena", "rules", "nat_pools", "backend_limits"];
+pub(super) const READ: [&str; 9] = [
+    "services",
+    "policies",
+    "service_index",
+    "backends",
+    "arena",
+    "rules",
+    "nat_pools",
+    "backend_limits",
+    "cookie_rates",
+];
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +130,7 @@ type HalfTable = Table<[u8; size_of::<Flow>()], [u8; size_of::<Half>()]>;
 type SourceTable = Table<[u8; size_of::<Source>()], u64>;
 type ServerTable = Table<[u8; size_of::<ServerKey>()], [u8; size_of::<Server>()]>;
 type Counters = PerCpuArray<MapData, [u64; 2]>;
+type Cookies = Array<MapData, [u8; size_of::<State>()]>;
 type Loads = Array<MapData, [u8; size_of::<Load>()]>;
 
 /// The maps that the program writes to, of either program.
@@ -128,6 +139,8 @@ struct Written {
     openings: FlowTable,
     nat_openings: HalfTable,
     nat_sessions: HalfTable,
+    splices: Splices,
+    cookies: Cookies,
     sources: SourceTable,
     service_rates: Array<MapData, u64>,
     server_ids: ServerTable,
@@ -149,6 +162,8 @@ impl Written {
             openings: open!("openings"),
             nat_openings: open!("nat_openings"),
             nat_sessions: open!("nat_sessions"),
+            splices: open!("nat_splices"),
+            cookies: open!("cookie_states"),
             sources: open!("sources"),
             service_rates: open!("service_rates"),
             server_ids: open!("server_ids"),
@@ -320,8 +335,10 @@ impl Shadow {
     }
 
     fn clear(&mut self) -> Result<(), DataPlaneError> {
-        let Written { connections, openings, nat_openings, nat_sessions, sources, server_ids, .. } =
-            &mut self.own;
+        let Written {
+            connections, openings, nat_openings, nat_sessions, splices, sources, server_ids, ..
+        } = &mut self.own;
+        empty(splices)?;
         for table in [connections, openings] {
             empty(table)?;
         }
@@ -346,6 +363,9 @@ impl Shadow {
             let value: [u8; size_of::<Half>()] = bytemuck::cast(half);
             let table = if went_on { &mut self.own.nat_sessions } else { &mut self.own.nat_openings };
             table.insert(key, value, 0).map_err(refused("nat_sessions"))?;
+        }
+        if let Ok(splice) = self.live.splices.get(&key, 0) {
+            self.own.splices.insert(key, splice, 0).map_err(refused(sessions::SPLICES))?;
         }
         Ok(())
     }
@@ -374,6 +394,10 @@ impl Shadow {
                     self.own.sources.insert(key, due, 0).map_err(refused("sources"))?;
                 }
             }
+        }
+        if self.features & FEATURE_COOKIES != 0 {
+            let state = self.live.cookies.get(&id, 0).map_err(refused("cookie_states"))?;
+            self.own.cookies.set(id, state, 0).map_err(refused("cookie_states"))?;
         }
         if self.features & FEATURE_LIMITS != 0 {
             for backend in service.first_backend..service.first_backend + service.capacity {
@@ -432,7 +456,7 @@ impl Shadow {
 /// A map's own kind.
 fn kind(name: &str) -> fn(MapData) -> Map {
     match name {
-        "connections" | "openings" | "nat_openings" | "sources" => Map::LruHashMap,
+        "connections" | "openings" | "nat_openings" | "nat_splices" | "sources" => Map::LruHashMap,
         "nat_sessions" | "server_ids" => Map::HashMap,
         "budgets" => Map::PerCpuArray,
         _ => Map::Array,

@@ -1,4 +1,4 @@
-//! What the data plane is told of guards beyond policies: the rules of services, the limits of backends. They lie in maps of
+//! What the data plane is told of guards beyond policies: rules and cookies of services, limits of backends. They lie in maps of
 //! their own, by the numbers that reconciliation has given out.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -20,6 +20,8 @@ use crate::{
 pub struct ServiceGuards {
     /// What its lists say, where it has any.
     pub rules: Option<Arc<Rules>>,
+    /// Above which rate it sends cookies, where it sends any.
+    pub cookies: Option<Rate>,
     /// The limits of its backends that have any.
     pub limits: Vec<(IpAddr, Limit)>,
 }
@@ -29,6 +31,8 @@ pub struct ServiceGuards {
 pub struct Guards {
     /// By the number of the service.
     pub rules: BTreeMap<u32, Arc<Rules>>,
+    /// By the number of the service.
+    pub cookies: BTreeMap<u32, Rate>,
     /// By the number of the backend.
     pub limits: BTreeMap<u32, Limit>,
 }
@@ -37,6 +41,7 @@ pub(super) fn of_service(service: &Service) -> ServiceGuards {
     let limited = service.backends.iter().filter(|backend| backend.limits.is_some());
     ServiceGuards {
         rules: service.guard.rules.clone(),
+        cookies: service.guard.syn_cookies,
         limits: limited.map(|backend| (backend.address, limit(backend.limits))).collect(),
     }
 }
@@ -57,6 +62,7 @@ impl Guards {
         for planned in &plan.services {
             let Some(service) = applied.service(&planned.key) else { continue };
             guards.rules.extend(planned.guards.rules.as_ref().map(|rules| (service.id, Arc::clone(rules))));
+            guards.cookies.extend(planned.guards.cookies.map(|rate| (service.id, rate)));
             for (address, limit) in &planned.guards.limits {
                 guards.limits.extend(service.backend_id(*address).map(|id| (id, *limit)));
             }

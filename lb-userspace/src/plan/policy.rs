@@ -21,7 +21,7 @@ pub(super) fn options(service: &Service) -> u8 {
         (service.echo, OPTION_ECHO),
         (service.protocol == Protocol::Quic, OPTION_QUIC),
         (guard.drops_malformed, OPTION_STRICT),
-        (guard.rules.is_some() || guard.has_rates(), OPTION_GUARD),
+        (guard.rules.is_some() || guard.has_rates() || guard.syn_cookies.is_some(), OPTION_GUARD),
         (has_limits, OPTION_LIMITS),
         (service.fragments, OPTION_FRAGMENTS),
         (service.mss.is_some(), OPTION_MSS),

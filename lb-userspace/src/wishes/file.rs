@@ -128,7 +128,7 @@ impl StateFile {
 }
 
 /// A crash leaves the one text or the other.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
     let draft = path.with_extension("draft");

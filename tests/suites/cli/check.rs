@@ -49,6 +49,24 @@ fn tunnel_that_leaves_less_than_clients_send_is_warned_of() {
 }
 
 #[test]
+fn backend_to_translate_to_that_is_this_host_is_warned_of() {
+    let site = Site::new();
+    let text = changed(&site.config, "forwarding = \"l2\"", "forwarding = \"nat\"");
+    let text = changed(&text, "[fleet]", "[balancer.nat]\naddresses = [\"192.0.2.250\"]\n\n[fleet]");
+    let answer = check(&site, &text);
+    assert!(answer.status.success(), "{answer:?}");
+    assert_eq!(answer.stderr, "");
+    let answer = check(&site, &changed(&text, "\"192.0.2.12\"", "\"192.0.2.1\"\nport = 8080"));
+    assert!(answer.status.success(), "{answer:?}");
+    let said = [
+        "warning: service `web`, backend `b2`: 192.0.2.1 is an address of this host",
+        "`port = 8080` is not heeded",
+        "sluice backend up --no-decap --vip 203.0.113.10",
+    ];
+    assert_says(&answer.stderr, &said);
+}
+
+#[test]
 fn file_that_is_not_there_is_named() {
     let answer = Site::new().sluice(&["check", "/nonexistent/sluice.toml"]);
     assert_eq!(answer.status.code(), Some(1));

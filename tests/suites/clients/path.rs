@@ -61,6 +61,25 @@ fn transfers_pass_a_narrow_way_to_the_client() {
     scene.dropped_nothing_but(&[]);
 }
 
+/// What translates sees the replies: the client's wire is narrower than the backends', and the balancer says so to the pool's
+/// side.
+#[test]
+fn transfers_pass_a_narrow_wire_to_the_client_behind_nat() {
+    let network = Routed::new(Depth::Near, 1).unwrap();
+    for (host, device) in [(&network.edge, "eth1"), (&network.balancer, "eth0")] {
+        host.netns.ip(&format!("link set {device} mtu {NARROW}")).unwrap();
+    }
+    let scene = start(&network, &[Mode::Nat]);
+    let content = content(SIZE);
+    for case in Case::of(&[Mode::Nat]) {
+        let (host, pool) = (&network.backends[0].netns, case.seen_as(&network.client));
+        assert_eq!(path_mtu(host, pool).unwrap(), None, "{case:?}");
+        send_down(&network, &scene, (case, 0), &content);
+        assert_eq!(path_mtu(host, pool).unwrap(), Some(NARROW), "{case:?}");
+    }
+    scene.dropped_nothing_but(&[]);
+}
+
 /// Each mode has a backend of its own: what is learned of one's path is nobody else's merit.
 fn start<'net>(network: &'net Routed, modes: &[Mode]) -> Scene<'net> {
     let pairs: Vec<_> = modes.iter().zip(&network.backends).collect();

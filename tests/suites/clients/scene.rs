@@ -77,6 +77,13 @@ impl<'net> Scene<'net> {
         self.daemon.wait_for(what, condition).unwrap();
     }
 
+    /// Kills the daemon, and starts another one with further limits.
+    pub(crate) fn restart_with_limits(&mut self, network: &'net Routed, limits: &str) {
+        let text = self.config.to_string().replace("[limits]", &format!("[limits]\n{limits}"));
+        fs::write(config_path(&self.files), text).unwrap();
+        self.kill_and_restart(network);
+    }
+
     /// Kills the daemon, and starts another one that goes on where that was.
     pub(crate) fn kill_and_restart(&mut self, network: &'net Routed) {
         self.daemon.process.signal(Signal::KILL).unwrap();

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use futures_util::{SinkExt as _, StreamExt as _};
 use lb_tests::{
     netns::Netns,
+    status::Status,
     topology::{Depth, Host, Routed},
 };
 use tokio::{
@@ -97,6 +98,33 @@ fn translated_websocket_survives_the_daemon_and_other_addresses() {
     assert_eq!(names(&runtime, &mut newer), then);
     let mut newest = open_all();
     names(&runtime, &mut newest);
+    scene.dropped_nothing_but(&[]);
+}
+
+/// The next daemon is to have other limits, so it moves the sessions over to maps of other sizes.
+#[test]
+fn translated_websocket_survives_maps_of_other_sizes() {
+    let network = Routed::new(Depth::Near, 2).unwrap();
+    let cases: Vec<_> = Case::of(&[Mode::Nat]).collect();
+    let services = cases.iter().map(|case| case.service(PORT, &network.backends)).collect();
+    let mut scene = Scene::start(&network, services);
+    let _servers: Vec<_> = network.backends.iter().map(serve).collect();
+    let client = &network.client.netns;
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut sockets: Vec<_> =
+        cases.iter().flat_map(|case| open(&runtime, client, case.at(PORT), SOCKETS)).collect();
+    let before = names(&runtime, &mut sockets);
+
+    for limits in ["nat_sessions = 500\nnat_openings = 600", "nat_sessions = 900000\nnat_openings = 700"] {
+        scene.restart_with_limits(&network, limits);
+        assert!(scene.daemon.process.log().contains("moving over to new maps"), "{limits}");
+        assert_eq!(names(&runtime, &mut sockets), before, "{limits}");
+        let all =
+            |status: &Status| status.nat.as_ref().is_some_and(|nat| nat.sessions as usize >= sockets.len());
+        let status = scene.daemon.wait_for("all sessions to be found", all).unwrap();
+        let most = status.nat.unwrap().most_sessions;
+        assert!(limits.starts_with(&format!("nat_sessions = {most}\n")), "{most}");
+    }
     scene.dropped_nothing_but(&[]);
 }
 

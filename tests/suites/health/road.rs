@@ -67,6 +67,12 @@ impl<'net> Scene<'net> {
         let clinic = Clinic::open(lan, patients);
         let log = clinic.daemon.process.log();
         assert!(!log.contains("own addresses"), "{log}");
+        let status = clinic.daemon.status().unwrap();
+        for patient in patients {
+            let b1 = status.service(patient.name).unwrap().backend("b1").unwrap();
+            let probe = b1.probe.as_ref().unwrap();
+            assert_eq!((&*probe.via, &probe.problem), (patient.via, &None), "{}", patient.name);
+        }
         let ports = patients.iter().zip(2000..);
         let services: HashMap<_, _> =
             ports.map(|(patient, port)| (patient.name, (patient.vip, port).into())).collect();
@@ -201,6 +207,14 @@ fn answers_that_this_host_would_drop_are_not_waited_for() {
     let own = "own addresses: 2001:db8:113::20 is an address of this host too, so that the kernel would keep them for \
                itself service=\"v6\"";
     assert!(log.contains(filtered) && log.contains(own), "{log}");
+    let status = clinic.daemon.status().unwrap();
+    for (service, end) in
+        [("v4", "add a route to 203.0.113.10 by eth0, and reload"), ("v6", "keep them for itself")]
+    {
+        let probe = status.service(service).unwrap().backend("b1").unwrap().probe.clone().unwrap();
+        assert_eq!(probe.via, "direct");
+        assert!(probe.target.ends_with(":80") && probe.problem.unwrap().ends_with(end), "{}", probe.target);
+    }
 }
 
 /// What a road of probes consists of, as far as it is there.

@@ -8,10 +8,11 @@ use std::{
 };
 
 use lb_tests::process::output;
+use serde_json::Value;
 
 use crate::site::Site;
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -82,6 +83,12 @@ fn paths_that_envoy_has_tell_of_services_and_backends() {
     for line in ["web::192.0.2.11:80::hostname::b1", "web::192.0.2.13:80::health_flags::healthy"] {
         assert!(clusters.lines().any(|told| told == line), "no {line} in {clusters}");
     }
+    let dump: Value = serde_json::from_str(&get(&site, "/config_dump", &[])).unwrap();
+    let (digest, shown) = (dump["digest"].as_str().unwrap(), &dump["configuration"]);
+    assert_eq!(digest.len(), 16, "{dump}");
+    assert_eq!(shown["service"][0]["backend"][2]["address"], "192.0.2.13", "{dump}");
+    assert_eq!(shown["service"][0]["idle_timeout"], "5m", "a default: {dump}");
+    assert!(!dump.to_string().contains("000102030405060708090a0b0c0d0e0f"), "the seed is shown: {dump}");
     let stats = get(&site, "/stats?filter=weight", &[]);
     let weight = "sluice_backend_weight{service=\"web\",backend=\"b2\"}: 1.0";
     assert_eq!(stats.lines().count(), 3, "{stats}");

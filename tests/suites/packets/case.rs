@@ -38,7 +38,7 @@ pub struct Scene<S: 'static = Harness> {
 /// A scene, whatever its program.
 trait Stage: Sync {
     /// What becomes of `frame` after others.
-    fn outcome(&self, history: &[Vec<u8>], metadata: usize, frame: &[u8]) -> Outcome;
+    fn outcome(&self, history: &[Before], metadata: usize, frame: &[u8]) -> Outcome;
 }
 
 /// One packet and what becomes of it.
@@ -47,12 +47,20 @@ pub struct Case {
     name: String,
     scene: &'static dyn Stage,
     /// Frames of before.
-    history: Vec<Vec<u8>>,
+    history: Vec<Before>,
     frame: Vec<u8>,
     /// Bytes of the headroom that the driver has taken.
     metadata: usize,
     reason: Reason,
     out: Out,
+}
+
+/// What was run through the program before.
+enum Before {
+    /// A frame.
+    Frame(Vec<u8>),
+    /// What somebody sends who gets what came out last.
+    Answer(fn(&[u8]) -> Vec<u8>),
 }
 
 /// What is left of the frame.
@@ -90,11 +98,16 @@ impl Frame for &Packet {
 }
 
 impl<S: Subject> Stage for Scene<S> {
-    fn outcome(&self, history: &[Vec<u8>], metadata: usize, frame: &[u8]) -> Outcome {
+    fn outcome(&self, history: &[Before], metadata: usize, frame: &[u8]) -> Outcome {
         self.with(|subject| {
             let _stays = OneCpu::new();
-            for frame in history {
-                subject.run_behind(0, frame);
+            let mut came = Vec::new();
+            for before in history {
+                let frame = match before {
+                    Before::Frame(frame) => frame.clone(),
+                    Before::Answer(answer) => answer(&came),
+                };
+                came = subject.run_behind(0, &frame).frame;
             }
             subject.run_behind(metadata, frame)
         })
@@ -149,7 +162,13 @@ impl<S: Subject> Scene<S> {
 impl Case {
     /// The same after another packet.
     pub fn after(mut self, frame: impl Frame) -> Self {
-        self.history.push(frame.frame());
+        self.history.push(Before::Frame(frame.frame()));
+        self
+    }
+
+    /// The same after what somebody sends who gets what the packet before came to.
+    pub fn after_answer(mut self, answer: fn(&[u8]) -> Vec<u8>) -> Self {
+        self.history.push(Before::Answer(answer));
         self
     }
 

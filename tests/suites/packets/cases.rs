@@ -1,6 +1,7 @@
 //! The table, a file for each subject.
 
 mod answers;
+mod cookies;
 mod decap;
 pub mod errors;
 mod extensions;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         ("services", services::cases()),
         ("modes", modes::cases()),
         ("nat", nat::cases()),
+        ("cookies", cookies::cases()),
         ("size", size::cases()),
         ("vlan", vlan::cases()),
         ("extensions", extensions::cases()),

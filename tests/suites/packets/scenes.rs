@@ -150,6 +150,10 @@ pub static NAT_FULL: Scene = Scene::new(|| balancer(&translating()));
 pub static NAT_ELSEWHERE: Scene =
     Scene::new(|| Harness::with_next_hops(&translating(), |hop| hop.ifindex = INGRESS + 1));
 
+/// The same, where every SYN is answered with a cookie.
+pub static COOKIES: Scene =
+    Scene::new(|| balancer(&("[defaults.guard]\nsyn_cookies = \"always\"\n".to_owned() + &translating())));
+
 fn translating() -> String {
     let [v4, v6] = NAT_POOLS;
     let pool =

@@ -9,9 +9,9 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::{
     counter::{Fate, Reason},
     knobs::{
-        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
-        FEATURE_LISTS, FEATURE_NAT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC, FEATURE_RATES,
-        FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
+        FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_COOKIES, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE,
+        FEATURE_LIMITS, FEATURE_LISTS, FEATURE_NAT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_QUIC,
+        FEATURE_RATES, FEATURE_RESET, FEATURE_STRICT, FEATURE_TRACKING,
     },
     service::ServiceKey,
 };
@@ -55,7 +55,8 @@ pub const GUARDED: u32 = UNGUARDED | FEATURE_STRICT | FEATURE_LISTS | FEATURE_RA
 fn features_of(config: &Config) -> u32 {
     let fragments = config.services.iter().any(|service| service.fragments);
     let nat = config.balancer.nat.is_some();
-    let used = [(fragments, FEATURE_FRAGMENTS), (nat, FEATURE_NAT)];
+    let cookies = config.services.iter().any(|service| service.guard.syn_cookies.is_some());
+    let used = [(fragments, FEATURE_FRAGMENTS), (nat, FEATURE_NAT), (cookies, FEATURE_COOKIES)];
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 

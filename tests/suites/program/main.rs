@@ -19,6 +19,7 @@ mod nat;
 mod next;
 mod pass;
 mod passive;
+mod path;
 mod quic;
 mod remember;
 mod reset;

@@ -1,5 +1,7 @@
 //! Address translation, both ways: bytes in, bytes out.
 
+mod cookies;
+mod guards;
 mod session;
 
 use std::net::IpAddr;
@@ -7,6 +9,7 @@ use std::net::IpAddr;
 use lb_common::counter::Reason::{self, NoSession, NotOurs, Returned, TooBig, Transmitted, TtlExpired};
 use lb_tests::{
     answers,
+    netns::Netns,
     packet::{BALANCER_MAC, CLIENT_MAC, Packet, TCP, UDP, link},
 };
 use sluice::neighbours::NextHop;
@@ -226,6 +229,33 @@ fn packet_that_the_way_to_the_backend_does_not_carry_is_answered() {
         let outcome = balancer.run(&packet.build());
         assert_eq!((outcome.reason, outcome.frame), (TooBig, answers::too_big(&packet, 1400)), "{packet:?}");
     }
+}
+
+/// The loopback device, which is every test's interface, has another MTU in a namespace of its own.
+#[test]
+fn reply_that_the_way_to_the_client_does_not_carry_is_answered() {
+    let netns = Netns::new("narrow").expect("a namespace");
+    netns.ip("link set lo mtu 1400 up").expect("the device is there");
+    let replies = || {
+        let mut balancer = balancer(Some(8080));
+        for packet in openings() {
+            let port = send(&mut balancer, &packet);
+            let there = forwarded(&packet, port, 8080);
+            let headers = reply(&there).ip().len() - reply(&there).payload.len();
+            for (length, fits) in [(1400, true), (1401, false), (1500, false)] {
+                let large = Packet { payload: vec![7; length - headers], ..reply(&there) };
+                let outcome = balancer.run(&large.build());
+                let back = Packet { ack: true, payload: large.payload.clone(), ..reply(&packet).passed_on() };
+                let expected = if fits {
+                    (Returned, to_client(&back, CLIENT_MAC))
+                } else {
+                    (TooBig, answers::too_big(&large, 1400))
+                };
+                assert!((outcome.reason, outcome.frame) == expected, "{length}: {:?}", outcome.reason);
+            }
+        }
+    };
+    netns.run(replies).expect("the namespace is entered");
 }
 
 #[test]

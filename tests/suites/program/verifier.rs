@@ -1,8 +1,8 @@
 //! What the kernel's verifier makes of the program with everything on.
 
 use lb_common::knobs::{
-    FEATURE_CAPTURE, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT,
-    FEATURE_STRICT,
+    FEATURE_CAPTURE, FEATURE_COOKIES, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_MSS, FEATURE_NAT,
+    FEATURE_NEXT, FEATURE_STRICT,
 };
 use sluice::dataplane::load;
 
@@ -19,10 +19,14 @@ fn program_with_everything_on_leaves_the_verifier_room() {
         ("sluice", UNGUARDED),
         ("sluice_strict", UNGUARDED | FEATURE_STRICT),
         ("sluice_guarded", GUARDED | FEATURE_MSS),
-        ("sluice_frames", GUARDED | FEATURE_MSS | FEATURE_FRAMES),
-        ("sluice_chained", GUARDED | FEATURE_MSS | FEATURE_NEXT),
-        ("sluice_captured", GUARDED | FEATURE_MSS | FEATURE_NEXT | FEATURE_CAPTURE),
-        ("sluice_captured_frames", GUARDED | FEATURE_MSS | FEATURE_FRAMES | FEATURE_CAPTURE),
+        ("sluice_cookies", GUARDED | FEATURE_MSS | FEATURE_COOKIES),
+        ("sluice_frames", GUARDED | FEATURE_MSS | FEATURE_COOKIES | FEATURE_FRAMES),
+        ("sluice_chained", GUARDED | FEATURE_MSS | FEATURE_COOKIES | FEATURE_NEXT),
+        ("sluice_captured", GUARDED | FEATURE_MSS | FEATURE_COOKIES | FEATURE_NEXT | FEATURE_CAPTURE),
+        (
+            "sluice_captured_frames",
+            GUARDED | FEATURE_MSS | FEATURE_COOKIES | FEATURE_FRAMES | FEATURE_CAPTURE,
+        ),
     ];
     for (name, features) in programs {
         assert_eq!(load::balancer(features), name);

@@ -86,6 +86,7 @@ mod tests {
             forwarding: "l2".to_owned(),
             health: "up".to_owned(),
             reason: String::new(),
+            probe: None,
             says: None,
             held_back: None,
             share,

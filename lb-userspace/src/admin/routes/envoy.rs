@@ -1,11 +1,11 @@
-//! `GET /clusters` and `GET /listeners`, in the text that Envoy's users know, as far as there is something to tell.
+//! `GET /config_dump`, and `GET /clusters` and `GET /listeners` in the text that Envoy's users know, as far as there is something to tell.
 
 use std::{
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
 };
 
-use axum::extract::State;
+use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -14,11 +14,12 @@ use crate::{
         refused::{Failure, Refused},
         status::{Backend, Service, Status},
     },
+    config::Effective,
     daemon::{Event, StatusEvent},
 };
 
 pub(super) fn router() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().routes(routes!(clusters)).routes(routes!(listeners))
+    OpenApiRouter::new().routes(routes!(clusters)).routes(routes!(listeners)).routes(routes!(config_dump))
 }
 
 /// Services and backends, as Envoy tells of clusters and hosts
@@ -53,6 +54,23 @@ async fn listeners(State(daemon): State<Daemon>) -> Result<String, Failure> {
     let listener =
         |service: &Service| format!("{}::{}\n", service.name, socket(service.address, service.port));
     Ok(status(&daemon).await?.services.iter().map(listener).collect())
+}
+
+/// The configuration that runs
+///
+/// By the keys of the file, with all defaults, and without what is secret.
+#[utoipa::path(
+    get,
+    path = "/config_dump",
+    tag = "status",
+    responses(
+        (status = OK, body = Effective, description = "All of it, with a digest"),
+        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
+    )
+)]
+async fn config_dump(State(daemon): State<Daemon>) -> Result<Json<Effective>, Failure> {
+    let config = daemon.ask(Event::Config).await?;
+    Ok(Json(Effective::of(&config)))
 }
 
 async fn status(daemon: &Daemon) -> Result<Status, Failure> {

@@ -3,6 +3,7 @@
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
 mod capture;
+mod dashboard;
 mod envoy;
 mod explain;
 mod openapi;
@@ -10,6 +11,7 @@ mod order;
 mod plan;
 mod ready;
 mod rollout;
+mod services;
 mod stats;
 mod status;
 
@@ -24,12 +26,13 @@ use super::{
 
 /// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
 fn open() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(ready::router())
+    OpenApiRouter::new().merge(dashboard::router()).merge(ready::router())
 }
 
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new()
+        .merge(services::reading())
         .merge(status::router())
         .merge(stats::router())
         .merge(envoy::router())
@@ -39,6 +42,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new()
+        .merge(services::changing())
         .merge(order::router())
         .merge(rollout::router())
         .merge(plan::router())

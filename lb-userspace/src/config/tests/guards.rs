@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use lb_common::{
+    cookie::ALWAYS,
     guard::{OnFull, Rate, Rule},
     service::Track,
 };
@@ -85,6 +86,35 @@ fn services_with_the_same_lists_share_their_rules() {
     assert!(std::sync::Arc::ptr_eq(rules[0], rules[1]));
 }
 
+/// [`FLAWLESS`] with backends that are reached by `nat`.
+fn translated(guard: &str) -> String {
+    let text =
+        guarded(guard, "").replace("[fleet]", "[balancer.nat]\naddresses = [\"198.51.100.250\"]\n\n[fleet]");
+    text.replace("\"ipip\"", "\"nat\"").replace("2001:db8:1::12", "198.51.100.12")
+}
+
+#[test]
+fn cookies_are_sent_above_a_rate_or_always() {
+    let cookies =
+        |text: &str| config(&translated(&format!("syn_cookies = {text}"))).services[0].guard.syn_cookies;
+    assert_eq!(cookies("{ above = 1000 }"), Some(Rate::new(1000, 1000)));
+    assert_eq!(cookies("\"always\""), Some(ALWAYS));
+    assert_eq!(cookies("\"off\""), None);
+}
+
+#[test]
+fn cookies_of_all_are_those_of_services_that_can_send_them() {
+    let defaults = "[defaults.guard]\nsyn_cookies = \"always\"\n";
+    let of = |text: &str| {
+        let config =
+            config(&(text.to_owned() + DNS).replacen("[[service]]", &format!("{defaults}[[service]]"), 1));
+        config.services.iter().map(|service| service.guard.syn_cookies).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&translated("")), [None, Some(ALWAYS)]);
+    assert_eq!(of(&translated("syn_cookies = \"off\"")), [None, None]);
+    assert_eq!(of(FLAWLESS), [None, None]);
+}
+
 fn refusals(cases: &[(&str, String)]) -> String {
     messages(cases, |text| parse(text).map(|(config, _)| config).expect_err(text).to_string())
 }
@@ -108,6 +138,20 @@ fn guards_that_cannot_be_are_refused() {
         ("rates that are none", guarded("max_new = 0\nmax_new_per_source = \"10/s\"", "")),
         ("a burst without a rate", guarded("max_new = { burst = 3 }", "")),
         ("a source that is too long", guarded("max_new_per_source = { rate = 1, ipv4 = 33 }", "")),
+        ("cookies that are none", translated("syn_cookies = \"sometimes\"")),
+        ("cookies above no rate", translated("syn_cookies = {}")),
+        ("cookies by a number alone", translated("syn_cookies = 1000")),
+        ("cookies where backends answer directly", guarded("syn_cookies = \"always\"", "")),
+        (
+            "cookies of a service without SYNs",
+            format!(
+                "{FLAWLESS}{}",
+                DNS.replace(
+                    "[service.probe]",
+                    "[service.guard]\nsyn_cookies = \"always\"\n\n[service.probe]"
+                )
+            ),
+        ),
         ("prefix lengths for a whole service", guarded("max_new = { rate = 1, ipv4 = 24 }", "")),
         ("limits out of range", limited("max_connections = 0\nmax_new_per_sec = -1")),
         (

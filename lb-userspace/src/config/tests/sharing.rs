@@ -91,6 +91,16 @@ fn service_overrides_the_defaults_key_by_key() {
 }
 
 #[test]
+fn defaults_ask_no_service_for_more_backends_than_it_has() {
+    for (usual, least) in [(1, 1), (2, 2), (3, 2), (100, 2)] {
+        let defaults = format!("[defaults]\nmin_healthy = {usual}\n\n[[service]]");
+        let text = with("[[service]]", &defaults).replacen("min_healthy = 2\n", "", 1);
+        let sharing = parse(&text).unwrap().0.services[0].sharing;
+        assert_eq!(sharing.min_healthy, Some(MinHealthy::Backends(least)), "{usual}");
+    }
+}
+
+#[test]
 fn whole_factor_needs_no_point() {
     let sharing = parse(&with("= 1.25", "= 2")).unwrap().0.services[0].sharing;
     assert_eq!(sharing.overprovisioning, 200);

@@ -8,10 +8,10 @@ use super::{Truth, key};
 use crate::{
     admin::status::{self, Status},
     budget,
-    config::{self, AdminState, Backend, Service},
+    config::{self, AdminState, Backend, Service, Via},
     daemon::{QUEUE, now},
     dataplane::{DataPlane as _, next::NextProgram},
-    health::{Health, TargetKey},
+    health::{Health, TargetKey, way::Way},
     history::Change,
     metrics::Snapshot,
     plan::{
@@ -22,6 +22,9 @@ use crate::{
     reconcile::AppliedService,
     wishes::Wish,
 };
+
+/// Why nobody is probed by the path of traffic before it is known.
+const NO_WAY: &str = "no next hop is known yet";
 
 /// Who a report is about.
 #[derive(Clone, Copy)]
@@ -203,6 +206,7 @@ impl Truth {
             health: health
                 .unwrap_or_else(|| if service.probe.is_some() { "unknown" } else { "up" }.to_owned()),
             reason: self.causes.get(&target).cloned().unwrap_or_default(),
+            probe: self.probe_status(service, backend),
             says: advice(service, backend, &self.view).map(ToString::to_string),
             held_back: self.held_back(service, subject.at, &target),
             last_change: self.record.histories().of(&target).next_back().map(|change| self.told(change)),
@@ -231,6 +235,24 @@ impl Truth {
             opened_flows: service.passive.and(applied).map(|(id, _)| self.dataplane.signs(id).opened),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
+    }
+
+    /// How it is probed, if it is.
+    fn probe_status(&self, service: &Service, backend: &Backend) -> Option<status::Probe> {
+        let (probe, target) = (service.probe.as_ref()?, service.probe_target(backend)?);
+        let (way, detour) = self.roads.of(&key(service, &backend.name));
+        let is_by_path = service.is_probed_by_path(backend);
+        let (via, destination, problem) = match way.filter(|_| is_by_path) {
+            Some(way @ Way::Path(_)) => (Via::Path, way.destination(target), None),
+            None if is_by_path => {
+                (Via::Path, (service.address, target.port()).into(), Some(NO_WAY.to_owned()))
+            }
+            _ => (Via::Direct, target, detour.map(ToString::to_string)),
+        };
+        let has_port = probe.check.has_port();
+        let target = if has_port { destination.to_string() } else { destination.ip().to_string() };
+        let (kind, via) = (probe.check.name().to_owned(), via.name().to_owned());
+        Some(status::Probe { kind, via, target, problem })
     }
 
     pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {

@@ -42,6 +42,8 @@ pub(in crate::daemon) struct Roads {
     led: HashMap<TargetKey, (u32, Entry)>,
     /// Detours that have been told, by service.
     told: HashSet<(String, Detour)>,
+    /// Whose probes do not take the path of traffic, though they are to.
+    detours: HashMap<TargetKey, Detour>,
     ways: watch::Sender<Ways>,
 }
 
@@ -53,6 +55,7 @@ impl Roads {
             numbers: Numbers::default(),
             led: HashMap::new(),
             told: HashSet::new(),
+            detours: HashMap::new(),
             ways: watch::Sender::new(Ways::new()),
         }
     }
@@ -60,6 +63,11 @@ impl Roads {
     /// Where probes learn their ways.
     pub(in crate::daemon) fn ways(&self) -> watch::Receiver<Ways> {
         self.ways.subscribe()
+    }
+
+    /// The way of a backend's probes, where one has been found, and why it is none by the path of traffic.
+    pub(in crate::daemon) fn of(&self, key: &TargetKey) -> (Option<Way>, Option<&Detour>) {
+        (self.ways.borrow().get(key).copied(), self.detours.get(key))
     }
 
     /// Builds the road where `config` asks for one, and looks which ways this host's own packets to the VIPs take.
@@ -90,6 +98,7 @@ impl Roads {
     /// Leads the ways of what is probed to where packets go. What has no next hop yet keeps its probes waiting.
     pub(in crate::daemon) fn follow(&mut self, config: &Config, view: &View) {
         let mut ways = Ways::new();
+        self.detours.clear();
         for service in config.services.iter().filter(|service| has_paths(service)) {
             let leaving = view.wishes.leaving_of(service.key()).map(|leaving| &leaving.backend);
             for backend in service.backends.iter().chain(leaving) {
@@ -120,6 +129,7 @@ impl Roads {
                 if self.told.insert((service.name.clone(), detour.clone())) {
                     warn!(service = service.name, "probes go to the backends' own addresses: {detour}");
                 }
+                self.detours.insert(key(service, &backend.name), detour);
                 Way::Direct
             }
         }
