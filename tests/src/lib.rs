@@ -18,6 +18,7 @@ pub mod netns;
 pub mod packet;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod server;
 pub mod skip;
 pub mod status;

@@ -28,6 +28,7 @@ use lb_tests::{
     config::{Config, Service},
     interrupt,
     process::wait_until,
+    relay,
     server::Nginx,
     temporary,
     topology::{Host, Lan, VIP4, VIP6},
@@ -40,6 +41,9 @@ use self::{
 
 /// How many of the backends, counted from the first, are reached through a tunnel.
 const TUNNELLED: usize = 2;
+
+/// Where the daemon listens over TCP, on its loopback address.
+const API_PORT: u16 = 9901;
 
 /// What to show.
 pub(crate) struct Sandbox {
@@ -127,6 +131,8 @@ impl Sandbox {
         println!("  a request            {client} curl http://{VIP4}/");
         println!("                       {client} curl 'http://[{VIP6}]/'");
         println!("  what sluice knows    {sluice} status");
+        println!("  the same, live       {sluice} top");
+        println!("  in a browser         {}", dashboard(&lan.balancer));
         println!("  the maps             bpftool map dump pinned {PIN_PATH}/services");
         println!("                       bpftool map dump pinned {PIN_PATH}/backends");
         println!("  stop b1, and watch   kill {}", servers[0].process.id());
@@ -135,6 +141,17 @@ impl Sandbox {
         println!("  b1's set-up          {b1} {}", prepared[0].command_line("show"));
         println!("  a reload: edit       {}", config.display());
         println!("{rule}");
+    }
+}
+
+/// Where a browser of this host finds the dashboard, which is served in the balancer's namespace.
+fn dashboard(balancer: &Host) -> String {
+    match relay::start(&balancer.netns, API_PORT) {
+        Ok(address) => format!(
+            "http://{address}/ (from elsewhere: ssh -L {port}:{address} THIS-HOST, then http://127.0.0.1:{port}/)",
+            port = address.port()
+        ),
+        Err(error) => format!("not to be had: {error:#}"),
     }
 }
 
@@ -149,7 +166,8 @@ fn configuration(backends: &[Host]) -> Config {
         interfaces: vec!["eth0".to_owned()],
         socket: SOCKET.into(),
         pin_path: PIN_PATH.into(),
-        balancer: String::new(),
+        // Whoever is on this host may read, and nobody may change anything by it.
+        balancer: format!("\n[balancer.api]\nlisten = \"127.0.0.1:{API_PORT}\""),
         peers: Vec::new(),
         services: services().into_iter().map(service).collect(),
     }

@@ -65,7 +65,7 @@ fn table(history: &[Change]) -> Table {
     table
 }
 
-fn moment(at: f64) -> String {
+pub(super) fn moment(at: f64) -> String {
     let since_1970 = Duration::try_from_secs_f64(at).unwrap_or_default();
     let written = format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string();
     written.trim_end_matches('Z').replace('T', " ")

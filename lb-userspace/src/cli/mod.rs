@@ -3,8 +3,10 @@
 mod admin;
 mod backend;
 mod check;
+mod completions;
 mod daemon;
 mod detach;
+mod doctor;
 mod drained;
 mod drops;
 mod explain;
@@ -24,6 +26,7 @@ mod state;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod top;
 mod weight;
 
 use std::{
@@ -60,6 +63,8 @@ enum Command {
     Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
+    /// Shows what happens, as it happens, on the terminal; keys drain backends and put them back
+    Top(top::Args),
     /// Lists the services
     Services(lists::ServicesArgs),
     /// Lists the backends, of one service or of all
@@ -80,6 +85,12 @@ enum Command {
     Explain(explain::Args),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
+    /// Looks for what is wrong with this host, as a balancer or a backend, and says what cures it
+    Doctor(doctor::Args),
+    /// Prints what a shell completes commands by
+    Completions(completions::CompletionsArgs),
+    /// Writes manual pages
+    Man(completions::ManArgs),
     /// Takes down the data plane that a stopped daemon has left forwarding
     Detach(detach::Args),
     /// Makes this host a backend: VIPs, ARP settings, decapsulation
@@ -96,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Services(args) => lists::services(&args),
         Command::Backends(args) => lists::backends(&args),
         Command::Weight(args) => weight::run(&args),
@@ -106,6 +118,9 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Drops(args) => drops::run(&args),
+        Command::Doctor(args) => return ended(doctor::run(&args)),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Backend(args) => runtime().and_then(|runtime| runtime.block_on(backend::run(args))),
     };

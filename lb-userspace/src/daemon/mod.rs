@@ -61,6 +61,7 @@ use layers::Layers;
 pub use layers::{EditEvent, EditRefused};
 use manager::Manager;
 use maps::Opened;
+pub(crate) use preflight::{is_old_kernel, missing as missing_capabilities};
 use reload::{ListFiles, Reload};
 use truth::Truth;
 

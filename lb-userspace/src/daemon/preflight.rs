@@ -32,7 +32,7 @@ fn check_capabilities() -> Result<()> {
 }
 
 /// What is needed and not held. `CAP_SYS_ADMIN` stands for the two that were split off from it (capabilities(7)).
-fn missing(held: CapabilitySet) -> Vec<&'static str> {
+pub(crate) fn missing(held: CapabilitySet) -> Vec<&'static str> {
     let or_admin = CapabilitySet::SYS_ADMIN;
     let needed = [
         (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
@@ -42,11 +42,15 @@ fn missing(held: CapabilitySet) -> Vec<&'static str> {
     needed.into_iter().filter(|(any, _)| !held.intersects(*any)).map(|(_, name)| name).collect()
 }
 
-fn check_kernel(release: &str) -> Result<()> {
+/// Whether a kernel of this release lacks something.
+pub(crate) fn is_old_kernel(release: &str) -> bool {
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < OLDEST_KERNEL {
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST_KERNEL
+}
+
+fn check_kernel(release: &str) -> Result<()> {
+    if is_old_kernel(release) {
         let (major, minor) = OLDEST_KERNEL;
         bail!(
             "this kernel is Linux {release}, and Sluice needs {major}.{minor} or later; boot a newer kernel"

@@ -135,7 +135,13 @@ impl Pins {
     /// Where the link of `interface` is pinned.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.path.join(format!("{LINK}{interface}"))
+        Self::link_in(&self.path, interface)
+    }
+
+    /// The same below a directory that somebody else may have locked.
+    #[must_use]
+    pub fn link_in(path: &Path, interface: &str) -> PathBuf {
+        path.join(format!("{LINK}{interface}"))
     }
 
     /// Interfaces with a pinned link.

@@ -14,6 +14,7 @@
 
 mod devices;
 mod offload;
+pub(crate) use offload::active_features;
 pub mod reply;
 
 use std::io;

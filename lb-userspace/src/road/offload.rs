@@ -14,9 +14,11 @@ const FAMILY_ID: u16 = 1;
 const FAMILY_NAME: u16 = 2;
 
 /// `linux/ethtool_netlink.h`.
+const FEATURES_GET: u8 = 11;
 const FEATURES_SET: u8 = 12;
 const FEATURES_HEADER: u16 = 1;
 const FEATURES_WANTED: u16 = 3;
+const FEATURES_ACTIVE: u16 = 4;
 const HEADER_DEV_NAME: u16 = 2;
 const BITSET_BITS: u16 = 3;
 const BIT: u16 = 1;
@@ -50,6 +52,42 @@ pub(super) fn compute_checksums(device: &str) -> io::Result<()> {
     let wanted = attribute(FEATURES_WANTED | NESTED, &attribute(BITSET_BITS | NESTED, &bit));
     let header = attribute(FEATURES_HEADER | NESTED, &attribute(HEADER_DEV_NAME, &text(device)));
     ask(&socket, family, FEATURES_SET, &[header, wanted].concat()).map(drop)
+}
+
+/// What a device's driver does by itself, in ethtool's words.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(crate) fn active_features(device: &str) -> io::Result<Vec<String>> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let family = family(&socket)?;
+    let header = attribute(FEATURES_HEADER | NESTED, &attribute(HEADER_DEV_NAME, &text(device)));
+    let answer = ask(&socket, family, FEATURES_GET, &header)?;
+    Ok(active(answer.get(HEADER + GENERIC..).unwrap_or_default()))
+}
+
+/// The names of the bits of an answer that are set: a set without a mask lists no others.
+fn active(answer: &[u8]) -> Vec<String> {
+    let bits = attributes(answer).find(|(kind, _)| *kind == FEATURES_ACTIVE);
+    let bits = bits.and_then(|(_, set)| attributes(set).find(|(kind, _)| *kind == BITSET_BITS));
+    let bits = bits.map(|(_, bits)| bits).unwrap_or_default();
+    let name = |bit| attributes(bit).find(|(kind, _)| *kind == BIT_NAME);
+    let names = attributes(bits).filter_map(|(_, bit)| name(bit));
+    names.map(|(_, name)| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()).collect()
+}
+
+/// The attributes of a message, or of another attribute, by kind.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (&[a, b, c, d], _) = rest.split_first_chunk::<ATTRIBUTE>()?;
+        let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
+        let value = rest.get(ATTRIBUTE..length)?;
+        rest = rest.get(aligned(length)..).unwrap_or_default();
+        Some((kind & !NESTED, value))
+    })
 }
 
 /// The number of ethtool's family on this host.
@@ -137,6 +175,18 @@ mod tests {
         assert_eq!(message.len(), 28);
         assert_eq!(message[..8], [28, 0, 0, 0, 0x15, 0, 5, 0]);
         assert_eq!(message[16..], [12, 1, 0, 0, 8, 0, 1, 0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn active_features_are_those_that_are_listed() {
+        let bit = |name: &str| {
+            attribute(BIT | NESTED, &[attribute(1, &[7, 0, 0, 0]), attribute(BIT_NAME, &text(name))].concat())
+        };
+        let bits = attribute(BITSET_BITS | NESTED, &[bit("rx-lro"), bit("tx-tcp-segmentation")].concat());
+        let answer =
+            [attribute(FEATURES_HEADER | NESTED, &[]), attribute(FEATURES_ACTIVE | NESTED, &bits)].concat();
+        assert_eq!(active(&answer), ["rx-lro", "tx-tcp-segmentation"]);
+        assert_eq!(active(&answer[..9]), Vec::<String>::new(), "cut short");
     }
 
     #[test]

@@ -6,16 +6,23 @@
 
 mod access;
 mod authority;
+mod browser;
 mod change;
 mod curl;
+mod dashboard;
+mod doctor;
 mod explain;
 mod manager;
 mod metrics;
+mod pictures;
 mod plan;
 mod reach;
 mod scrape;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]
 mod site;
+mod stage;
 mod tables;
+mod terminal;
+mod top;
 mod wire;

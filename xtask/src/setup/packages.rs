@@ -31,6 +31,7 @@ pub(super) const PACKAGES: &[Package] = &[
         service: Some("etcd"),
         ..package("etcd-server", "etcd", "is the gRPC server that is probed, since it has the health service")
     },
+    package("chromium", "chromium", "shows the dashboard, without a screen"),
     package("traceroute", "traceroute", "shows the hops that a client sees"),
     Package {
         service: Some("prometheus"),

@@ -2,6 +2,7 @@
 //!
 //! A new subject is a file here with `router()`, and a line in the one of the three functions that says who may use it.
 
+mod dashboard;
 mod envoy;
 mod explain;
 mod openapi;
@@ -24,7 +25,7 @@ use super::{
 
 /// What everybody may have who reaches the daemon: nothing in it tells of the configuration, or of clients.
 fn open() -> OpenApiRouter<Daemon> {
-    OpenApiRouter::new().merge(ready::router())
+    OpenApiRouter::new().merge(dashboard::router()).merge(ready::router())
 }
 
 /// What may be read by every role.
