@@ -78,6 +78,7 @@ pub struct Tracking {
 
 /// Entries that were refused, by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RefusedEntries)]
 pub struct Refused {
     /// Of flows that went on.
     pub connections: u64,

@@ -10,7 +10,7 @@ use super::{Attachments, Owner, now, since_epoch};
 use crate::{
     admin::change::Changed,
     causes::with_causes,
-    changes::{Document, Edit, EditError, Said, file::ChangesFile},
+    changes::{Changes, Document, Edit, EditError, Said, file::ChangesFile},
     config::{Config, Diagnostics, Warning},
     wishes::file::StateError,
 };
@@ -81,12 +81,16 @@ impl Layers {
         let kept = store.load(boot(), now()).unwrap_or_else(|error| {
             warn!("{}; what was changed at run time is lost", with_causes(&error));
             put_aside(&mut store);
-            Default::default()
+            Changes::default()
         });
         let (said, overruled) = Said::new(file, kept);
-        overruled.iter().for_each(|name| tell_overruled(name));
+        for name in &overruled {
+            tell_overruled(name);
+        }
         let (said, lapsed) = said.lapsed(now());
-        lapsed.iter().for_each(|key| tell_lapsed(&key.service, &key.backend));
+        for key in &lapsed {
+            tell_lapsed(&key.service, &key.backend);
+        }
         match read(path, config.clone(), &said) {
             Ok((config, _)) => Ok((config, Self { said, store, retry: None })),
             Err(diagnostics) => {
@@ -95,7 +99,7 @@ impl Layers {
                     diagnostics.unnamed()
                 );
                 put_aside(&mut store);
-                let (said, _) = Said::new(document(path)?, Default::default());
+                let (said, _) = Said::new(document(path)?, Changes::default());
                 Ok((config, Self { said, store, retry: None }))
             }
         }
@@ -135,7 +139,9 @@ impl Layers {
 
     /// The same, where nobody waits.
     pub(super) fn adopt_or_log(&mut self, said: Said, overruled: &[String]) {
-        overruled.iter().for_each(|name| tell_overruled(name));
+        for name in overruled {
+            tell_overruled(name);
+        }
         if let Err(error) = self.adopt(said) {
             warn!("a restart will not know what was changed at run time: {}", with_causes(&error));
         }
@@ -210,12 +216,7 @@ impl Owner<'_> {
         let warnings = warnings_about(&warnings, edit, &said);
         if dry_run {
             let preview = Box::pin(self.preview(&config, &[])).await;
-            return Ok(Changed {
-                version: before.document().version(),
-                warnings,
-                preview: Some(preview),
-                ..Changed::default()
-            });
+            return Ok(Changed { version: before.document().version(), warnings, preview: Some(preview) });
         }
         let adopted = Box::pin(self.try_adopt(config, attachments)).await;
         adopted.map_err(|error| EditRefused::Refused(with_causes(error.as_ref())))?;
@@ -234,7 +235,9 @@ impl Owner<'_> {
         };
         match result {
             Ok(()) => {
-                lapsed.iter().for_each(|key| tell_lapsed(&key.service, &key.backend));
+                for key in &lapsed {
+                    tell_lapsed(&key.service, &key.backend);
+                }
                 self.inputs.update(&self.truth);
                 self.layers.adopt_or_log(said, &[]);
             }
@@ -299,7 +302,7 @@ fn key_within<'a>(own: Option<&str>, path: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{changes::Changes, health::TargetKey};
+    use crate::health::TargetKey;
 
     const FILE: &str = "[balancer]\ninterfaces = [\"eth0\"]\n\n[[service]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n\
         protocol = \"tcp\"\nforwarding = \"l2\"\nprobe = { type = \"none\" }\n\n[[service.backend]]\nname = \"b1\"\naddress = \"192.0.2.1\"\n";

@@ -104,7 +104,7 @@ impl Asker {
         let path = if self.histories.load(Ordering::Relaxed) { WITH_HISTORIES } else { "/v1/status" };
         match patiently(client::get::<Status>(&self.socket, path)).await {
             Ok(status) => News::Status { at: self.started.elapsed(), status: Box::new(status) },
-            Err(error) => News::Lost(with_causes(error.as_ref()).to_string()),
+            Err(error) => News::Lost(with_causes(error.as_ref())),
         }
     }
 

@@ -46,7 +46,7 @@ impl fmt::Display for Order {
 }
 
 /// What a key asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Move(Step),
     NextPane,

@@ -30,18 +30,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Them
         Constraint::Length((area.height / 3).min(CHANGES + 1)),
     ])
     .areas(area);
-    let block = titled(format!("{} · {}", service.name, lists::address(service)), false, theme);
+    let block = titled(&format!("{} · {}", service.name, lists::address(service)), false, theme);
     frame.render_widget(Paragraph::new(facts).block(block), upper);
     lists::backends(frame, middle, state, theme);
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(lower);
-    let block = titled("changes of its table".to_owned(), false, theme).padding(Padding::left(1));
+    let block = titled("changes of its table", false, theme).padding(Padding::left(1));
     let changes = service.tables.changes.iter().rev().map(|change| table_change(change, theme));
     frame.render_widget(
         Paragraph::new(changes.collect::<Vec<_>>()).wrap(Wrap { trim: false }).block(block),
         left,
     );
     if let Some(backend) = state.backend() {
-        let block = titled(format!("history of {}", backend.name), false, theme).padding(Padding::left(1));
+        let block = titled(&format!("history of {}", backend.name), false, theme).padding(Padding::left(1));
         let changes = backend.history.iter().rev().map(|change| change_of_backend(change, theme));
         frame.render_widget(
             Paragraph::new(changes.collect::<Vec<_>>()).wrap(Wrap { trim: false }).block(block),

@@ -63,7 +63,7 @@ pub(super) fn services(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     let rows = services.iter().map(|service| service_row(service, state, most, theme)).collect();
     let chosen =
         services.iter().position(|one| state.service().is_some_and(|chosen| chosen.name == one.name));
-    let block = pane_title(title, Pane::Services, state, theme);
+    let block = pane_title(&title, Pane::Services, state, theme);
     let has_keys = state.pane() == Pane::Services;
     render(frame, area, &columns, rows, chosen, table_theme(theme, has_keys), block);
 }
@@ -120,7 +120,7 @@ pub(super) fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     let chosen =
         backends.iter().position(|one| state.backend().is_some_and(|chosen| chosen.name == one.name));
     let has_keys = state.pane() == Pane::Backends;
-    let block = pane_title(format!("backends of {name}"), Pane::Backends, state, theme);
+    let block = pane_title(&format!("backends of {name}"), Pane::Backends, state, theme);
     render(frame, area, &columns, rows, chosen, table_theme(theme, has_keys), block);
 }
 
@@ -182,7 +182,7 @@ pub(super) fn drops(frame: &mut Frame<'_>, area: Rect, state: &State, theme: The
         ]
     };
     let rows = drops.iter().map(row).collect();
-    let block = pane_title(title.to_owned(), Pane::Drops, state, theme);
+    let block = pane_title(title, Pane::Drops, state, theme);
     let has_keys = state.pane() == Pane::Drops;
     render(frame, area, &columns, rows, Some(state.drop_line()), table_theme(theme, has_keys), block);
 }

@@ -71,7 +71,7 @@ fn waiting(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
 }
 
 /// A rule with a title: what belongs together begins with one.
-fn titled(title: String, has_keys: bool, theme: Theme) -> Block<'static> {
+fn titled(title: &str, has_keys: bool, theme: Theme) -> Block<'static> {
     let (rule, style) = if has_keys {
         (theme.accent(), theme.accent().patch(theme.strong()))
     } else {
@@ -80,7 +80,7 @@ fn titled(title: String, has_keys: bool, theme: Theme) -> Block<'static> {
     Block::new().borders(Borders::TOP).border_style(rule).title(Line::styled(format!(" {title} "), style))
 }
 
-fn pane_title(title: String, pane: Pane, state: &State, theme: Theme) -> Block<'static> {
+fn pane_title(title: &str, pane: Pane, state: &State, theme: Theme) -> Block<'static> {
     titled(title, state.pane() == pane, theme)
 }
 

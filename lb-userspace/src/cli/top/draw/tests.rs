@@ -83,7 +83,7 @@ fn frame(state: &State, columns: u16, lines: u16) -> String {
 
 fn act(state: &mut State, actions: &[Action]) {
     for action in actions {
-        assert_eq!(state.act(action.clone()), None);
+        assert_eq!(state.act(*action), None);
     }
 }
 

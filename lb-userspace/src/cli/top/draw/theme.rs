@@ -41,11 +41,13 @@ impl Theme {
         self.colour(Color::DarkGray)
     }
 
+    #[expect(clippy::unused_self, reason = "asked for as the others are")]
     pub(super) fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
     /// The chosen line of a list.
+    #[expect(clippy::unused_self, reason = "asked for as the others are")]
     pub(super) fn chosen(self, has_keys: bool) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         // Turned round, a colour of a word would be a patch.

@@ -31,7 +31,11 @@ pub(super) fn percent(part: f64) -> String {
 }
 
 /// A bar for each number, as high as its part of `most`; the lowest for nothing.
-#[expect(clippy::cast_sign_loss, reason = "rates are not negative")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "rates are not negative, and there are eight bars"
+)]
 pub(super) fn sparkline(numbers: &[f64], most: f64) -> String {
     let bar = |number: &f64| {
         let height = if most > 0.0 { number / most * (BARS.len() - 1) as f64 } else { 0.0 };

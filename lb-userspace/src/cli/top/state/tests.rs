@@ -14,7 +14,7 @@ fn known() -> State {
 }
 
 fn act(state: &mut State, actions: &[Action]) -> Vec<Effect> {
-    actions.iter().filter_map(|action| state.act(action.clone())).collect()
+    actions.iter().filter_map(|action| state.act(*action)).collect()
 }
 
 fn backends(state: &State) -> Vec<&str> {
