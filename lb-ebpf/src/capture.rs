@@ -32,20 +32,19 @@ pub struct Captured {
     kept: [u8; KEPT],
 }
 
-/// Keeps what a packet is as it arrives. Whether it is one that is to be shown, as far as can be told by then.
+/// Keeps what a packet is as it arrives, if it is one that is to be shown, as far as can be told by then. Which is noted
+/// with it: the pipeline has no room left on the stack.
 #[inline(always)]
-pub fn before(packet: &Packet) -> bool {
-    capture_before(packet.context()) != 0
+pub fn before(packet: &Packet) {
+    capture_before(packet.context());
 }
 
 /// Counts a packet and gives its action, as [`verdict::finish`] does, and shows it if it was chosen.
 #[inline(always)]
-pub fn after(packet: &Packet, chosen: bool, verdict: Result<Verdict, Verdict>, bytes: u64) -> u32 {
+pub fn after(packet: &Packet, verdict: Result<Verdict, Verdict>, bytes: u64) -> u32 {
     let (Ok(told) | Err(told)) = verdict;
     let action = verdict::finish(bytes, verdict);
-    if chosen {
-        capture_after(packet.context(), told.reason() as u32, action);
-    }
+    capture_after(packet.context(), told.reason() as u32, action);
     action
 }
 
@@ -85,12 +84,13 @@ pub extern "C" fn capture_note(what: u32, value: u32) -> u64 {
     0
 }
 
-/// As [`before`]; 1 if it is.
+/// As [`before`]. What is not chosen has no time.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn capture_before(context: *mut xdp_md) -> u64 {
     let packet = Packet::in_context(context);
     let (Some(choice), Some(work)) = (CAPTURE_CHOICE.get(0), captured()) else { return 0 };
+    work.record.time_ns = 0;
     let now_ns = now_ns();
     if now_ns >= choice.until_ns || !is_drawn(choice.one_of) || !is_of_client(&packet, choice) {
         return 0;
@@ -111,7 +111,7 @@ pub extern "C" fn capture_before(context: *mut xdp_md) -> u64 {
         action: 0,
         how: How::Otherwise as u32,
     };
-    1
+    0
 }
 
 /// Shows a packet, if it is one that was chosen.
@@ -121,7 +121,8 @@ pub extern "C" fn capture_after(context: *mut xdp_md, reason: u32, action: u32) 
     let packet = Packet::in_context(context);
     let (Some(choice), Some(work)) = (CAPTURE_CHOICE.get(0), captured()) else { return 0 };
     let Captured { record, kept } = work;
-    let is_chosen = choice.reasons >> (reason & 63) & 1 != 0
+    let is_chosen = record.time_ns != 0
+        && choice.reasons >> (reason & 63) & 1 != 0
         && (choice.service == NONE || choice.service == record.service)
         && (choice.backend == NONE || choice.backend == record.backend);
     let Some(untold) = untold().filter(|_| is_chosen) else { return 0 };

@@ -103,9 +103,9 @@ pub fn sluice_frames(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_captured(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(ctx);
-    let chosen = capture::before(&packet);
+    capture::before(&packet);
     let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true, true>(&mut packet));
-    let action = capture::after(&packet, chosen, verdict, bytes);
+    let action = capture::after(&packet, verdict, bytes);
     next::call(&packet, action)
 }
 
@@ -114,9 +114,9 @@ pub fn sluice_captured(ctx: XdpContext) -> u32 {
 #[inline(always)]
 pub fn sluice_captured_frames(ctx: XdpContext) -> u32 {
     let mut packet = Packet::in_pieces(ctx);
-    let chosen = capture::before(&packet);
+    capture::before(&packet);
     let (bytes, verdict) = (packet.len(), pipeline::balance::<true, true, true, true>(&mut packet));
-    capture::after(&packet, chosen, verdict, bytes)
+    capture::after(&packet, verdict, bytes)
 }
 
 /// Takes the outer header off tunnelled packets for this host's VIPs.
