@@ -232,6 +232,6 @@ mod tests {
 
     #[test]
     fn reasons_fit_into_a_word() {
-        assert!(Reason::COUNT <= 64);
+        const { assert!(Reason::COUNT <= 64) };
     }
 }

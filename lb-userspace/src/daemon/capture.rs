@@ -11,14 +11,14 @@ impl Owner<'_> {
     pub(super) async fn begin_capture(&mut self, begin: BeginCapture, attachments: &mut Attachments) {
         let BeginCapture { program, answer } = begin;
         let id = program.id();
-        let mut begun = self.truth.dataplane_mut().begin_capture(*program).map_err(anyhow::Error::from);
-        if begun.is_ok() {
-            begun = self.attach_again(attachments).await;
-            if begun.is_err() {
+        let mut shown = self.truth.dataplane_mut().begin_capture(*program).map_err(anyhow::Error::from);
+        if shown.is_ok() {
+            shown = self.attach_again(attachments).await;
+            if shown.is_err() {
                 self.stop_capture(id, attachments).await;
             }
         }
-        let told = answer.send(begun.map_err(|error| with_causes(error.as_ref())));
+        let told = answer.send(shown.map_err(|error| with_causes(error.as_ref())));
         if told.is_err() {
             // Whoever has asked is gone.
             self.stop_capture(id, attachments).await;

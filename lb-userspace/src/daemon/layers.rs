@@ -270,7 +270,7 @@ fn changed(kept: Result<(), StateError>) -> Changed {
 fn broken(wrong: &Diagnostics, edit: &Edit, said: &Said) -> EditRefused {
     let own = edit.path(said.document());
     let told = |path: &str, message: &str| match key_within(own.as_deref(), path) {
-        Some(key) if key.is_empty() => message.to_owned(),
+        Some("") => message.to_owned(),
         Some(key) => format!("{key}: {message}"),
         None => format!("{path}: {message}"),
     };

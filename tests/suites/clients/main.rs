@@ -8,6 +8,7 @@ mod background;
 mod bulk;
 mod certificate;
 mod content;
+mod cookies;
 mod curl;
 mod jumbo;
 mod kernel;

@@ -85,9 +85,9 @@ impl<'net> Browser<'net> {
         let (socket, _) = client(told["webSocketDebuggerUrl"].as_str().unwrap(), stream).unwrap();
         let mut page = Page { socket, calls: 0, events: Vec::new() };
         for domain in ["Page", "Runtime", "Network", "Log"] {
-            page.call(&format!("{domain}.enable"), json!({}));
+            page.call(&format!("{domain}.enable"), &json!({}));
         }
-        page.call("Page.navigate", json!({ "url": url }));
+        page.call("Page.navigate", &json!({ "url": url }));
         page.wait_for("the page", "document.readyState === 'complete' && location.href !== 'about:blank'");
         page
     }
@@ -115,7 +115,7 @@ impl Page {
     /// What an expression comes to; null where it fails.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        self.call("Runtime.evaluate", parameters)["result"]["value"].take()
+        self.call("Runtime.evaluate", &parameters)["result"]["value"].take()
     }
 
     /// What went wrong on the page so far, by its console.
@@ -140,15 +140,15 @@ impl Page {
         let Glass { width, height, scale, dark } = glass;
         let metrics =
             json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600 });
-        self.call("Emulation.setDeviceMetricsOverride", metrics);
+        self.call("Emulation.setDeviceMetricsOverride", &metrics);
         let scheme = if dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-        self.call("Emulation.setEmulatedMedia", features);
+        self.call("Emulation.setEmulatedMedia", &features);
     }
 
     /// A picture of what is seen of it, as PNG.
     pub(crate) fn picture(&mut self) -> Vec<u8> {
-        self.capture(json!({ "format": "png" }))
+        self.capture(&json!({ "format": "png" }))
     }
 
     /// A picture of one element.
@@ -157,15 +157,15 @@ impl Page {
             "(({{x, y, width, height}}) => ({{x, y, width, height, scale: 1}}))(document.querySelector('{selector}').getBoundingClientRect())"
         );
         let clip = self.evaluate(&bounds);
-        self.capture(json!({ "format": "png", "clip": clip, "captureBeyondViewport": true }))
+        self.capture(&json!({ "format": "png", "clip": clip, "captureBeyondViewport": true }))
     }
 
-    fn capture(&mut self, parameters: Value) -> Vec<u8> {
+    fn capture(&mut self, parameters: &Value) -> Vec<u8> {
         let told = self.call("Page.captureScreenshot", parameters);
         BASE64.decode(told["data"].as_str().unwrap().as_bytes()).unwrap()
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
         let call = json!({ "id": self.calls, "method": method, "params": parameters });
         self.socket.send(Message::text(call.to_string())).unwrap();

@@ -86,7 +86,7 @@ fn dashboard_shows_what_happens_and_orders_are_followed() {
         page.wait_for(
             "that the daemon is lost",
             "/does not answer/.test(document.getElementById('pulse').textContent)",
-        )
+        );
     });
     page.wait_for("the next daemon", "document.getElementById('pulse').textContent === 'live'");
 }

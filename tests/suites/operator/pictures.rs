@@ -11,5 +11,5 @@ pub(crate) fn wanted() -> Option<PathBuf> {
 
 /// Until there is a past to be drawn.
 pub(crate) fn pause() {
-    thread::sleep(Duration::from_secs(60));
+    thread::sleep(Duration::from_mins(1));
 }

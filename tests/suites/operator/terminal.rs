@@ -1,6 +1,7 @@
 //! A real pseudo-terminal with a command in it, and an emulator that shows what stands on it.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
@@ -125,9 +126,11 @@ impl Terminal {
                     "<" => "&lt;",
                     text => text,
                 };
-                html += &format!(
+                write!(
+                    html,
                     "<span style='color:{front};background:{back};font-weight:{weight}'>{text}</span>"
-                );
+                )
+                .unwrap();
             }
             html.push('\n');
         }

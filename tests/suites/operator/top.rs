@@ -45,7 +45,7 @@ fn backend_is_drained_by_keys_and_the_screen_follows() {
     }
 
     stage.restart(|| {
-        terminal.wait_for("that the daemon is lost", |text| text.contains("LOST: no sluice answers"))
+        terminal.wait_for("that the daemon is lost", |text| text.contains("LOST: no sluice answers"));
     });
     terminal.wait_for("the next daemon", |text| !text.contains("LOST") && text.contains("drain, up"));
     terminal.press("r");

@@ -70,8 +70,13 @@ async fn capture(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, 
     let mut file = File::begin(looking.keep, boot()).map_err(broken)?;
     let begun = file.take();
     let format = move |captured: &[Captured], names: &Names, untold: Option<Untold>| {
-        captured.iter().for_each(|one| drop(file.add(one, names)));
-        untold.into_iter().for_each(|untold| drop(file.end(&untold)));
+        // Into memory, where nothing is refused.
+        for one in captured {
+            drop(file.add(one, names));
+        }
+        if let Some(untold) = untold {
+            drop(file.end(&untold));
+        }
         file.take()
     };
     Ok(([(CONTENT_TYPE, "application/x-pcapng")], looking.stream(begun, format)).into_response())

@@ -66,7 +66,7 @@ fn said(seconds: u64) -> Status {
         reasons.map(|(name, packets)| (name.to_owned(), traffic(packets * seconds))).into();
     let interfaces = vec![Interface { name: "eth0".to_owned(), mode: "native".to_owned() }];
     let arena = Arena { used: 8198, slots: 200_000 };
-    Status { reasons, interfaces, arena, ..status(vec![web, dns]) }
+    Status { interfaces, arena, reasons, ..status(vec![web, dns]) }
 }
 
 fn known() -> State {
