@@ -28,7 +28,7 @@ const fn target(address: &'static str, port: u16, protocol: u8) -> Target {
 }
 
 /// The VIPs, and addresses that are none.
-pub const TARGETS: [Target; 32] = [
+pub const TARGETS: [Target; 34] = [
     target("203.0.113.10", 80, TCP),
     target("203.0.113.10", 443, UDP),
     target("203.0.113.11", 80, TCP),
@@ -55,6 +55,8 @@ pub const TARGETS: [Target; 32] = [
     target("2001:db8:113::19", 80, TCP),
     target("203.0.113.19", 53, UDP),
     target("2001:db8:113::19", 53, UDP),
+    target("203.0.113.20", 80, TCP),
+    target("2001:db8:113::20", 80, TCP),
     target(POOL[0], 1024, TCP),
     target(POOL[1], 1024, TCP),
     target(POOL[0], 1024, UDP),
@@ -90,8 +92,10 @@ const LISTS: &str = "[[list]]\nname = \"bad\"\nprefixes = [\"192.0.2.0/30\", \"2
                      [[list]]\nname = \"good\"\nprefixes = [\"192.0.2.0/28\", \"2001:db8:c::/124\"]\n";
 
 const GUARDED: &str = "protocol = \"tcp\"\nforwarding = \"l2\"\non_full = \"refuse\"\n[service.guard]\n\
-                       allow = [\"good\"]\ndeny = [\"bad\"]\nmax_new = 2000\n\
-                       max_new_per_source = { rate = 100, burst = 100 }";
+                       allow = [\"good\"]\ndeny = [\"bad\"]\nmax_new = 20\n\
+                       max_new_per_source = { rate = 2, burst = 2 }";
+
+const COOKIES: &str = "protocol = \"tcp\"\nforwarding = \"nat\"\nguard = { syn_cookies = \"always\" }";
 
 /// The balancer: slots that have moved, a backend that gives up its flows, one that is this host, and another program behind
 /// the balancer's.
@@ -131,6 +135,7 @@ fn next_program() -> NextProgram {
 fn services(backends: usize) -> String {
     let families = [("4", "203.0.113.", &V4[..backends]), ("6", "2001:db8:113::", &V6[..backends])];
     let services = families.iter().map(|(family, vip, own)| {
+        let full = format!("on_full = \"{}\"", if *family == "4" { "refuse" } else { "next" });
         let other = if *family == "4" { &V6[..backends] } else { &V4[..backends] };
         let of = |name: &str, last: &str, port: &str, rest: &str, backends: &[&str]| {
             service(&format!("{name}-{family}"), &format!("{vip}{last}"), port, rest, backends)
@@ -151,9 +156,16 @@ fn services(backends: usize) -> String {
             of("gue", "15", "80", &format!("protocol = \"tcp\"\n{GUE}"), own),
             of("direct", "15", "53", &format!("protocol = \"udp\"\n{GUE}\ngue = {{ variant = 1 }}"), other),
             of("guarded", "16", "80", GUARDED, own),
-            with_limits(&of("full", "17", "80", "protocol = \"tcp\"\nforwarding = \"ipip\"", own)),
+            with_limits(&of(
+                "full",
+                "17",
+                "80",
+                &format!("protocol = \"tcp\"\nforwarding = \"ipip\"\n{full}"),
+                own,
+            )),
             of("fragments", "18", "53", &format!("protocol = \"udp\"\n{FRAGMENTS}"), own),
             of("nat", "19", "80", "protocol = \"tcp\"\nforwarding = \"nat\"", own),
+            of("cookies", "20", "80", COOKIES, own),
             of("nat-udp", "19", "53", "protocol = \"udp\"\nforwarding = \"nat\"", own),
         ]
         .concat()
