@@ -152,12 +152,13 @@ fn general(service: &Service) -> Map<String, Value> {
             "server_id_length": quic.server_id_length,
         })),
         "guard": {
-            "malformed": if service.guard.drops_malformed { "drop" } else { "pass" },
+            "malformed": if service.guard.drops_malformed { "drop" } else { "forward" },
             "rules": service.guard.rules.as_ref().map(|rules| rules.entries().len()),
             "max_new_per_source": service.guard.max_new_per_source.map(|source| json!({
                 "rate": rate(source.rate), "ipv4": source.ipv4, "ipv6": source.ipv6,
             })),
             "max_new": service.guard.max_new.map(rate),
+            "syn_cookies": service.guard.syn_cookies.map(rate),
         },
         "probe": service.probe.as_ref().map_or_else(|| json!({ "type": "none" }), probe),
         "backend": service.backends.iter().map(backend).collect::<Vec<_>>(),

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Backend, Balancer, Check, Config, Fleet, Guard, Limits, List, MinHealthy, Mss, Probe, Service, Sharing,
-    fingerprint,
+    Api, Backend, Balancer, Check, Config, Fleet, Guard, Limits, List, MinHealthy, Mss, Probe, Service,
+    Sharing, fingerprint,
 };
 
 /// A key whose value is another one.
@@ -113,12 +113,32 @@ impl Balancer {
         keys.text("pin_path", self.pin_path.display());
         keys.text("state_path", self.state_path.display());
         keys.plain("probe_mark", format_args!("{:#010x}", self.probe_mark));
+        self.audit_path.iter().for_each(|path| keys.text("audit_path", path.display()));
         self.location.iter().for_each(|location| keys.text("location", location));
         self.next_program.iter().for_each(|path| keys.text("next_program", path.display()));
         if let Some(nat) = &self.nat {
             keys.texts("nat.addresses", &nat.addresses);
             keys.text("nat.ports", format_args!("{}-{}", nat.ports.start(), nat.ports.end()));
         }
+        self.api.iter().for_each(|api| keys.table("api", api.keys()));
+        keys
+    }
+}
+
+impl Api {
+    fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        keys.text("listen", self.listen);
+        self.tokens.iter().for_each(|path| keys.text("tokens", path.display()));
+        if let Some(certificate) = &self.certificate {
+            keys.text("certificate", certificate.chain.display());
+            keys.text("key", certificate.key.display());
+        }
+        if let Some(clients) = &self.clients {
+            keys.text("client_ca", clients.authority.display());
+            keys.texts("operators", &clients.operators);
+        }
+        keys.texts("hosts", &self.hosts);
         keys
     }
 }
@@ -248,6 +268,7 @@ impl Guard {
             keys.plain("max_new_per_source", format_args!("{of_source:?}"));
         }
         self.max_new.iter().for_each(|rate| keys.plain("max_new", format_args!("{rate:?}")));
+        self.syn_cookies.iter().for_each(|rate| keys.plain("syn_cookies", format_args!("{rate:?}")));
         keys
     }
 }
