@@ -61,7 +61,7 @@ fn json_has_every_field() {
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
     let names = "address available backends bytes digest generation largest_packet levels moved_slots name packets port probes protocol \
-                 refused slots tracked_flows";
+                 refused slots tables tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
 }
@@ -86,7 +86,7 @@ fn json_has_every_field_of_a_backend() {
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
         "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "promised": null, "priority": 0, "packets": 0, "bytes": 0,
         "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
-        "deadline_left": null, "largest_packet": 1500, "history": null,
+        "deadline_left": null, "largest_packet": 1500, "history": null, "measured": null,
         "last_change": { "at": null, "what": "admin", "is": "ready", "why": "the file has it" },
     });
     assert_eq!(backends[0], expected);

@@ -1,6 +1,7 @@
 //! Connections that SYN cookies open while a flood goes on: Linux at either end believes in the numbers that it gets.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::Command,
@@ -15,7 +16,7 @@ use std::{
 use lb_tests::{
     netns::Netns,
     packet::Packet,
-    topology::{Depth, Routed},
+    topology::{Depth, Host, Routed},
 };
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
@@ -28,6 +29,9 @@ use crate::{
 
 const SIZE: usize = 10 << 20;
 
+/// SYNs in a second from which on a service answers with cookies. As many again pass in a burst.
+const ABOVE: usize = 20;
+
 /// SYNs of the flood that are answered before anything else happens, and again before it is looked at who has got some.
 const MANY: u64 = 500;
 
@@ -37,7 +41,7 @@ fn flood_of_syns_reaches_no_backend_and_real_clients_do() {
     let cases: Vec<_> = Case::of(&[Mode::Nat]).collect();
     let service = |case: &Case| {
         let mut service = case.service(80, &network.backends);
-        service.settings += "\nguard = { syn_cookies = { above = 20 } }";
+        write!(service.settings, "\nguard = {{ syn_cookies = {{ above = {ABOVE} }} }}").unwrap();
         service
     };
     let mut scene = Scene::start(&network, cases.iter().map(service).collect());
@@ -68,10 +72,12 @@ fn flood_of_syns_reaches_no_backend_and_real_clients_do() {
     let status = scene.daemon.status().unwrap();
     assert!(status.reason("acknowledged") >= 2 * cases.len() as u64, "each by a cookie: {status:?}");
     assert!(status.reason("cookie") > sent + MANY, "while the flood went on");
-    for host in &network.backends {
-        let waiting = host.netns.output(Command::new("ss").args(["-Htn", "state", "syn-recv"])).unwrap();
-        assert_eq!(waiting, "", "a backend waits for nobody");
-    }
+    let waiting = |host: &Host| {
+        let half_open = host.netns.output(Command::new("ss").args(["-Htn", "state", "syn-recv"])).unwrap();
+        half_open.lines().count()
+    };
+    let waiting: usize = network.backends.iter().map(waiting).sum();
+    assert!(waiting <= 2 * ABOVE * cases.len(), "backends wait for {waiting} made-up clients");
     drop(flood);
 }
 
