@@ -33,6 +33,7 @@ pub(super) const PACKAGES: &[Package] = &[
     },
     package("chromium", "chromium", "shows the dashboard, without a screen"),
     package("tshark", "tshark", "reads the packets that `sluice capture` has written"),
+    package("systemd", "systemd-analyze", "reads the unit file as the service manager does"),
     package("traceroute", "traceroute", "shows the hops that a client sees"),
     Package {
         service: Some("prometheus"),
