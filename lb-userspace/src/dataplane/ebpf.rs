@@ -39,6 +39,8 @@ use tracing::{debug, warn};
 use super::{
     DataPlane, DataPlaneError, Tracking,
     capture::{BeginError, CaptureProgram},
+    counted::Counted,
+    debug_log::DebugLog,
     guards::GuardMaps,
     image,
     inherited::Inherited,
@@ -65,7 +67,7 @@ const HALF_OPEN: Duration = Duration::from_secs(10);
 
 /// A table of flows.
 pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
-type Counters = PerCpuArray<MapData, [u64; 2]>;
+pub(super) type Counters = PerCpuArray<MapData, [u64; 2]>;
 pub(super) type SignCounters = PerCpuArray<MapData, [u64; 4]>;
 
 /// The loaded programs and the maps that they read.
@@ -85,6 +87,8 @@ pub struct EbpfDataPlane {
     openings: Flows,
     server_ids: ServerIds,
     sessions: Sessions,
+    /// Where the program tells of its decisions, if it does.
+    debug_log: Option<DebugLog>,
     /// What the program is loaded for.
     features: u32,
     /// What runs in its place.
@@ -95,14 +99,11 @@ pub struct EbpfDataPlane {
     news: News,
     /// Where the program counts how flows open; each that is loaded counts anew.
     signs: Option<SignCounters>,
-    service_counters: Counters,
-    backend_counters: Counters,
+    counted: Counted,
     reasons: Counters,
     control: Array<MapData, [u8; size_of::<Control>()]>,
     /// Entries that either table of flows has at most.
     limit: u32,
-    /// What backends had counted under another number.
-    carried: StdHashMap<u32, Traffic>,
 }
 
 impl fmt::Debug for EbpfDataPlane {
@@ -139,6 +140,7 @@ impl EbpfDataPlane {
             openings: flows(&mut ebpf, "openings")?,
             server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
             sessions: Sessions::of(&mut ebpf)?,
+            debug_log: DebugLog::of(&mut ebpf),
             features: knobs.features,
             capture: None,
             budgets: counters(&mut ebpf, "budgets")?,
@@ -146,15 +148,13 @@ impl EbpfDataPlane {
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
             signs: signs(&mut ebpf),
-            service_counters: counters(&mut ebpf, "service_counters")?,
-            backend_counters: counters(&mut ebpf, "backend_counters")?,
+            counted: Counted::of(&mut ebpf)?,
             reasons: counters(&mut ebpf, "reasons")?,
             balancer: balancer(knobs.features),
             next: None,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             limit: limits.connections.max(limits.openings),
-            carried: StdHashMap::new(),
             ebpf,
         })
     }
@@ -220,6 +220,7 @@ impl EbpfDataPlane {
         let mut ebpf = load_object(knobs, Maps::Pinned(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
+        self.debug_log = DebugLog::of(&mut self.ebpf);
         self.capture = None;
         self.features = knobs.features;
         self.sessions = Sessions::of(&mut self.ebpf)?;
@@ -349,6 +350,18 @@ impl EbpfDataPlane {
         bytemuck::cast(sums)
     }
 
+    /// Flows that were opened with a service's backends.
+    #[must_use]
+    pub fn service_opened(&self, id: u32) -> u64 {
+        self.counted.service_opened(id)
+    }
+
+    /// Flows that were opened with a backend.
+    #[must_use]
+    pub fn backend_opened(&self, id: u32) -> u64 {
+        self.counted.backend_opened(id)
+    }
+
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].
     #[must_use]
     pub fn refusals(&self, service: u32) -> [u64; Refusal::COUNT] {
@@ -390,7 +403,7 @@ pub(crate) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Resul
 }
 
 /// The sum over all CPUs; nothing where the counter cannot be read.
-fn total(counters: &Counters, index: u32) -> Traffic {
+pub(super) fn total(counters: &Counters, index: u32) -> Traffic {
     let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
     values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
 }
@@ -448,7 +461,7 @@ impl EbpfDataPlane {
             Op::ClearService { id } => {
                 self.services.write(*id, &Service::zeroed(), None);
                 self.policies.write(*id, &Policy::zeroed(), None);
-                clear(&mut self.service_counters, "service_counters", *id);
+                self.counted.clear_service(*id);
                 self.guards.clear_service(*id);
             }
             Op::ClearBackends { first, count } => self.clear_backends(*first, *count),
@@ -464,21 +477,14 @@ impl EbpfDataPlane {
 
     fn move_counters(&mut self, from: u32, to: u32, count: u32) {
         self.guards.move_loads(from, to, count);
-        for offset in 0..count {
-            let mut sum = self.backend_traffic(from + offset);
-            if let Some(carried) = self.carried.remove(&(to + offset)) {
-                sum += carried;
-            }
-            self.carried.insert(to + offset, sum);
-        }
+        self.counted.carry(from, to, count);
     }
 
     fn clear_backends(&mut self, first: u32, count: u32) {
         for id in first..first + count {
             self.backends.write(id, &Backend::zeroed(), None);
-            clear(&mut self.backend_counters, "backend_counters", id);
+            self.counted.clear_backend(id);
             self.guards.clear_backend(id);
-            self.carried.remove(&id);
         }
     }
 
@@ -635,13 +641,11 @@ impl DataPlane for EbpfDataPlane {
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {
-        total(&self.service_counters, id)
+        self.counted.service_traffic(id)
     }
 
     fn backend_traffic(&self, id: u32) -> Traffic {
-        let mut sum = total(&self.backend_counters, id);
-        sum += self.carried.get(&id).copied().unwrap_or_default();
-        sum
+        self.counted.backend_traffic(id)
     }
 
     fn reasons(&self) -> [Traffic; Reason::COUNT] {

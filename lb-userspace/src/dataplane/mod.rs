@@ -2,6 +2,8 @@
 
 pub mod attach;
 pub mod capture;
+mod counted;
+mod debug_log;
 pub mod ebpf;
 mod guards;
 pub mod inherited;
