@@ -2,7 +2,9 @@
 
 pub mod attach;
 pub mod capture;
+mod counters;
 pub mod ebpf;
+mod flows;
 mod guards;
 pub mod inherited;
 pub mod load;
