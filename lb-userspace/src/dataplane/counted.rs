@@ -10,7 +10,8 @@ use lb_common::counter::Traffic;
 
 use super::{
     DataPlaneError,
-    ebpf::{Counters, clear, take, total},
+    counters::{Counters, clear, total},
+    ebpf::take,
     refused,
 };
 

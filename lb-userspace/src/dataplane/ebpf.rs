@@ -3,7 +3,7 @@
 use std::{
     array,
     collections::{HashMap as StdHashMap, HashSet},
-    fmt, io, mem,
+    fmt, mem,
     os::fd::AsFd as _,
     path::Path,
     sync::atomic::Ordering,
@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData},
     programs::Xdp,
 };
 use bytemuck::Zeroable as _;
@@ -40,7 +40,9 @@ use super::{
     DataPlane, DataPlaneError, Tracking,
     capture::{BeginError, CaptureProgram},
     counted::Counted,
+    counters::{Counters, SignCounters, clear, counters, refusals, signs, total},
     debug_log::DebugLog,
+    flows::{Flows, delete_flows, flows},
     guards::GuardMaps,
     image,
     inherited::Inherited,
@@ -64,11 +66,6 @@ const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
 
 /// How long a flow of which one packet was seen counts as one that its backend has.
 const HALF_OPEN: Duration = Duration::from_secs(10);
-
-/// A table of flows.
-pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
-pub(super) type Counters = PerCpuArray<MapData, [u64; 2]>;
-pub(super) type SignCounters = PerCpuArray<MapData, [u64; 4]>;
 
 /// The loaded programs and the maps that they read.
 pub struct EbpfDataPlane {
@@ -385,49 +382,9 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlane
     ebpf.take_map(name).ok_or(DataPlaneError::NoMap(name))
 }
 
-fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneError> {
-    PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
-}
-
-pub(super) fn signs(ebpf: &mut Ebpf) -> Option<SignCounters> {
-    PerCpuArray::try_from(take(ebpf, "signs").ok()?).ok()
-}
-
-fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
-    HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
-}
-
 pub(crate) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
-}
-
-/// The sum over all CPUs; nothing where the counter cannot be read.
-pub(super) fn total(counters: &Counters, index: u32) -> Traffic {
-    let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
-    values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
-}
-
-/// What a budget has refused on all CPUs. Its other word is a time.
-fn refusals(budgets: &Counters, kind: Kind) -> u64 {
-    budgets.get(&(kind as u32), 0).map_or(0, |values| values.iter().map(|&[_, refused]| refused).sum())
-}
-
-/// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
-pub(super) fn clear<const N: usize>(
-    counters: &mut PerCpuArray<MapData, [u64; N]>,
-    map: &'static str,
-    index: u32,
-) where
-    [u64; N]: aya::Pod,
-{
-    let zeroed = counters.get(&index, 0).and_then(|values| {
-        let zeros = PerCpuValues::try_from(vec![[0; N]; values.len()]).map_err(MapError::IoError)?;
-        counters.set(index, zeros, 0)
-    });
-    if let Err(error) = zeroed {
-        warn!(map, index, "a counter begins where another ended: {}", with_causes(&error));
-    }
 }
 
 /// Waits until every program that began before has ended. `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, and
@@ -529,48 +486,6 @@ impl EbpfDataPlane {
                 warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
             }
         }
-    }
-}
-
-/// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
-fn delete_flows(
-    flows: &mut Flows,
-    name: &'static str,
-    limit: u32,
-    doomed: impl Fn(&Connection) -> bool,
-) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
-    let mut kept = StdHashMap::new();
-    let mut dead = HashSet::new();
-    // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
-    for entry in flows.iter().take(2 * limit as usize + 1) {
-        let (flow, connection) = entry.map_err(refused(name))?;
-        let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
-        if doomed(&connection) {
-            dead.insert(flow);
-        } else {
-            kept.insert(flow, connection);
-        }
-    }
-    for flow in dead {
-        let key = bytemuck::cast(flow);
-        // The same addresses and ports may have begun another connection since.
-        if flows.get(&key, 0).is_ok_and(|entry| !doomed(&bytemuck::cast(entry))) {
-            continue;
-        }
-        match flows.remove(&key) {
-            Err(error) if !is_absent(&error) => return Err(refused(name)(error)),
-            _ => {}
-        }
-    }
-    Ok(kept)
-}
-
-/// Whether an entry is not there, which an eviction may have seen to.
-pub(super) fn is_absent(error: &MapError) -> bool {
-    match error {
-        MapError::KeyNotFound => true,
-        MapError::SyscallError(call) => call.io_error.kind() == io::ErrorKind::NotFound,
-        _ => false,
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod attach;
 pub mod capture;
 mod counted;
+mod counters;
 mod debug_log;
 pub mod ebpf;
+mod flows;
 mod guards;
 pub mod inherited;
 pub mod load;
