@@ -5,6 +5,7 @@ mod c_loop;
 mod crowd;
 mod failover;
 mod generator;
+mod goals;
 mod interface;
 mod machine;
 mod memory;

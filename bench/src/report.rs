@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::goals::{self, Goal};
 use crate::machine::Machine;
 use crate::timing::Spread;
 
@@ -21,6 +22,9 @@ pub(crate) struct Report {
     /// What the rows do not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
+    /// What some of the rows are to come to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) goals: Vec<Goal>,
 }
 
 /// What a row's figures are, in the table as in JSON.
@@ -88,7 +92,8 @@ impl Row {
 impl Report {
     pub(crate) fn new(part: &str, reference: &str, rows: Vec<Row>) -> Self {
         let (part, reference) = (part.to_owned(), reference.to_owned());
-        Self { part, reference, machine: Machine::this(), rows, notes: Vec::new() }
+        let goals = goals::of(&part, &rows);
+        Self { part, reference, machine: Machine::this(), rows, notes: Vec::new(), goals }
     }
 
     /// Writes the report to `PART.json` in `directory`, over whatever was there.
@@ -150,6 +155,10 @@ impl fmt::Display for Report {
             }
             writeln!(f, "{row}")?;
         }
+        if !self.goals.is_empty() {
+            writeln!(f, "\ngoals")?;
+        }
+        self.goals.iter().try_for_each(|goal| writeln!(f, "{goal}"))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "\nnote: {note}"))
     }
 }
