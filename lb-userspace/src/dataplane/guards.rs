@@ -20,7 +20,8 @@ use lb_common::{
 
 use super::{
     DataPlaneError,
-    ebpf::{clear, mapped, take},
+    counters::clear,
+    ebpf::{mapped, take},
     mapped::Mapped,
     refused,
 };

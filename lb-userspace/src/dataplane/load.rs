@@ -203,6 +203,8 @@ fn sizes(knobs: Knobs<'_>) -> Vec<(&'static str, u32)> {
         ("cookie_states", limits.services),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
+        ("service_opened", limits.services),
+        ("backend_opened", limits.backends),
         // Not a matter of configuration, but of what this sluice knows.
         ("reasons", Reason::COUNT as u32),
     ];
