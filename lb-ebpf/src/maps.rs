@@ -237,6 +237,10 @@ pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 #[unsafe(no_mangle)]
 pub static INDEX_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 
+/// Its [`KeyWords::ipv4_start`].
+#[unsafe(no_mangle)]
+pub static INDEX_IPV4_START: Global<u64> = Global::new(0);
+
 /// What the configuration makes use of, loaded once for several questions. The verifier removes the branches where the
 /// answer is no, but not the load.
 #[derive(Clone, Copy)]
@@ -271,6 +275,21 @@ impl KeyWords for ConstantKey {
         // SAFETY: `Global` and `HashKey` are transparent over an array of more than `MAX_WORDS` words. The volatile
         // read keeps the compiler from taking the initial value, which the loader replaces.
         unsafe { ptr::read_volatile(words.add(index)) }
+    }
+}
+
+/// [`INDEX_KEY`], with what it begins with for IPv4.
+pub struct IndexKey;
+
+impl KeyWords for IndexKey {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        ConstantKey(&INDEX_KEY).word(index)
+    }
+
+    #[inline(always)]
+    fn ipv4_start(&self) -> u64 {
+        INDEX_IPV4_START.load()
     }
 }
 
