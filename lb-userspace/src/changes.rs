@@ -7,6 +7,7 @@
 //!
 //! Pure: moments are arguments, on the monotonic clock. [`mod@file`] keeps it over restarts.
 
+mod condition;
 mod document;
 pub mod file;
 mod said;
@@ -19,8 +20,12 @@ use toml::{Table, Value};
 
 use crate::health::TargetKey;
 
+/// How far the time at which a lease lapses may be another one than is kept, so that not every renewal is written.
+const SLACK: Duration = Duration::from_mins(5);
+
+pub use condition::{Condition, Unmet};
 pub use document::Document;
-pub use said::{Edit, Said};
+pub use said::{Edit, Patch, Said};
 
 /// All changes that hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,9 +66,6 @@ pub enum EditError {
     /// A backend of the service's list has no name to know it by.
     #[error("backend[{0}] has no name")]
     Nameless(usize),
-    /// What is to be changed is told by something else than keys and values.
-    #[error("the body is no object of keys and values")]
-    NoTable,
     /// A value is nothing that a file could hold.
     #[error("{0}")]
     NoValue(String),
@@ -131,7 +133,8 @@ impl Changes {
         document
     }
 
-    /// Has `table` be the service, and its list of backends, where it has one, all that there are.
+    /// Has `table` be the service, and its list of backends, where it has one, all that there are. Those of them that are
+    /// there by lease still are.
     ///
     /// # Errors
     ///
@@ -151,7 +154,9 @@ impl Changes {
             self.remove_backend(file, &key(gone));
         }
         for (backend, table) in listed {
-            self.set_backend(file, &key(&backend), table, None);
+            let key = key(&backend);
+            let lease = self.lease(&key);
+            self.set_backend(file, &key, table, lease);
         }
         Ok(())
     }
@@ -231,16 +236,46 @@ impl Changes {
         self.backends.get(key)?.lease
     }
 
+    /// All leases, by backend.
+    pub fn leases(&self) -> impl Iterator<Item = (&TargetKey, Lease)> {
+        self.backends.iter().filter_map(|(key, change)| Some((key, change.lease?)))
+    }
+
+    /// What was kept by a daemon that is no more. Not every renewal was written, and nobody has taken in any since: a lease
+    /// goes on for the longest that it may have had left, and long enough to be said again.
+    #[must_use]
+    pub fn resumed(mut self, now: Duration) -> Self {
+        for lease in self.backends.values_mut().filter_map(|change| change.lease.as_mut()) {
+            let longest = lease.until.max(now).saturating_add(SLACK);
+            // Whatever somebody has done to the clock.
+            lease.until = longest.min(now.saturating_add(lease.ttl));
+        }
+        self
+    }
+
+    /// Whether a restart loses nothing where these are kept instead, but for what [`Self::resumed`] makes up for.
+    #[must_use]
+    fn is_as_good_as(&self, kept: &Self) -> bool {
+        let is_near = |(a, b): (Lease, Lease)| a.ttl == b.ttl && a.until.abs_diff(b.until) <= SLACK;
+        let are_alike = |a: &Change, b: &Change| {
+            (&a.over, &a.is, a.lease.is_some()) == (&b.over, &b.is, b.lease.is_some())
+                && a.lease.zip(b.lease).is_none_or(is_near)
+        };
+        let mut pairs = self.backends.iter().zip(&kept.backends);
+        self.services == kept.services
+            && self.backends.len() == kept.backends.len()
+            && pairs.all(|((own, a), (other, b))| own == other && are_alike(a, b))
+    }
+
     /// When the next lease lapses.
     #[must_use]
     pub fn next_lapse(&self) -> Option<Duration> {
-        self.backends.values().filter_map(|change| Some(change.lease?.until)).min()
+        self.leases().map(|(_, lease)| lease.until).min()
     }
 
     /// Ends the leases that have lapsed, and names their backends. What the file says of those holds again.
     pub fn lapse(&mut self, now: Duration) -> Vec<TargetKey> {
-        let has_lapsed = |change: &Change| change.lease.is_some_and(|lease| lease.until <= now);
-        let lapsed = self.backends.iter().filter(|(_, change)| has_lapsed(change));
+        let lapsed = self.leases().filter(|(_, lease)| lease.until <= now);
         let lapsed: Vec<_> = lapsed.map(|(key, _)| key.clone()).collect();
         for key in &lapsed {
             self.backends.remove(key);

@@ -1,7 +1,5 @@
 //! How a handler asks the task that owns the truth.
 
-use axum::body::Bytes;
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use super::refused::Failure;
@@ -34,13 +32,16 @@ impl Daemon {
         self.0.send(event(answer)).await.map_err(|_| Failure::ending())?;
         answered.await.map_err(|_| Failure::ending())
     }
-}
 
-/// The body as JSON, whatever its content type says.
-///
-/// # Errors
-///
-/// Where it is not what is expected, with what and where.
-pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| Failure::bad(error.to_string()))
+    /// The same for what may be refused: the refusal as the answer to the request.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon refuses, and [`Failure::ending`].
+    pub async fn demand<T, E: Into<Failure>>(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Event,
+    ) -> Result<T, Failure> {
+        self.ask(event).await?.map_err(Into::into)
+    }
 }

@@ -12,8 +12,17 @@ use std::{
 use serde::Serialize;
 use tracing::{error, info, warn};
 
+use super::refused::Refused;
+use crate::config::redact;
+
 /// Bytes of a body that a line shows.
 const SHOWN: usize = 2048;
+
+/// Bytes of a body that is looked at. One that is larger is a whole file, and known from there.
+const READ: usize = 256 << 10;
+
+/// Bytes of a secret by which it is found in a message.
+const QUOTED: usize = 8;
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -99,11 +108,60 @@ fn append(file: &mut File, line: &Line<'_>) -> io::Result<()> {
     file.write_all(&text)
 }
 
-/// As much of a body as a line shows.
-pub(super) fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
-    let end = if body.len() > SHOWN { "…" } else { "" };
-    format!("{text}{end}")
+/// What a line shows of a request's body, and what it must not show.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// As much of it as a line shows.
+    pub(super) text: String,
+    secrets: Vec<String>,
+}
+
+impl Shown {
+    /// What is shown of `body`, which is JSON or the text of a configuration file. Of anything else nobody can tell what in
+    /// it is secret.
+    pub(super) fn of(body: &[u8]) -> Self {
+        let size = body.len();
+        if size == 0 {
+            return Self::default();
+        }
+        if size > READ {
+            return Self { text: format!("({size} bytes)"), secrets: Vec::new() };
+        }
+        let Some((text, secrets)) = of_json(body).or_else(|| of_toml(body)) else {
+            return Self { text: format!("({size} bytes, neither JSON nor TOML)"), secrets: Vec::new() };
+        };
+        let end = text.floor_char_boundary(SHOWN);
+        let rest = if end < text.len() { "…" } else { "" };
+        Self { text: format!("{}{rest}", &text[..end]), secrets }
+    }
+
+    /// Why the request was refused. Messages quote values, of which some are cut; one that quotes a secret is left out, and
+    /// the key that it is about stands for it.
+    pub(super) fn reason<'a>(&self, refused: &'a Refused) -> &'a str {
+        let quotes = |secret: &String| {
+            let begin = &secret[..secret.floor_char_boundary(QUOTED)];
+            !begin.is_empty()
+                && (refused.error.contains(begin)
+                    || refused.error.contains(&begin.escape_debug().to_string()))
+        };
+        if !self.secrets.iter().any(quotes) {
+            return &refused.error;
+        }
+        refused.key.as_deref().unwrap_or("a secret")
+    }
+}
+
+fn of_json(body: &[u8]) -> Option<(String, Vec<String>)> {
+    let mut value = serde_json::from_slice(body).ok()?;
+    let secrets = redact(&mut value);
+    Some((value.to_string(), secrets))
+}
+
+fn of_toml(body: &[u8]) -> Option<(String, Vec<String>)> {
+    let table: toml::Table = std::str::from_utf8(body).ok()?.parse().ok()?;
+    let mut value = serde_json::to_value(table).ok()?;
+    let secrets = redact(&mut value);
+    Some((toml::Table::try_from(value).ok()?.to_string(), secrets))
 }
 
 #[cfg(test)]
@@ -117,7 +175,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.log");
         let audit = Audit::default();
-        for (error, body) in [(None, shown(b"{\"weight\":\n5}")), (Some("no"), shown(&[b'x'; 3000]))] {
+        let long = format!("\"{}\"", "x".repeat(3000));
+        for (error, body) in [(None, "{\"weight\":\n5}"), (Some("no"), long.as_str())] {
+            let body = Shown::of(body.as_bytes()).text;
             audit.follow(Some(open(&path).unwrap()));
             let line = Line {
                 who: "uid 0",
@@ -134,7 +194,7 @@ mod tests {
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2, "{text}");
-        assert_eq!(lines[0]["body"], "{\"weight\":\n5}");
+        assert_eq!(lines[0]["body"], "{\"weight\":5}");
         assert_eq!(lines[0].get("error"), None);
         assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
         assert_eq!(lines[1]["error"], "no");
@@ -145,5 +205,31 @@ mod tests {
     fn file_that_cannot_be_written_is_named_with_its_key() {
         let error = open(Path::new("/proc/nowhere/audit.log")).unwrap_err().to_string();
         assert!(error.contains("/proc/nowhere/audit.log; set balancer.audit_path"), "{error}");
+    }
+
+    #[test]
+    fn secrets_of_a_body_are_not_shown() {
+        let shown = |body: &str| Shown::of(body.as_bytes()).text;
+        let json = r#"{"probe": {"type": "http", "headers": {"authorization": "Bearer sesame"}}}"#;
+        assert_eq!(shown(json), r#"{"probe":{"headers":{"authorization":"(secret)"},"type":"http"}}"#);
+        let toml = "[fleet]\nseed = \"sesame\" # or open\n";
+        assert_eq!(shown(toml), "[fleet]\nseed = \"(secret)\"\n");
+        assert_eq!(shown("{\"headers\": {\"authorization\": \"ses"), "(34 bytes, neither JSON nor TOML)");
+        assert_eq!(shown(&format!("\"{}\"", "x".repeat(READ))), "(262146 bytes)");
+        assert_eq!(shown(""), "");
+    }
+
+    #[test]
+    fn message_that_quotes_a_secret_is_not_shown() {
+        let shown = Shown::of(br#"{"weight": 70000, "probe": {"headers": {"x": "open\tsesame, and more"}}}"#);
+        let reason = |error: &str, key: Option<&str>| {
+            let refused = Refused { error: error.to_owned(), key: key.map(str::to_owned), remedy: None };
+            shown.reason(&refused).to_owned()
+        };
+        assert_eq!(reason("weight: 70000 is out of range", Some("weight")), "weight: 70000 is out of range");
+        for quote in ["\"open\\tsesam… is no header", "open\tsesame, and more"] {
+            assert_eq!(reason(quote, Some("probe.headers.x")), "probe.headers.x");
+            assert_eq!(reason(quote, None), "a secret");
+        }
     }
 }

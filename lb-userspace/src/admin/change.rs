@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::plan::Preview;
+use crate::config::ServiceKeys;
 
 /// What came of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,7 +29,7 @@ pub struct Services {
     /// The version of the configuration that runs.
     pub version: String,
     /// Each with the keys of its `[[service]]`, and its backends in `backend`.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<ServiceKeys>)]
     pub services: Vec<Keys>,
 }
 
@@ -43,6 +44,7 @@ pub struct Changes {
 
 /// A change over the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ChangeOverFile)]
 pub struct Change {
     /// The service.
     pub service: String,

@@ -12,7 +12,7 @@ use axum::{
 use tokio::time::timeout;
 
 use super::{
-    audit::{Audit, Line, shown},
+    audit::{Audit, Line, Shown},
     caller::{Caller, Peer},
     refused::{Failure, Refused},
 };
@@ -45,16 +45,17 @@ pub(super) async fn pass(
     };
     let status = response.status();
     if !only_reads || is_refusal_of_somebody(status) {
-        let refused = response.extensions().get::<Refused>().map(|refused| refused.error.as_str());
+        let shown = Shown::of(&body);
+        let refused = response.extensions().get::<Refused>().map(|refused| shown.reason(refused));
         let error =
             refused.or_else(|| (!status.is_success()).then(|| status.canonical_reason().unwrap_or("")));
-        let (from, body) = (peer.to_string(), shown(&body));
+        let from = peer.to_string();
         audit.write(&Line {
             who: &who,
             from: &from,
             method: method.as_str(),
             path: &path,
-            body: &body,
+            body: &shown.text,
             status: status.as_u16(),
             error,
         });

@@ -7,7 +7,7 @@
 //! | `access` | the files of `[balancer.api]`: hashes of tokens, certificates |
 //! | `gate` | what every request passes: `caller` says who sends it, `browser` whether a web page has a hand in it, and `audit` writes changes down |
 //! | `routes` | what can be asked for, by subject and by role |
-//! | `ask` | how a handler asks the daemon's one task |
+//! | `read`, `ask` | what a handler reads of a request, and how it asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
 //! | `status`, `order`, `plan`, `rollout`, `explain`, `capture` | what travels, as types that the command line reads too |
 //! | `client`, `endpoint` | the other end, and where it finds a daemon |
@@ -33,6 +33,7 @@ mod gate;
 mod listen;
 pub mod order;
 pub mod plan;
+mod read;
 mod refused;
 pub mod rollout;
 mod routes;

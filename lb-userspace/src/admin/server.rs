@@ -1,15 +1,9 @@
 //! Where requests come in: the Unix socket, and TCP where `[balancer.api]` says so.
 
-use std::{
-    fs::File,
-    io,
-    net::{self, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener},
     sync::{Semaphore, mpsc, watch},
@@ -29,6 +23,9 @@ use crate::{config::Balancer, daemon::Event};
 
 /// Connections over TCP at a time. Others wait.
 const MOST_CONNECTIONS: usize = 64;
+
+/// Connections that may wait to be let in.
+const BACKLOG: i32 = 128;
 
 /// How long a handshake may take, and how long a client may take nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,6 +76,7 @@ pub struct Prepared {
 #[derive(Debug)]
 struct Tcp {
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     access: watch::Sender<Arc<Access>>,
     task: task::JoinHandle<()>,
 }
@@ -114,8 +112,12 @@ impl Server {
         };
         let access = Arc::new(Access::load(api)?);
         let address = api.listen;
-        let listens = self.tcp.as_ref().is_some_and(|tcp| tcp.address == address);
-        let listener = if listens { None } else { Some(listen(address)?) };
+        let listener = match &self.tcp {
+            Some(tcp) if tcp.address == address => None,
+            Some(tcp) if tcp.address.port() == address.port() => Some(listen_beside(address, &tcp.listener)),
+            _ => Some(listen(address)),
+        };
+        let listener = listener.transpose().map_err(|source| ServeError::Listen { address, source })?;
         Ok(Prepared { tcp: Some((access, address, listener)), audit })
     }
 
@@ -130,8 +132,9 @@ impl Server {
             (Some((access, address, Some(listener))), own) => {
                 info!(%address, tls = access.tls().is_some(), "the admin API listens");
                 let (access, follows) = watch::channel(access);
-                let task = task::spawn(accept(listener, follows, self.router.clone()));
-                *own = Some(Tcp { address, access, task });
+                let listener = Arc::new(listener);
+                let task = task::spawn(accept(Arc::clone(&listener), follows, self.router.clone()));
+                *own = Some(Tcp { address, listener, access, task });
             }
             // Only where something listens there is nothing to listen with.
             (Some((_, _, None)), None) => {}
@@ -156,13 +159,30 @@ impl Server {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    let bind = || {
-        let listener = net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    bind().map_err(|source| ServeError::Listen { address, source })
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address, false)
+}
+
+/// Listens on the port of `former`, whose address may be a part of this one, as 127.0.0.1 is of 0.0.0.0. Both share the
+/// port only until that is done: later on nobody else is to get it.
+fn listen_beside(address: SocketAddr, former: &TcpListener) -> io::Result<TcpListener> {
+    let former = SockRef::from(former);
+    former.set_reuse_port(true)?;
+    let listener = bind(address, true);
+    former.set_reuse_port(false)?;
+    let listener = listener?;
+    SockRef::from(&listener).set_reuse_port(false)?;
+    Ok(listener)
+}
+
+fn bind(address: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
 }
 
 async fn rest(error: &io::Error) {
@@ -170,7 +190,7 @@ async fn rest(error: &io::Error) {
     time::sleep(BREATH).await;
 }
 
-async fn accept(listener: TcpListener, access: watch::Receiver<Arc<Access>>, router: Router) {
+async fn accept(listener: Arc<TcpListener>, access: watch::Receiver<Arc<Access>>, router: Router) {
     let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         // Never closed.

@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct ChangesFile {
     path: PathBuf,
-    text: String,
+    kept: Changes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl ChangesFile {
     /// The one beside the file of wishes.
     #[must_use]
     pub fn beside(state: &Path) -> Self {
-        Self { path: state.with_extension("changes"), text: String::new() }
+        Self { path: state.with_extension("changes"), kept: Changes::default() }
     }
 
     /// Where it is.
@@ -71,12 +71,13 @@ impl ChangesFile {
     ///
     /// [`StateError::Read`] and [`StateError::Broken`].
     pub fn load(&mut self, boot: Duration, now: Duration) -> Result<Changes, StateError> {
-        self.text = match fs::read_to_string(&self.path) {
+        let text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Changes::default()),
             read => read.map_err(|source| StateError::Read { path: self.path.clone(), source })?,
         };
-        let parsed = parse(&self.text, boot, now);
-        parsed.map_err(|source| StateError::Broken { path: self.path.clone(), source })
+        let parsed = parse(&text, boot);
+        self.kept = parsed.map_err(|source| StateError::Broken { path: self.path.clone(), source })?;
+        Ok(self.kept.clone().resumed(now))
     }
 
     /// Puts it aside, for somebody to look at.
@@ -87,32 +88,33 @@ impl ChangesFile {
     pub fn put_aside(&mut self) -> io::Result<PathBuf> {
         let aside = self.path.with_extension("changes.rejected");
         fs::rename(&self.path, &aside)?;
-        self.text.clear();
+        self.kept = Changes::default();
         Ok(aside)
     }
 
-    /// Keeps it: on the disk when this returns. Writes nothing where it is there already.
+    /// Keeps it: on the disk when this returns. Writes nothing where what is there is as good, as where only a lease was
+    /// renewed.
     ///
     /// # Errors
     ///
     /// [`StateError::Write`]; what was there before is there still.
     pub fn save(&mut self, changes: &Changes, boot: Duration) -> Result<(), StateError> {
-        let text = render(changes, boot);
-        if text == self.text || self.text.is_empty() && changes.is_empty() {
+        if changes.is_as_good_as(&self.kept) {
             return Ok(());
         }
+        let text = render(changes, boot);
         replace(&self.path, &text).map_err(|source| StateError::Write { path: self.path.clone(), source })?;
-        self.text = text;
+        self.kept = changes.clone();
         Ok(())
     }
 }
 
-/// What `text` keeps.
+/// What `text` keeps, leases as they were when it was written.
 ///
 /// # Errors
 ///
 /// [`ParseError`].
-pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Changes, ParseError> {
+pub fn parse(text: &str, boot: Duration) -> Result<Changes, ParseError> {
     #[derive(Deserialize)]
     struct Numbered {
         version: u32,
@@ -122,10 +124,10 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Changes, Parse
         return Err(ParseError::Version(version));
     }
     let Saved { services, backends, .. } = serde_json::from_str(text)?;
-    let services = services.into_iter().map(|saved| (saved.service.clone(), saved.into_change(boot, now)));
+    let services = services.into_iter().map(|saved| (saved.service.clone(), saved.into_change(boot)));
     let backends = backends.into_iter().map(|saved| {
         let backend = saved.backend.clone().unwrap_or_default();
-        (TargetKey { service: saved.service.clone(), backend }, saved.into_change(boot, now))
+        (TargetKey { service: saved.service.clone(), backend }, saved.into_change(boot))
     });
     Ok(Changes { services: services.collect(), backends: backends.collect() })
 }
@@ -156,17 +158,15 @@ impl SavedChange {
         Self { service: service.to_owned(), backend: backend.map(str::to_owned), over, is, lease }
     }
 
-    fn into_change(self, boot: Duration, now: Duration) -> Change {
-        let lease = self.lease.map(|saved| saved.into_lease(boot, now));
+    fn into_change(self, boot: Duration) -> Change {
+        let lease = self.lease.map(|saved| saved.into_lease(boot));
         Change { over: self.over, is: self.is, lease }
     }
 }
 
 impl SavedLease {
-    /// Whatever somebody has done to the clock, it lasts no longer from now on than when it was said.
-    fn into_lease(self, boot: Duration, now: Duration) -> Lease {
+    fn into_lease(self, boot: Duration) -> Lease {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        let ttl = seconds(self.ttl);
-        Lease { ttl, until: seconds(self.until).saturating_sub(boot).min(now.saturating_add(ttl)) }
+        Lease { ttl: seconds(self.ttl), until: seconds(self.until).saturating_sub(boot) }
     }
 }

@@ -174,18 +174,40 @@ fn lease_lapses_unless_it_is_said_again() {
 }
 
 #[test]
-fn what_is_kept_is_found_again_and_a_lease_has_what_was_left_of_it() {
+fn what_is_kept_is_found_again_and_a_lease_has_time_to_be_said_again() {
     let file = document(FILE);
     let at = Duration::from_secs;
     let mut changes = Changes::default();
-    let lease = Lease { ttl: at(30), until: at(1020) };
+    let lease = Lease { ttl: at(900), until: at(1500) };
     changes.put_backend(&file, &key("web", "b3"), table("name='b3'\nweight=1"), Some(lease)).unwrap();
     changes.delete_service(&file, "dns").unwrap();
     let text = file::render(&changes, at(1_000_000));
-    assert_eq!(file::parse(&text, at(1_000_000), at(1005)).unwrap(), changes);
-    let until = |boot, now| file::parse(&text, at(boot), at(now)).unwrap().next_lapse().unwrap();
-    assert_eq!(until(1_001_000, 5), at(20), "after a boot");
-    assert_eq!(until(1_009_000, 5), at(0), "long after: it lapses at once");
-    assert_eq!(until(0, 5), at(35), "a clock that was set back makes it no longer than it was");
-    assert!(file::parse("{\"version\": 2}", at(0), at(0)).unwrap_err().to_string().contains("number 2"));
+    assert_eq!(file::parse(&text, at(1_000_000)).unwrap(), changes);
+    let until = |boot, now| file::parse(&text, at(boot)).unwrap().resumed(at(now)).next_lapse().unwrap();
+    assert_eq!(until(1_000_000, 1100), at(1800), "what was left, and renewals that were not written");
+    assert_eq!(until(1_000_000, 610), at(1510), "never more than its whole time");
+    assert_eq!(until(1_001_000, 5), at(800), "after a boot");
+    assert_eq!(until(1_009_000, 5), at(305), "long after: nobody was there to hear that it goes on");
+    assert_eq!(until(0, 5), at(905), "a clock that was set back makes it no longer than it was");
+    assert!(file::parse("{\"version\": 2}", at(0)).unwrap_err().to_string().contains("number 2"));
+}
+
+#[test]
+fn renewal_is_written_only_where_a_restart_could_lose_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = file::ChangesFile::beside(&directory.path().join("state.json"));
+    let (file, at) = (document(FILE), Duration::from_secs);
+    let mut changes = Changes::default();
+    let mut is_written = |until, name: &str| {
+        let lease = Lease { ttl: at(30), until: at(until) };
+        changes.put_backend(&file, &key("web", name), table("name='b3'"), Some(lease)).unwrap();
+        let _ = std::fs::remove_file(store.path());
+        store.save(&changes, at(0)).unwrap();
+        store.path().exists()
+    };
+    assert!(is_written(30, "b3"), "a lease that is new");
+    assert!(!is_written(40, "b3") && !is_written(330, "b3"));
+    assert!(is_written(331, "b3"));
+    assert!(is_written(331, "b4"), "another one");
+    assert!(!is_written(340, "b3") && !is_written(340, "b4"));
 }

@@ -10,11 +10,8 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Backend, Balancer, Check, Config, DEFAULT_SEED, Fleet, HttpCheck, HttpVersion, Limits, List,
-    MinHealthy, Mss, Nat, Probe, Service, Sharing, TlsCheck, Trust,
+    MinHealthy, Mss, Nat, Probe, Service, Sharing, TlsCheck, Trust, secrets::REDACTED,
 };
-
-/// What stands in the place of a secret.
-const REDACTED: &str = "(secret)";
 
 /// A configuration that can be shown.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]

@@ -16,6 +16,7 @@ mod check;
 mod coherence;
 mod cookies;
 mod diagnostics;
+mod document;
 mod effective;
 mod file;
 mod flap;
@@ -36,6 +37,7 @@ mod probe;
 mod quic;
 mod rollout;
 mod schema;
+mod secrets;
 mod section;
 mod service;
 mod sharing;
@@ -72,6 +74,7 @@ pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
+pub use document::{BackendKeys, ServiceKeys};
 pub use effective::Effective;
 pub use flap::Flap;
 pub use guard::{Guard, SourceRate};
@@ -83,6 +86,7 @@ pub use mss::Mss;
 pub use passive::Passive;
 pub use probe::{Probe, Via};
 pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
+pub use secrets::redact;
 pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
 /// The seed of a fleet that has set none: known to everybody, so it keeps nobody from aiming flows at one slot.

@@ -97,7 +97,7 @@ impl Owner<'_> {
         let api = self.api.prepare(&config.balancer).map_err(|error| refused(error.into()))?;
         self.try_adopt(config, attachments).await.map_err(refused)?;
         self.api.adopt(api);
-        self.layers.adopt_or_log(said, &overruled);
+        self.layers.adopt_or_log(said, &overruled, &self.truth.meters().leases);
         self.inputs.update(&self.truth);
         let file = draft.file().display().to_string();
         let before = draft.commit().map_err(|source| CandidateError::NotKept { file: shown, source })?;

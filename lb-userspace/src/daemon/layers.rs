@@ -6,12 +6,14 @@ use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::{Attachments, Owner, now, since_epoch};
+use super::{Attachments, Owner, boot, now};
 use crate::{
     admin::change::Changed,
     causes::with_causes,
-    changes::{Changes, Document, Edit, EditError, Said, file::ChangesFile},
+    changes::{Changes, Condition, Document, Edit, EditError, Said, Unmet, file::ChangesFile},
     config::{Config, Diagnostics, Warning},
+    health::TargetKey,
+    metrics::Leases,
     wishes::file::StateError,
 };
 
@@ -23,8 +25,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct EditEvent {
     /// What is to be another.
     pub edit: Edit,
-    /// What `If-Match` says, where it does.
-    pub expected: Option<String>,
+    /// On what condition.
+    pub condition: Condition,
     /// Whether only to tell what would change.
     pub dry_run: bool,
     /// Told once it is kept and the data plane follows.
@@ -34,14 +36,9 @@ pub struct EditEvent {
 /// Why a change was not made. What ran goes on running.
 #[derive(Debug, thiserror::Error)]
 pub enum EditRefused {
-    /// It was meant for another version.
-    #[error("the configuration is at version {is} by now, not at {expected}")]
-    Stale {
-        /// The version that is.
-        is: String,
-        /// The one that was meant.
-        expected: String,
-    },
+    /// It was meant for something else than there is.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
     /// It cannot be made.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -87,10 +84,6 @@ impl Layers {
         for name in &overruled {
             tell_overruled(name);
         }
-        let (said, lapsed) = said.lapsed(now());
-        for key in &lapsed {
-            tell_lapsed(&key.service, &key.backend);
-        }
         match read(path, config.clone(), &said) {
             Ok((config, _)) => Ok((config, Self { said, store, retry: None })),
             Err(diagnostics) => {
@@ -131,18 +124,19 @@ impl Layers {
     /// # Errors
     ///
     /// Where it cannot be kept. It holds nevertheless.
-    pub(super) fn adopt(&mut self, said: Said) -> Result<(), StateError> {
+    pub(super) fn adopt(&mut self, said: Said, leases: &Leases) -> Result<(), StateError> {
+        leases.note(self.said.changes(), said.changes());
         self.said = said;
         self.retry = None;
         self.store.save(self.said.changes(), boot())
     }
 
     /// The same, where nobody waits.
-    pub(super) fn adopt_or_log(&mut self, said: Said, overruled: &[String]) {
+    pub(super) fn adopt_or_log(&mut self, said: Said, overruled: &[String], leases: &Leases) {
         for name in overruled {
             tell_overruled(name);
         }
-        if let Err(error) = self.adopt(said) {
+        if let Err(error) = self.adopt(said, leases) {
             warn!("a restart will not know what was changed at run time: {}", with_causes(&error));
         }
     }
@@ -174,10 +168,6 @@ fn read_document(path: &Path, document: &Document) -> Result<(Config, Vec<Warnin
     Config::read(&path.with_file_name(format!("{name}, changed at run time")), &document.text())
 }
 
-fn boot() -> Duration {
-    since_epoch().saturating_sub(now())
-}
-
 fn put_aside(store: &mut ChangesFile) {
     match store.put_aside() {
         Ok(aside) => warn!("it lies in {}", aside.display()),
@@ -189,25 +179,26 @@ fn tell_overruled(name: &str) {
     warn!(name, "what was changed at run time does not hold any more: the file says something else now");
 }
 
-fn tell_lapsed(service: &str, backend: &str) {
-    info!(service, backend, "the lease of the backend has lapsed");
-}
-
 impl Owner<'_> {
     /// Changes something, or tells what that would be.
     pub(super) async fn edit(
         &mut self,
         edit: &Edit,
-        expected: Option<&str>,
+        condition: &Condition,
         dry_run: bool,
         attachments: &mut Attachments,
     ) -> Result<Changed, EditRefused> {
         let before = self.layers.said().clone();
-        check_version(&before, expected)?;
-        let said = before.edited(edit, now())?;
+        let edited = before.edited(edit, now());
+        // Nothing can be said on condition about what there is not (RFC 9110, section 13.2.1).
+        if !matches!(edited, Err(EditError::NoService(_) | EditError::NoBackend(_))) {
+            let exists = edit.path(before.document()).is_some();
+            condition.check(&before.document().version(), exists)?;
+        }
+        let said = edited?;
         let version = said.document().version();
         if said.document() == before.document() && !dry_run {
-            let kept = self.layers.adopt(said);
+            let kept = self.layers.adopt(said, &self.truth.meters().leases);
             return Ok(Changed { version, ..changed(kept) });
         }
         let path = self.truth.path().to_owned();
@@ -221,7 +212,7 @@ impl Owner<'_> {
         let adopted = Box::pin(self.try_adopt(config, attachments)).await;
         adopted.map_err(|error| EditRefused::Refused(with_causes(error.as_ref())))?;
         self.inputs.update(&self.truth);
-        let kept = changed(self.layers.adopt(said));
+        let kept = changed(self.layers.adopt(said, &self.truth.meters().leases));
         Ok(Changed { version, warnings: [warnings, kept.warnings].concat(), preview: None })
     }
 
@@ -235,11 +226,12 @@ impl Owner<'_> {
         };
         match result {
             Ok(()) => {
-                for key in &lapsed {
-                    tell_lapsed(&key.service, &key.backend);
+                for TargetKey { service, backend } in &lapsed {
+                    info!(service, backend, "the lease of the backend has lapsed");
+                    self.truth.meters().leases.note_lapse(service);
                 }
                 self.inputs.update(&self.truth);
-                self.layers.adopt_or_log(said, &[]);
+                self.layers.adopt_or_log(said, &[], &self.truth.meters().leases);
             }
             Err(error) => {
                 error!("a lease has lapsed and cannot be ended: {}", super::logged(&error));
@@ -247,17 +239,6 @@ impl Owner<'_> {
             }
         }
     }
-}
-
-fn check_version(said: &Said, expected: Option<&str>) -> Result<(), EditRefused> {
-    let Some(expected) = expected else { return Ok(()) };
-    let is = said.document().version();
-    let is_it =
-        |tag: &str| tag == "*" || tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(&is);
-    if expected.split(',').map(str::trim).any(is_it) {
-        return Ok(());
-    }
-    Err(EditRefused::Stale { is, expected: expected.to_owned() })
 }
 
 /// An answer, with a warning where it will not outlive the daemon.
@@ -302,7 +283,6 @@ fn key_within<'a>(own: Option<&str>, path: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::TargetKey;
 
     const FILE: &str = "[balancer]\ninterfaces = [\"eth0\"]\n\n[[service]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n\
         protocol = \"tcp\"\nforwarding = \"l2\"\nprobe = { type = \"none\" }\n\n[[service.backend]]\nname = \"b1\"\naddress = \"192.0.2.1\"\n";
@@ -321,18 +301,5 @@ mod tests {
         let EditRefused::Broken { error, key, remedy } = broken(&wrong, &edit, &said) else { panic!() };
         assert_eq!(error, "wieght: unknown key `wieght` in [[service.backend]]");
         assert_eq!((key.as_deref(), remedy.as_deref()), (Some("wieght"), Some("did you mean `weight`?")));
-    }
-
-    #[test]
-    fn version_is_matched_as_http_says() {
-        let said = said();
-        let is = said.document().version();
-        for good in [format!("\"{is}\""), "*".to_owned(), format!("\"other\", \"{is}\"")] {
-            assert!(check_version(&said, Some(&good)).is_ok(), "{good}");
-        }
-        for bad in [format!("W/\"{is}\""), is, "\"other\"".to_owned(), String::new()] {
-            assert!(matches!(check_version(&said, Some(&bad)), Err(EditRefused::Stale { .. })), "{bad}");
-        }
-        assert!(check_version(&said, None).is_ok());
     }
 }

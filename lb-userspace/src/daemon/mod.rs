@@ -154,6 +154,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     api.adopt(api.prepare(&config.balancer)?);
     let (lists, listed) = watch::channel(reload::list_files(&config, &options.config));
     let mut truth = Truth::new(config, options.config.clone(), dataplane, applied, features);
+    truth.meters().leases.hold(layers.said().changes());
     truth.specialise(truth.features_of_leaving(), next, pins.path())?;
     truth.prepare_roads(&netlink, pins).await;
     let inputs = Inputs::start(&truth, &events)?;
@@ -356,8 +357,8 @@ impl Owner<'_> {
                 Event::Plan(PlanEvent { text, path, answer }) => {
                     drop(answer.send(Box::pin(self.plan(&text, path.as_deref())).await));
                 }
-                Event::Edit(EditEvent { edit, expected, dry_run, answer }) => {
-                    let edited = Box::pin(self.edit(&edit, expected.as_deref(), dry_run, attachments)).await;
+                Event::Edit(EditEvent { edit, condition, dry_run, answer }) => {
+                    let edited = Box::pin(self.edit(&edit, &condition, dry_run, attachments)).await;
                     drop(answer.send(edited));
                 }
                 Event::Said(answer) => drop(answer.send(self.layers.said().clone())),
@@ -410,7 +411,7 @@ impl Owner<'_> {
         let api = self.api.prepare(&config.balancer)?;
         self.try_adopt(config, attachments).await?;
         self.api.adopt(api);
-        self.layers.adopt_or_log(said, &overruled);
+        self.layers.adopt_or_log(said, &overruled, &self.truth.meters().leases);
         Ok(())
     }
 

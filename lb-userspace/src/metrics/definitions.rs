@@ -105,6 +105,14 @@ definitions! {
             "Backends of the service by their health"
         SERVICE_TRACKED = Gauge "sluice_service_tracked_flows" ["service"]
             "Live flows of the service that are remembered"
+        SERVICE_LEASES = Gauge "sluice_service_leases" ["service"]
+            "Backends of the service that are there by lease"
+        SERVICE_LEASES_REGISTERED = Counter "sluice_service_registered_leases" ["service"]
+            "Leases of backends that have begun"
+        SERVICE_LEASES_RENEWED = Counter "sluice_service_renewed_leases" ["service"]
+            "How often a lease was said again"
+        SERVICE_LEASES_LAPSED = Counter "sluice_service_lapsed_leases" ["service"]
+            "Leases that were not said again in time"
     }
     "Tables" {
         TABLE = Info "sluice_service_table" ["service", "address", "port", "protocol", "digest"]

@@ -11,6 +11,8 @@ use std::{
 
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::leases::Leases;
+
 /// Bounds of what a daemon does, in seconds: from what is over at once to what holds everything up.
 const WORK: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
 
@@ -69,6 +71,8 @@ pub struct Meters {
     /// When the configuration that runs was read, on the monotonic clock, in milliseconds.
     read_at: AtomicU64,
     probes: Mutex<BTreeMap<(String, &'static str), Probes>>,
+    /// Leases of backends.
+    pub leases: Leases,
 }
 
 impl Meters {
@@ -84,6 +88,7 @@ impl Meters {
             reload_failed: AtomicBool::new(false),
             read_at: AtomicU64::new(now.as_millis() as u64),
             probes: Mutex::default(),
+            leases: Leases::default(),
         }
     }
 

@@ -5,12 +5,14 @@
 pub mod definitions;
 mod document;
 mod exposition;
+mod leases;
 mod meters;
 mod process;
 mod samples;
 
 pub use document::document;
 pub use exposition::{Exposition, Format};
+pub use leases::Leases;
 pub use meters::{Ending, Meters};
 pub use process::Process;
 pub use samples::{Snapshot, expose};

@@ -39,6 +39,7 @@ pub fn expose(snapshot: &Snapshot, process: Option<&Process>, with_backends: boo
     for service in &snapshot.status.services {
         add_service(&mut to, service, with_backends);
     }
+    add_leases(&mut to, snapshot);
     add_packets(&mut to, &snapshot.status);
     add_flows(&mut to, snapshot);
     add_probes(&mut to, snapshot);
@@ -160,10 +161,26 @@ fn add_flows(to: &mut Exposition, snapshot: &Snapshot) {
     to.add(&of::ARENA_SLOTS, [], status.arena.slots);
 }
 
+/// Also where there never was one, so that the first is seen as a change.
+fn add_leases(to: &mut Exposition, snapshot: &Snapshot) {
+    let Snapshot { status, meters, .. } = snapshot;
+    let services = names(status);
+    meters.leases.forget_others(&services);
+    for name in services {
+        let (service, leases) = (name.into(), meters.leases.of(name));
+        to.add(&of::SERVICE_LEASES, [&service], leases.held);
+        to.add(&of::SERVICE_LEASES_REGISTERED, [&service], leases.registered);
+        to.add(&of::SERVICE_LEASES_RENEWED, [&service], leases.renewed);
+        to.add(&of::SERVICE_LEASES_LAPSED, [&service], leases.lapsed);
+    }
+}
+
+fn names(status: &Status) -> BTreeSet<&str> {
+    status.services.iter().map(|service| service.name.as_str()).collect()
+}
+
 fn add_probes(to: &mut Exposition, snapshot: &Snapshot) {
-    let services: BTreeSet<&str> =
-        snapshot.status.services.iter().map(|service| service.name.as_str()).collect();
-    for (service, kind, probes) in snapshot.meters.probes(&services) {
+    for (service, kind, probes) in snapshot.meters.probes(&names(&snapshot.status)) {
         let (service, kind): (Label, Label) = (service.into(), kind.into());
         for (ending, count) in probes.ended() {
             to.add(&of::PROBES, [&service, &kind, &Ending::name(ending).into()], count);

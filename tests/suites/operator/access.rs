@@ -16,6 +16,7 @@ use crate::{
 const OPERATOR: &str = "deploy operator d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272\n";
 const READER: &str = "graph read-only b9ae0309808fc250ffbd19b787091d947774ffe2a98348642f474c69bff01315\n";
 
+const WEB: &str = "/v1/services/web";
 const ADMIN: &str = "/v1/services/web/backends/b1/admin";
 const DRAIN: [&str; 2] = ["--data", r#"{"state": "drain"}"#];
 
@@ -98,12 +99,41 @@ fn without_the_right_token_nothing_changes() {
     assert_eq!(told, expected);
     let last = &lines[6];
     assert_eq!((&last["method"], &last["path"]), (&json!("POST"), &json!(ADMIN)));
-    assert_eq!(last["body"], DRAIN[1]);
+    assert_eq!(last["body"], r#"{"state":"drain"}"#);
     assert!(last["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{last}");
     assert_says(&daemon.process.log(), &["admin API: done", "who=\"token deploy\"", "admin API: refused"]);
     for secret in ["guess", "peep", "sesame"] {
         assert!(!daemon.process.log().contains(secret), "{secret} is in the log");
     }
+}
+
+#[test]
+fn secrets_are_for_operators_and_in_no_log() {
+    let site = with_tokens();
+    let daemon = site.start(&["--detach"]);
+    let header = |secret: &str| format!(r#"{{"authorization": "Bearer {secret}"}}"#);
+    let probe = |headers: &str| {
+        format!(r#"{{"probe": {{"type": "http", "path": "/", "headers": {headers}, "interval": "1h"}}}}"#)
+    };
+    let patch = |body: &str| crate::curl::ask(&site, WEB, &["--request", "PATCH", "--data", body]);
+    patch(&probe(&header("topsecret"))).expect(200);
+    let refused = patch(&probe(&header("topsecret\\u0001 of all"))).expect(400);
+    assert_says(refused["error"].as_str().unwrap(), &["topsecret"]);
+    patch(&probe(&format!("{}, ", header("topsecret")))).expect(400);
+
+    let read = |path: &str, who: &str| tcp(&site, path, &["-H", &token(who)]).expect(200).to_string();
+    for path in [WEB, "/v1/services", "/v1/changes"] {
+        let (told, shown) = (read(path, "sesame"), read(path, "peep"));
+        assert!(told.contains("Bearer topsecret") && !shown.contains("topsecret"), "{path}: {shown}");
+        assert_says(&shown, &[r#""authorization":"(secret)""#]);
+    }
+    let lines = audit(&site);
+    assert_says(lines[0]["body"].as_str().unwrap(), &[r#""headers":{"authorization":"(secret)"}"#]);
+    assert_eq!(lines[1]["error"], "probe.headers.authorization");
+    assert_says(lines[2]["body"].as_str().unwrap(), &["neither JSON nor TOML"]);
+    assert_eq!(lines.len(), 3);
+    let (log, file) = (daemon.process.log(), fs::read_to_string(audit_path(&site)).unwrap());
+    assert!(!log.contains("topsecret") && !file.contains("topsecret"), "{log}\n{file}");
 }
 
 #[test]
@@ -222,6 +252,45 @@ fn reload_follows_tokens_and_address_and_refuses_what_it_cannot_have() {
     site.write("sluice.toml", &text.replace("/tokens\"", "/nowhere\""));
     says("balancer.api.tokens: cannot read");
     assert_eq!(status(9902, "peep"), 200);
+}
+
+#[test]
+fn listener_moves_to_all_addresses_of_its_port_and_back_or_stays() {
+    let mut site = site("");
+    let authority = Authority::new();
+    let own = authority.issue("lb1.example.net");
+    let tokens = site.write("tokens", READER);
+    let table = format!(
+        "[balancer.api]\ncertificate = \"{}\"\nkey = \"{}\"\ntokens = \"{}\"\nhosts = [\"lb1.example.net\"]\n",
+        own.chain(),
+        own.key(),
+        tokens.display(),
+    );
+    site.change("[balancer.api]\n", &table);
+    let daemon = site.start(&["--detach"]);
+    let status = |address: &str| {
+        let resolve = format!("lb1.example.net:9901:{address}");
+        let url = "https://lb1.example.net:9901/v1/status";
+        let with = ["--resolve", &resolve, "--cacert", authority.path(), "-H", &token("peep")];
+        curl(&site, &[&[url], &with[..]].concat()).status
+    };
+    let listen = |address: &str| {
+        site.write("sluice.toml", &crate::site::changed(&site.config, "127.0.0.1:9901", address));
+    };
+    assert_eq!((status("127.0.0.1"), status("192.0.2.1")), (200, 0));
+    listen("0.0.0.0:9901");
+    wait_until(DEADLINE, "the other address", || status("192.0.2.1") == 200).unwrap();
+    assert_eq!(status("127.0.0.1"), 200);
+    listen("127.0.0.1:9901");
+    wait_until(DEADLINE, "the other address to be closed", || status("192.0.2.1") == 0).unwrap();
+    assert_eq!(status("127.0.0.1"), 200);
+
+    let _other = site.host.netns.run(|| std::net::TcpListener::bind("192.0.2.1:9902").unwrap()).unwrap();
+    listen("0.0.0.0:9902");
+    let told =
+        "configuration not reloaded (file changed), the running one stays: cannot listen on 0.0.0.0:9902";
+    wait_until(DEADLINE, "a refusal", || daemon.process.log().contains(told)).unwrap();
+    assert_eq!(status("127.0.0.1"), 200);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Services and backends that are changed at run time, over the file.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 use lb_tests::{balancer::Daemon, process::wait_until};
 use rustix::process::Signal;
@@ -11,6 +11,7 @@ use crate::{
     site::{DEADLINE, Site, assert_says, changed},
 };
 
+const WEB: &str = "/v1/services/web";
 const B1: &str = "/v1/services/web/backends/b1";
 const B3: &str = "/v1/services/web/backends/b3";
 
@@ -46,7 +47,7 @@ fn bad_body_and_stale_version_change_nothing() {
         ("PUT", B1, r#"{"name": "b2", "address": "192.0.2.11"}"#, 400, "is not b1"),
         ("PUT", B1, r#"{"address": "192.0.2.12"}"#, 400, "192.0.2.12 is used twice"),
         ("PATCH", B1, r#"{"weight": "much"}"#, 400, "weight: \"much\" is a string"),
-        ("PATCH", B1, "5", 400, "no object"),
+        ("PATCH", B1, "5", 400, "expected a map"),
         ("PATCH", "/v1/services/web/backends/b9", "{}", 404, "has no backend b9"),
         ("DELETE", "/v1/services/mail", "", 404, "no service mail"),
         ("PUT", "/v1/services/mail/backends/m1", "{}", 404, "no service mail"),
@@ -58,7 +59,17 @@ fn bad_body_and_stale_version_change_nothing() {
             400,
             "no time for a lease",
         ),
-        ("POST", B1, "{}", 405, ""),
+        ("PATCH", WEB, r#"{"port": "much"}"#, 400, "port: "),
+        ("PATCH", WEB, r#"{"probe": {"rise": 0}}"#, 400, "probe.rise: 0 is out of range"),
+        ("PATCH", WEB, r#"{"address": null}"#, 400, "missing key `address`"),
+        ("PATCH", WEB, r#"{"name": "www"}"#, 400, "is not web"),
+        ("PATCH", WEB, r#"{"backend": [{"weight": 2}]}"#, 400, "backend[0] has no name"),
+        ("PATCH", WEB, "[]", 400, "expected a map"),
+        ("PATCH", "/v1/services/mail", "{}", 404, "no service mail"),
+        ("PATCH", "/v1/services/web/backends/b1?dryrun=true", "{}", 400, "unknown field `dryrun`"),
+        ("PATCH", "/v1/services/web/backends/b1?dry_run=maybe", "{}", 400, "dry_run"),
+        ("PATCH", "/v1/services/%FF", "{}", 400, "UTF-8"),
+        ("POST", B1, "{}", 405, "is not there to POST"),
     ] {
         let refused = ask(&site, path, &["--request", method, "--data", body]).expect(status);
         assert_says(refused["error"].as_str().unwrap_or_default(), &[told]);
@@ -110,6 +121,69 @@ fn backend_is_added_weighed_and_removed_and_leaves_as_from_the_file() {
     assert!(left(), "{}", site.backend("b4"));
     assert_eq!(site.digest(), digest, "the table is what it was");
     ask(&site, path, &[]).expect(404);
+}
+
+#[test]
+fn service_is_patched_on_condition_and_its_backends_stay() {
+    let site = Site::new();
+    let mut daemon = site.start(&[]);
+    let patch = |condition: &str, path: &str, body: &Value| {
+        let body = body.to_string();
+        ask(&site, path, &["--request", "PATCH", "--data", &body, "--header", condition])
+    };
+    let nothing = ask(&site, WEB, &[]);
+    let (version, before) = (nothing.etag.clone().unwrap(), nothing.expect(200));
+    let (current, kernel_before) = (format!("If-Match: {version}"), kernel(&site));
+    let longer = json!({"idle_timeout": "7m", "probe": {"interval": "3s"}});
+    patch("If-Match: \"0123456789abcdef\"", WEB, &longer).expect(412);
+    patch("If-None-Match: *", WEB, &longer).expect(412);
+    patch("If-Match: *", "/v1/services/mail", &longer).expect(404);
+    let dry = patch(&current, &format!("{WEB}?dry_run=true"), &longer).expect(200);
+    assert_eq!(dry["preview"]["services"][0]["settings"][0]["key"], "idle_timeout", "{dry}");
+    assert_eq!((ask(&site, WEB, &[]).expect(200), kernel(&site)), (before.clone(), kernel_before));
+
+    patch(&current, WEB, &longer).expect(200);
+    patch(&current, WEB, &longer).expect(412);
+    let after = ask(&site, WEB, &[]).expect(200);
+    assert_eq!(
+        (&after["idle_timeout"], &after["probe"]),
+        (&json!("7m"), &json!({"type": "none", "interval": "3s"}))
+    );
+    assert_eq!(after["backend"], before["backend"]);
+    daemon.process.signal(Signal::KILL).unwrap();
+    daemon.process.wait(DEADLINE).unwrap();
+    drop(daemon);
+
+    let _daemon = site.start(&["--detach"]);
+    assert_eq!(ask(&site, WEB, &[]).expect(200), after, "after a restart");
+    patch("If-Match: *", WEB, &json!({"idle_timeout": null, "probe": {"interval": null}})).expect(200);
+    assert_eq!(ask(&site, "/v1/changes", &[]).expect(200)["changes"], json!([]), "as the file has it");
+    patch("If-Match: *", WEB, &json!({"backend": [{"name": "b2", "address": "192.0.2.12", "weight": 3}]}))
+        .expect(200);
+    assert_eq!((weight(&site, "b2"), &site.backend("b1")["admin"]), (json!(3), &json!("leaving")));
+}
+
+#[test]
+fn new_backend_is_put_only_where_there_is_none() {
+    let site = Site::new();
+    let _daemon = site.start(&["--detach"]);
+    let put = |condition: &str, path: &str| {
+        ask(
+            &site,
+            path,
+            &["--request", "PUT", "--data", r#"{"address": "192.0.2.19"}"#, "--header", condition],
+        )
+    };
+    let b9 = "/v1/services/web/backends/b9";
+    assert_says(
+        put("If-None-Match: *", B1).expect(412)["error"].as_str().unwrap(),
+        &["there is one already"],
+    );
+    assert_says(put("If-Match: *", b9).expect(412)["error"].as_str().unwrap(), &["there is no such thing"]);
+    ask(&site, b9, &[]).expect(404);
+    put("If-None-Match: *", b9).expect(200);
+    put("If-None-Match: *", b9).expect(412);
+    put("If-Match: *", b9).expect(200);
 }
 
 #[test]
@@ -191,13 +265,21 @@ fn lease_is_renewed_outlives_a_restart_and_lapses_by_drain() {
     assert!((500.0..=600.0).contains(&left()));
     assert_eq!(put("20m"), version, "said again, nothing is another but when it lapses");
     assert!(left() > 1000.0);
+    let kept = || fs::metadata(site.state_path().with_extension("changes")).unwrap().ino();
+    let (file, before) = (kept(), left());
+    wait_until(DEADLINE, "some of the time to be over", || left() < before).unwrap();
+    put("20m");
+    assert!(left() >= before - 0.5, "it is renewed");
+    assert_eq!(kept(), file, "and the file was not replaced for that");
+    assert_eq!(leases(&site), "held 1, registered 1, renewed 2, lapsed 0");
     daemon.process.signal(Signal::KILL).unwrap();
     daemon.process.wait(DEADLINE).unwrap();
     drop(daemon);
 
     let daemon = site.start(&["--detach"]);
     assert_eq!(site.backend("b4")["admin"], "ready");
-    assert!((900.0..1200.0).contains(&left()), "what was left of it is left");
+    assert!((900.0..=1200.0).contains(&left()), "it goes on");
+    assert_eq!(leases(&site), "held 1, registered 0, renewed 0, lapsed 0");
     put("1s");
     says(&daemon, "the lease of the backend has lapsed service=\"web\" backend=\"b4\"");
     wait_until(DEADLINE, "the table of before", || site.digest() == digest).unwrap();
@@ -207,4 +289,19 @@ fn lease_is_renewed_outlives_a_restart_and_lapses_by_drain() {
         fs::read_to_string(site.state_path().with_extension("changes")).unwrap().matches("b4").count(),
         0
     );
+    assert_eq!(leases(&site), "held 0, registered 0, renewed 1, lapsed 1");
+}
+
+/// What the metrics tell of the leases of `web`.
+fn leases(site: &Site) -> String {
+    let metrics = ask(site, "/stats?filter=_leases", &[]).expect(200);
+    let value = |name: &str| {
+        let name = format!("sluice_service_{name}{{service=\"web\"}}: ");
+        let line =
+            metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim_end_matches(".0").to_owned()
+    };
+    let [held, registered, renewed, lapsed] =
+        ["leases", "registered_leases_total", "renewed_leases_total", "lapsed_leases_total"].map(value);
+    format!("held {held}, registered {registered}, renewed {renewed}, lapsed {lapsed}")
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::site::Site;
+use crate::{contract, site::Site};
 
 /// Where the API listens over TCP, in the namespace of each test.
 pub(crate) const TCP: &str = "http://127.0.0.1:9901";
@@ -15,6 +15,8 @@ pub(crate) struct Reply {
     /// 0 where there was no answer.
     pub(crate) status: u16,
     pub(crate) etag: Option<String>,
+    /// Its content type.
+    pub(crate) kind: String,
     /// As JSON where it is some, otherwise as a string.
     pub(crate) body: Value,
 }
@@ -28,19 +30,22 @@ impl Reply {
     }
 }
 
-/// Runs curl with `arguments` in the site's namespace.
+/// Runs curl with `arguments` in the site's namespace. Its answer must be one that the document has.
 pub(crate) fn curl(site: &Site, arguments: &[&str]) -> Reply {
-    const REPORT: &str = "\n%{http_code} %header{etag}";
+    const REPORT: &str = "\n%{http_code} %header{etag} %{content_type}";
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--max-time", "15", "--write-out", REPORT]).args(arguments);
     let answer = site.command(&mut curl);
     let (body, report) = answer.stdout.rsplit_once('\n').unwrap();
-    let (status, etag) = report.split_once(' ').unwrap();
-    Reply {
+    let [status, etag, kind] = report.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let reply = Reply {
         status: status.parse().unwrap(),
         etag: (!etag.is_empty()).then(|| etag.to_owned()),
+        kind: kind.to_owned(),
         body: serde_json::from_str(body).unwrap_or_else(|_| Value::from(body)),
-    }
+    };
+    contract::check(arguments, &reply);
+    reply
 }
 
 /// The same through the Unix socket.

@@ -9,6 +9,7 @@ mod authority;
 mod browser;
 mod capture;
 mod change;
+mod contract;
 mod curl;
 mod dashboard;
 mod doctor;

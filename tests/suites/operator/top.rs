@@ -18,7 +18,7 @@ fn backend_is_drained_by_keys_and_the_screen_follows() {
     let lan = Lan::new().unwrap();
     let mut stage = Stage::set(&lan);
     stage.stop(3);
-    let mut terminal = Terminal::run(&lan.balancer.netns, &top(&stage.socket(), &[]), 120, 30);
+    let mut terminal = Terminal::run(&lan.balancer.netns, &top(&stage.socket(), &[]), 130, 30);
     terminal.wait_for("services", |text| text.contains("203.0.113.10:80/tcp"));
 
     // Into the first service, and to its second backend.

@@ -21,8 +21,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     admin::{
-        ask::{Daemon, json},
+        ask::Daemon,
         capture::{Decision, Request, Untold},
+        read::json,
         refused::{Failure, Refused},
     },
     capture::{Captured, decision::decision, pcapng::File},
@@ -57,7 +58,6 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     request_body = Request,
     responses(
         (status = OK, description = "The file", content_type = "application/x-pcapng"),
-        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
         (status = CONFLICT, body = Refused, description = "Somebody else looks, or the program has changed meanwhile"),
         (status = INTERNAL_SERVER_ERROR, body = Refused, description = "The kernel does not take the program"),
     )
@@ -93,7 +93,6 @@ async fn capture(State(daemon): State<Daemon>, body: Bytes) -> Result<Response, 
     request_body = Request,
     responses(
         (status = OK, body = Decision, description = "One for each packet", content_type = "application/x-ndjson"),
-        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
         (status = CONFLICT, body = Refused, description = "Somebody else looks, or the program has changed meanwhile"),
         (status = INTERNAL_SERVER_ERROR, body = Refused, description = "The kernel does not take the program"),
     )

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    extract::Path,
     http::{
         HeaderName, HeaderValue,
         header::{
@@ -19,7 +18,7 @@ use axum::{
 use lb_common::counter::{Fate, Reason};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::admin::{ask::Daemon, refused::Failure};
+use crate::admin::{ask::Daemon, read::Path, refused::Failure};
 
 /// What the page may do: load its own parts, and ask its own host.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     admin::{
         ask::Daemon,
-        refused::{Failure, Refused},
+        refused::Failure,
         status::{Backend, Service, Status},
     },
     config::Effective,
@@ -31,7 +31,6 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     tag = "status",
     responses(
         (status = OK, body = String, content_type = "text/plain", description = "All of them"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn clusters(State(daemon): State<Daemon>) -> Result<String, Failure> {
@@ -47,7 +46,6 @@ async fn clusters(State(daemon): State<Daemon>) -> Result<String, Failure> {
     tag = "status",
     responses(
         (status = OK, body = String, content_type = "text/plain", description = "All of them"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn listeners(State(daemon): State<Daemon>) -> Result<String, Failure> {
@@ -65,7 +63,6 @@ async fn listeners(State(daemon): State<Daemon>) -> Result<String, Failure> {
     tag = "status",
     responses(
         (status = OK, body = Effective, description = "All of it, with a digest"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn config_dump(State(daemon): State<Daemon>) -> Result<Json<Effective>, Failure> {

@@ -19,8 +19,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     admin::{
-        ask::{Daemon, json},
+        ask::Daemon,
         explain::{Explanation, Request},
+        read::json,
         refused::{Failure, Refused},
     },
     causes::with_causes,
@@ -51,7 +52,6 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     request_body = Request,
     responses(
         (status = OK, body = Explanation, description = "Where it goes"),
-        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
         (status = INTERNAL_SERVER_ERROR, body = Refused, description = "The kernel does not run the program"),
     )
 )]

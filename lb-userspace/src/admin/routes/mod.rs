@@ -4,18 +4,24 @@
 
 mod capture;
 mod dashboard;
+mod edits;
 mod envoy;
 mod explain;
 mod openapi;
 mod order;
 mod plan;
 mod ready;
+mod refusals;
 mod rollout;
 mod services;
 mod stats;
 mod status;
 
-use axum::{Router, http::Uri, middleware::from_fn};
+use axum::{
+    Router,
+    http::{Method, StatusCode, Uri},
+    middleware::from_fn,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
@@ -32,7 +38,7 @@ fn open() -> OpenApiRouter<Daemon> {
 /// What may be read by every role.
 fn reading() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new()
-        .merge(services::reading())
+        .merge(services::router())
         .merge(status::router())
         .merge(stats::router())
         .merge(envoy::router())
@@ -42,7 +48,7 @@ fn reading() -> OpenApiRouter<Daemon> {
 /// What only an operator may do.
 fn changing() -> OpenApiRouter<Daemon> {
     OpenApiRouter::new()
-        .merge(services::changing())
+        .merge(edits::router())
         .merge(order::router())
         .merge(rollout::router())
         .merge(plan::router())
@@ -52,14 +58,20 @@ fn changing() -> OpenApiRouter<Daemon> {
 /// All of it, with the document that describes it.
 fn all() -> OpenApiRouter<Daemon> {
     OpenApiRouter::with_openapi(openapi::frame())
-        .merge(open())
-        .merge(reading().route_layer(from_fn(may_read)))
-        .merge(changing().route_layer(from_fn(may_change)))
+        .merge(refusals::of_open(open()))
+        .merge(refusals::of_reading(reading()).route_layer(from_fn(may_read)))
+        .merge(refusals::of_changing(changing()).route_layer(from_fn(may_change)))
 }
 
 /// What answers requests.
 pub(super) fn router() -> Router<Daemon> {
-    openapi::with_document(all()).fallback(unknown)
+    openapi::with_document(all()).fallback(unknown).method_not_allowed_fallback(not_so)
+}
+
+async fn not_so(method: Method, uri: Uri) -> Failure {
+    let error = format!("{} is not there to {method}", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error)
+        .remedy("the header `Allow` tells what may be done with it")
 }
 
 async fn unknown(uri: Uri) -> Failure {

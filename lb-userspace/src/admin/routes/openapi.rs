@@ -1,8 +1,15 @@
 //! `GET /openapi.json`: what can be asked for, for programs.
 
-use axum::{Json, routing::get};
+use std::sync::Arc;
+
+use axum::{
+    http::header::CONTENT_TYPE,
+    routing::{MethodRouter, get},
+};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
+
+use super::refusals;
 
 /// The document without the parts that the subjects add.
 pub(super) fn frame() -> OpenApi {
@@ -12,13 +19,26 @@ pub(super) fn frame() -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .license(Some(license.build()))
         .description(Some("The admin API of a Sluice daemon."));
-    OpenApiBuilder::new().info(info).build()
+    let mut document = OpenApiBuilder::new().info(info).build();
+    refusals::describe(&mut document);
+    document
 }
 
 /// `router` with a way to its own document.
 pub(super) fn with_document<S: Clone + Send + Sync + 'static>(router: OpenApiRouter<S>) -> axum::Router<S> {
     let (router, document) = router.split_for_parts();
-    router.route("/openapi.json", get(async move || Json(document)))
+    router.route("/openapi.json", served(written(&document)))
+}
+
+fn served<S: Clone + Send + Sync + 'static>(text: String) -> MethodRouter<S> {
+    let text: Arc<str> = text.into();
+    get(async move || ([(CONTENT_TYPE, "application/json")], text.to_string()))
+}
+
+/// The document as a file has it.
+fn written(document: &OpenApi) -> String {
+    let text = document.to_pretty_json().expect("names, texts and lists are all JSON has to hold");
+    text + "\n"
 }
 
 #[cfg(test)]
@@ -29,7 +49,7 @@ mod tests {
     #[test]
     fn document_in_docs_is_that_of_the_code() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
-        let is = super::super::all().into_openapi().to_pretty_json().unwrap() + "\n";
+        let is = super::written(&super::super::all().into_openapi());
         if env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
             fs::write(&path, &is).unwrap();
         }

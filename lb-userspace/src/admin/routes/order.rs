@@ -1,17 +1,13 @@
 //! `POST /v1/services/{service}/backends/{backend}/admin`: drain, ready, maintenance.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     admin::{
-        ask::{Daemon, json},
+        ask::Daemon,
         order::{Obeyed, Request},
+        read::{Path, json},
         refused::{Failure, Refused},
     },
     daemon::{Event, OrderEvent},
@@ -37,7 +33,6 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     request_body = Request,
     responses(
         (status = OK, body = Obeyed, description = "How the backend is now"),
-        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
         (status = NOT_FOUND, body = Refused, description = "There is no such service or backend"),
         (status = CONFLICT, body = Refused, description = "The backend is gone from the file"),
     )
@@ -49,14 +44,16 @@ async fn order(
 ) -> Result<Json<Obeyed>, Failure> {
     let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
     let target = TargetKey { service, backend };
-    let obeyed = daemon.ask(|answer| Event::Order(OrderEvent { target, order, answer })).await?;
-    obeyed.map(Json).map_err(|error| Failure::new(status_of(&error), error.to_string()))
+    daemon.demand(|answer| Event::Order(OrderEvent { target, order, answer })).await.map(Json)
 }
 
-const fn status_of(error: &OrderError) -> StatusCode {
-    match error {
-        OrderError::NoService(_) | OrderError::NoBackend { .. } => StatusCode::NOT_FOUND,
-        OrderError::Leaves(_) => StatusCode::CONFLICT,
-        OrderError::Deadline(_) | OrderError::Reset(_) => StatusCode::BAD_REQUEST,
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let status = match error {
+            OrderError::NoService(_) | OrderError::NoBackend { .. } => StatusCode::NOT_FOUND,
+            OrderError::Leaves(_) => StatusCode::CONFLICT,
+            OrderError::Deadline(_) | OrderError::Reset(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }

@@ -2,12 +2,7 @@
 
 use std::path::PathBuf;
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Query, State},
-    http::StatusCode,
-};
+use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,22 +11,20 @@ use crate::{
     admin::{
         ask::Daemon,
         plan::{Outcome, Preview},
+        read::Query,
         refused::{Failure, Refused},
     },
     daemon::{ApplyEvent, CandidateError, Event, PlanEvent},
 };
 
-/// As large as a file may be.
-const MOST_BYTES: usize = 256 << 20;
-
 pub(super) fn router() -> OpenApiRouter<Daemon> {
-    let routes = OpenApiRouter::new().routes(routes!(plan)).routes(routes!(apply));
-    routes.layer(DefaultBodyLimit::max(MOST_BYTES))
+    OpenApiRouter::new().routes(routes!(plan)).routes(routes!(apply))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct From {
+#[serde(deny_unknown_fields)]
+struct Origin {
     /// The file that the text is from, beside which its lists are; that of the running one where it is not said
     #[param(value_type = Option<String>)]
     path: Option<PathBuf>,
@@ -39,6 +32,7 @@ struct From {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct Agreed {
     /// The digest of the plan that is agreed to: another one is refused
     digest: Option<String>,
@@ -51,7 +45,7 @@ struct Agreed {
     post,
     path = "/v1/plan",
     tag = "configuration",
-    params(From),
+    params(Origin),
     request_body(content = String, content_type = "application/toml"),
     responses(
         (status = OK, body = Preview, description = "What would change"),
@@ -60,12 +54,11 @@ struct Agreed {
 )]
 async fn plan(
     State(daemon): State<Daemon>,
-    Query(From { path }): Query<From>,
+    Query(Origin { path }): Query<Origin>,
     body: Bytes,
 ) -> Result<Json<Preview>, Failure> {
     let text = text(&body)?;
-    let answer = daemon.ask(|answer| Event::Plan(PlanEvent { text, path, answer })).await?;
-    answer.map(Json).map_err(|error| failure(&error))
+    daemon.demand(|answer| Event::Plan(PlanEvent { text, path, answer })).await.map(Json)
 }
 
 /// Makes a configuration the running one
@@ -90,8 +83,7 @@ async fn apply(
     body: Bytes,
 ) -> Result<Json<Outcome>, Failure> {
     let text = text(&body)?;
-    let answer = daemon.ask(|answer| Event::Apply(ApplyEvent { text, digest, answer })).await?;
-    answer.map(Json).map_err(|error| failure(&error))
+    daemon.demand(|answer| Event::Apply(ApplyEvent { text, digest, answer })).await.map(Json)
 }
 
 fn text(body: &Bytes) -> Result<String, Failure> {
@@ -100,18 +92,17 @@ fn text(body: &Bytes) -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-fn failure(error: &CandidateError) -> Failure {
-    let status = match error {
-        CandidateError::Broken(_) => StatusCode::BAD_REQUEST,
-        CandidateError::Stale { .. } | CandidateError::Refused(_) => StatusCode::CONFLICT,
-        CandidateError::File { .. } | CandidateError::NotKept { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    match error {
-        // Who prints it has a word of its own for how grave it is.
-        CandidateError::Broken(diagnostics) => Failure::new(status, diagnostics.unnamed()),
-        CandidateError::Stale { .. } => {
-            Failure::new(status, error.to_string()).remedy("look at the plan again, with `sluice plan FILE`")
+impl From<CandidateError> for Failure {
+    fn from(error: CandidateError) -> Self {
+        match &error {
+            // Who prints it has a word of its own for how grave it is.
+            CandidateError::Broken(diagnostics) => Self::bad(diagnostics.unnamed()),
+            CandidateError::Stale { .. } => Self::new(StatusCode::CONFLICT, error.to_string())
+                .remedy("look at the plan again, with `sluice plan FILE`"),
+            CandidateError::Refused(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            CandidateError::File { .. } | CandidateError::NotKept { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
         }
-        _ => Failure::new(status, error.to_string()),
     }
 }

@@ -1,16 +1,12 @@
 //! `POST /v1/services/{service}/rollout`: which versions get new flows.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     admin::{
-        ask::{Daemon, json},
+        ask::Daemon,
+        read::{Path, json},
         refused::{Failure, Refused},
         rollout::{Obeyed, Request},
     },
@@ -33,7 +29,6 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     request_body = Request,
     responses(
         (status = OK, body = Obeyed, description = "How the roll-out stands now"),
-        (status = BAD_REQUEST, body = Refused, description = "The body makes no sense"),
         (status = NOT_FOUND, body = Refused, description = "There is no such service"),
         (status = CONFLICT, body = Refused, description = "The service has no roll-out"),
     )
@@ -44,14 +39,16 @@ async fn roll_out(
     body: Bytes,
 ) -> Result<Json<Obeyed>, Failure> {
     let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
-    let obeyed = daemon.ask(|answer| Event::Rollout(RolloutEvent { service, order, answer })).await?;
-    obeyed.map(Json).map_err(|error| Failure::new(status_of(&error), error.to_string()))
+    daemon.demand(|answer| Event::Rollout(RolloutEvent { service, order, answer })).await.map(Json)
 }
 
-const fn status_of(error: &RolloutError) -> StatusCode {
-    match error {
-        RolloutError::NoService(_) => StatusCode::NOT_FOUND,
-        RolloutError::NoRollout(_) => StatusCode::CONFLICT,
-        RolloutError::NoSuchVersion { .. } => StatusCode::BAD_REQUEST,
+impl From<RolloutError> for Failure {
+    fn from(error: RolloutError) -> Self {
+        let status = match error {
+            RolloutError::NoService(_) => StatusCode::NOT_FOUND,
+            RolloutError::NoRollout(_) => StatusCode::CONFLICT,
+            RolloutError::NoSuchVersion { .. } => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }

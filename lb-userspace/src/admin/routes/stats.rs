@@ -1,7 +1,7 @@
 //! `GET /stats/prometheus` and `GET /stats`: metrics for scrapers, and for people.
 
 use axum::{
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
@@ -10,10 +10,7 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin::{
-        ask::Daemon,
-        refused::{Failure, Refused},
-    },
+    admin::{ask::Daemon, read::Query, refused::Failure},
     daemon::Event,
     metrics::{Exposition, Format, Process, expose},
 };
@@ -55,7 +52,6 @@ const fn yes() -> bool {
             (String = "text/plain; version=0.0.4"),
             (String = "application/openmetrics-text; version=1.0.0"),
         ), description = "All metrics"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn prometheus(
@@ -79,7 +75,6 @@ async fn prometheus(
     params(Filter),
     responses(
         (status = OK, body = String, content_type = "text/plain", description = "`name{labels}: value`"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn stats(

@@ -1,19 +1,12 @@
 //! `GET /v1/status`: everything that the daemon knows of itself.
 
-use axum::{
-    Json,
-    extract::{Query, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin::{
-        ask::Daemon,
-        refused::{Failure, Refused},
-        status::Status,
-    },
+    admin::{ask::Daemon, read::Query, refused::Failure, status::Status},
     daemon::{Event, StatusEvent},
 };
 
@@ -39,7 +32,6 @@ struct Wanted {
     params(Wanted),
     responses(
         (status = OK, body = Status, description = "All of it"),
-        (status = SERVICE_UNAVAILABLE, body = Refused, description = "The daemon is about to end"),
     )
 )]
 async fn status(

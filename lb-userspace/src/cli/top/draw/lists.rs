@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// From this width on there is room for what is looked at seldom.
-const WIDE: u16 = 110;
+const WIDE: u16 = 124;
 
 /// The most columns that a sparkline takes.
 const BARS: u16 = 40;
@@ -109,15 +109,15 @@ pub(super) fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     let wide = area.width >= WIDE;
     let mut columns = vec![left("name", Constraint::Fill(2)), left("state", Constraint::Fill(5))];
     if wide {
-        columns.insert(1, left("address", Constraint::Length(18)));
-        columns.push(left("way", Constraint::Length(6)));
+        columns.insert(1, left("address", Constraint::Length(16)));
+        columns.push(left("way", Constraint::Length(5)));
         columns.push(right("weight", 6));
     }
     columns.extend([right("promised", 8), right("measured", 8), right("packets/s", 9), right("bit/s", 7)]);
     if wide {
         columns.push(right("new/s", 6));
     }
-    columns.extend([right("flows", 6), bars_column(Constraint::Fill(if wide { 3 } else { 2 }))]);
+    columns.extend([right("flows", 6), bars_column(Constraint::Fill(2))]);
     let of = |backend: &Backend| Of::Backend(name.clone(), backend.name.clone());
     let most = most(state, backends.iter().map(|backend| of(backend)));
     let rows =
