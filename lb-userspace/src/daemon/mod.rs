@@ -25,6 +25,7 @@ mod record;
 mod reload;
 mod remember;
 mod truth;
+mod verify;
 
 use std::{future::pending, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -40,7 +41,10 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    admin,
+    admin::{
+        self,
+        verify::{Repair, Verification},
+    },
     causes::with_causes,
     changes::Said,
     config::{Config, Diagnostics},
@@ -97,6 +101,10 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody asks whether the kernel holds what was applied.
+    Verify(oneshot::Sender<Result<Verification, String>>),
+    /// Somebody wants what it does not hold written anew.
+    Repair(oneshot::Sender<Result<Repair, String>>),
     /// Somebody wants to look at packets.
     BeginCapture(BeginCapture),
     /// Nobody does any more.
@@ -139,6 +147,7 @@ impl Event {
                 | Self::Ready(_)
                 | Self::Plan(_)
                 | Self::Said(_)
+                | Self::Verify(_)
         )
     }
 }
@@ -497,6 +506,8 @@ impl Owner<'_> {
                 Event::Apply(ApplyEvent { text, digest, answer }) => {
                     drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
                 }
+                Event::Verify(answer) => drop(answer.send(Box::pin(self.verify(attachments)).await)),
+                Event::Repair(answer) => drop(answer.send(Box::pin(self.repair(attachments)).await)),
                 Event::BeginCapture(begin) => self.begin_capture(begin, attachments).await,
                 Event::EndCapture(end) => self.end_capture(end, attachments).await,
                 event => self.note(event),

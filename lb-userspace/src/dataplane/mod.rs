@@ -3,7 +3,8 @@
 pub mod attach;
 pub mod capture;
 pub mod ebpf;
-mod guards;
+pub mod guards;
+pub mod held;
 pub mod inherited;
 pub mod load;
 pub mod mapped;

@@ -1,5 +1,6 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
+mod damage;
 mod fleet;
 mod server_ids;
 mod translation;

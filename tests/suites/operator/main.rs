@@ -26,4 +26,5 @@ mod stage;
 mod tables;
 mod terminal;
 mod top;
+mod verify;
 mod wire;

@@ -14,6 +14,7 @@ mod rollout;
 mod services;
 mod stats;
 mod status;
+mod verify;
 
 use axum::{Router, http::Uri, middleware::from_fn};
 use utoipa_axum::router::OpenApiRouter;
@@ -37,6 +38,7 @@ fn reading() -> OpenApiRouter<Daemon> {
         .merge(stats::router())
         .merge(envoy::router())
         .merge(explain::router())
+        .merge(verify::reading())
 }
 
 /// What only an operator may do.
@@ -47,6 +49,7 @@ fn changing() -> OpenApiRouter<Daemon> {
         .merge(rollout::router())
         .merge(plan::router())
         .merge(capture::router())
+        .merge(verify::changing())
 }
 
 /// All of it, with the document that describes it.
