@@ -110,7 +110,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => return ended(check::run(&args)),
         Command::Plan(args) => return ended(plan::plan(&args)),
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
