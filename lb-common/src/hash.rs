@@ -10,6 +10,7 @@
     reason = "a call in BPF costs the registers and a stack frame of 512 bytes in all"
 )]
 
+use crate::address::Address;
 use crate::flow::Flow;
 use crate::service::ServiceKey;
 
@@ -54,11 +55,25 @@ pub trait KeyWords {
     fn service(&self, key: &ServiceKey) -> u64 {
         let words = key.address.words();
         let rest = u32::from(u16::from_le_bytes(key.port)) | u32::from(key.protocol) << 16;
-        mix(self
-            .word(MAX_WORDS)
-            .wrapping_add(self.pair(0, rest, words[3]))
-            .wrapping_add(self.pair(2, words[0], words[1]))
-            .wrapping_add(self.pair(4, words[2], 0)))
+        let start =
+            if key.address.is_v4() { self.ipv4_start() } else { self.start(words[0], words[1], words[2]) };
+        mix(start.wrapping_add(self.pair(0, rest, words[3])))
+    }
+
+    /// What [`Self::service`] begins with for every IPv4 address. The XDP program reads it, where it would reckon the
+    /// same for each packet.
+    #[must_use]
+    #[inline(always)]
+    fn ipv4_start(&self) -> u64 {
+        let words = Address::from_v4([0; 4]).words();
+        self.start(words[0], words[1], words[2])
+    }
+
+    /// What the first three words of an address come to.
+    #[must_use]
+    #[inline(always)]
+    fn start(&self, first: u32, second: u32, third: u32) -> u64 {
+        self.word(MAX_WORDS).wrapping_add(self.pair(2, first, second)).wrapping_add(self.pair(4, third, 0))
     }
 
     /// The product of two keyed words.

@@ -13,7 +13,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     encap, gue,
     maps::uses,
-    packet::{Ethernet, Header, Macs, Packet, Tag},
+    packet::{Ethernet, Framed, Header, Macs, Packet, Tag},
     parse::{Facts, IPV4_BE, IPV6_BE, Link},
     select::Selected,
     verdict::Verdict,
@@ -59,8 +59,8 @@ fn in_ipv4(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<()
     let backend = selected.backend;
     let link = egress_link(packet, facts, backend, IPV4_BE);
     make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN)?;
-    write(packet, link.len(), encap::ipv4_header(facts, selected, encap::inner_protocol(facts), 0))?;
-    frame(packet, macs(backend), link)
+    let outer = encap::ipv4_header(facts, selected, encap::inner_protocol(facts), 0);
+    frame_around(packet, macs(backend), link, outer)
 }
 
 /// Puts a packet into IPv6.
@@ -69,8 +69,8 @@ fn in_ipv6(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Result<()
     let backend = selected.backend;
     let link = egress_link(packet, facts, backend, IPV6_BE);
     make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN)?;
-    write(packet, link.len(), encap::ipv6_header(facts, selected, encap::inner_protocol(facts), 0))?;
-    frame(packet, macs(backend), link)
+    let outer = encap::ipv6_header(facts, selected, encap::inner_protocol(facts), 0);
+    frame_around(packet, macs(backend), link, outer)
 }
 
 /// The link layer that the packet leaves with: the tag of the next hop's VLAN; without one, the tags that it came
@@ -145,6 +145,17 @@ pub fn frame(packet: &mut Packet, macs: Macs, link: Link) -> Result<(), Verdict>
         }
     }
     write(packet, 0, Ethernet { macs, ether_type_be: link.first_be })
+}
+
+/// The same with the header behind it: where there are no tags, in one piece.
+#[inline(always)]
+pub fn frame_around<T: Header>(packet: &mut Packet, macs: Macs, link: Link, inner: T) -> Result<(), Verdict> {
+    if link.tags == 0 {
+        let ethernet = Ethernet { macs, ether_type_be: link.first_be };
+        return write(packet, 0, Framed { ethernet, inner });
+    }
+    write(packet, link.len(), inner)?;
+    frame(packet, macs, link)
 }
 
 /// The MAC addresses of the way to the backend.

@@ -7,7 +7,7 @@ use lb_common::{backend::Backend, checksum, counter::Reason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    packet::Packet,
+    packet::{Ipv6Words, Packet},
     parse::{Facts, IPV4_BE},
     select::Selected,
     verdict::Verdict,
@@ -50,18 +50,18 @@ pub fn inner_protocol(facts: &Facts) -> u8 {
     if facts.link.ether_type_be == IPV4_BE { IPIP } else { IPV6_IN_IP }
 }
 
-/// The outer source's last four bytes: fixed ones from the backend, open ones from the hash.
+/// What the hash says in the last four bytes of the outer source that the backend leaves open, native byte order.
 #[inline(always)]
-fn varied_source(backend: &Backend, hash: u64) -> [u8; 4] {
-    let fixed = u32::from_le_bytes(backend.source.v4_octets());
-    let open = u32::from(u16::from_le_bytes(backend.source_mask)) << 16;
-    (fixed | hash as u32 & open).to_le_bytes()
+fn open_source(backend: &Backend, hash: u64) -> u32 {
+    hash as u32 & u32::from(u16::from_le_bytes(backend.source_mask)) << 16
 }
 
 /// An outer IPv4 header (RFC 2003 section 3.1), checksum included, with `between` bytes of `proto` before the packet.
 /// DSCP and ECN are the inner packet's (RFC 6040 section 4.1).
 #[inline(always)]
 pub fn ipv4_header(facts: &Facts, selected: &Selected, proto: u8, between: u16) -> Ipv4Hdr {
+    let fixed = u32::from_le_bytes(selected.backend.source.v4_octets());
+    let source = fixed | open_source(selected.backend, selected.hash);
     checked(Ipv4Hdr {
         vihl: 0x45,
         tos: facts.traffic_class,
@@ -71,7 +71,7 @@ pub fn ipv4_header(facts: &Facts, selected: &Selected, proto: u8, between: u16) 
         ttl: HOP_LIMIT,
         proto,
         check: [0, 0],
-        src_addr: varied_source(selected.backend, selected.hash),
+        src_addr: source.to_le_bytes(),
         dst_addr: selected.backend.address.v4_octets(),
     })
 }
@@ -93,18 +93,16 @@ pub fn checked(mut header: Ipv4Hdr) -> Ipv4Hdr {
 
 /// The same in IPv6 (RFC 2473 section 5.1).
 #[inline(always)]
-pub fn ipv6_header(facts: &Facts, selected: &Selected, next_hdr: u8, between: u16) -> Ipv6Hdr {
+pub fn ipv6_header(facts: &Facts, selected: &Selected, next_hdr: u8, between: u16) -> Ipv6Words {
     let label = selected.hash as u32 & 0x000f_ffff;
-    let word = 6 << 28 | u32::from(facts.traffic_class) << 20 | label;
-    let mut src_addr = selected.backend.source.octets;
-    let [a, b, c, d] = varied_source(selected.backend, selected.hash);
-    (src_addr[12], src_addr[13], src_addr[14], src_addr[15]) = (a, b, c, d);
-    Ipv6Hdr {
-        vcf: word.to_be_bytes(),
-        payload_len: facts.ip_len.wrapping_add(between).to_be_bytes(),
-        next_hdr,
-        hop_limit: HOP_LIMIT,
-        src_addr,
-        dst_addr: selected.backend.address.octets,
+    let version_class_label = 6 << 28 | u32::from(facts.traffic_class) << 20 | label;
+    let payload_len = facts.ip_len.wrapping_add(between);
+    let [high, low] = selected.backend.source.halves();
+    Ipv6Words {
+        first: u64::from(version_class_label.to_be())
+            | u64::from(payload_len.to_be()) << 32
+            | u64::from(u16::from_le_bytes([next_hdr, HOP_LIMIT])) << 48,
+        source: [high, low | u64::from(open_source(selected.backend, selected.hash)) << 32],
+        destination: selected.backend.address.halves(),
     }
 }

@@ -48,9 +48,9 @@ pub fn in_ipv4(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Resul
     let inside = inside_of(backend);
     let link = emit::egress_link(packet, facts, backend, IPV4_BE);
     emit::make_room_for_outer(packet, facts, backend, link, Ipv4Hdr::LEN + inside)?;
-    emit::write(packet, link.len(), encap::ipv4_header(facts, selected, UDP, inside as u16))?;
-    write(packet, link.len() + Ipv4Hdr::LEN, facts, selected, inside)?;
-    emit::frame(packet, emit::macs(backend), link)
+    let outer = encap::ipv4_header(facts, selected, UDP, inside as u16);
+    emit::frame_around(packet, emit::macs(backend), link, outer)?;
+    write(packet, link.len() + Ipv4Hdr::LEN, facts, selected, inside)
 }
 
 /// The same over IPv6.
@@ -60,9 +60,9 @@ pub fn in_ipv6(packet: &mut Packet, facts: &Facts, selected: &Selected) -> Resul
     let inside = inside_of(backend);
     let link = emit::egress_link(packet, facts, backend, IPV6_BE);
     emit::make_room_for_outer(packet, facts, backend, link, Ipv6Hdr::LEN + inside)?;
-    emit::write(packet, link.len(), encap::ipv6_header(facts, selected, UDP, inside as u16))?;
-    write(packet, link.len() + Ipv6Hdr::LEN, facts, selected, inside)?;
-    emit::frame(packet, emit::macs(backend), link)
+    let outer = encap::ipv6_header(facts, selected, UDP, inside as u16);
+    emit::frame_around(packet, emit::macs(backend), link, outer)?;
+    write(packet, link.len() + Ipv6Hdr::LEN, facts, selected, inside)
 }
 
 /// The bytes that lie between the outer IP header and a packet.

@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use crate::{
-    maps::{ConstantKey, INDEX_KEY, SERVICE_BUCKETS, SERVICE_INDEX, SERVICES, index_entry, uses},
+    maps::{IndexKey, SERVICE_BUCKETS, SERVICE_INDEX, SERVICES, index_entry, uses},
     parse::Facts,
     verdict::Verdict,
 };
@@ -70,7 +70,7 @@ pub fn without_ports(destination: &Address, reason: Reason) -> Verdict {
 
 #[inline(always)]
 fn find(key: &ServiceKey) -> Option<Found> {
-    let candidates = Candidates::new(ConstantKey(&INDEX_KEY).service(key), SERVICE_BUCKETS.load());
+    let candidates = Candidates::new(IndexKey.service(key), SERVICE_BUCKETS.load());
     find_in(candidates.buckets[0], candidates, key)
         .or_else(|| find_in(candidates.buckets[1], candidates, key))
 }

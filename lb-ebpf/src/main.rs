@@ -13,6 +13,8 @@ mod answer;
 mod atomic;
 mod capture;
 mod cookie;
+#[cfg(feature = "debug-log")]
+mod debug_log;
 mod decap;
 mod emit;
 mod encap;

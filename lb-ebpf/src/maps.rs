@@ -177,6 +177,14 @@ pub static SERVICE_COUNTERS: PerCpuArray<Traffic, 1> = PerCpuArray::new();
 #[btf_map(name = "backend_counters")]
 pub static BACKEND_COUNTERS: PerCpuArray<Traffic, 1> = PerCpuArray::new();
 
+/// Flows that were opened, per service.
+#[btf_map(name = "service_opened")]
+pub static SERVICE_OPENED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Flows that were opened, per backend.
+#[btf_map(name = "backend_opened")]
+pub static BACKEND_OPENED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// All packets, by what became of them.
 #[btf_map(name = "reasons")]
 pub static REASONS: PerCpuArray<Traffic, { Reason::COUNT }> = PerCpuArray::new();
@@ -229,6 +237,10 @@ pub static FLOW_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 #[unsafe(no_mangle)]
 pub static INDEX_KEY: Global<HashKey> = Global::new(HashKey([0; MAX_WORDS + 1]));
 
+/// Its [`KeyWords::ipv4_start`].
+#[unsafe(no_mangle)]
+pub static INDEX_IPV4_START: Global<u64> = Global::new(0);
+
 /// What the configuration makes use of, loaded once for several questions. The verifier removes the branches where the
 /// answer is no, but not the load.
 #[derive(Clone, Copy)]
@@ -263,6 +275,21 @@ impl KeyWords for ConstantKey {
         // SAFETY: `Global` and `HashKey` are transparent over an array of more than `MAX_WORDS` words. The volatile
         // read keeps the compiler from taking the initial value, which the loader replaces.
         unsafe { ptr::read_volatile(words.add(index)) }
+    }
+}
+
+/// [`INDEX_KEY`], with what it begins with for IPv4.
+pub struct IndexKey;
+
+impl KeyWords for IndexKey {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        ConstantKey(&INDEX_KEY).word(index)
+    }
+
+    #[inline(always)]
+    fn ipv4_start(&self) -> u64 {
+        INDEX_IPV4_START.load()
     }
 }
 
@@ -561,4 +588,17 @@ pub fn count<const N: usize>(counters: &PerCpuArray<Traffic, N>, index: u32, byt
         (*counter).packets += 1;
         (*counter).bytes += bytes;
     }
+}
+
+/// Counts a flow that is opened with a backend of a service. A global function: see [`crate::guard`]. What packets that open
+/// nothing carry for it is the question alone. Gives 0, since a global function has to give something.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn count_opened(service: u32, id: u32) -> u32 {
+    for (counters, index) in [(&SERVICE_OPENED, service), (&BACKEND_OPENED, id)] {
+        let Some(counter) = counters.get_ptr_mut(index) else { continue };
+        // SAFETY: this CPU's own value, and a program is not interrupted by another one on the same CPU and map.
+        unsafe { *counter += 1 };
+    }
+    0
 }

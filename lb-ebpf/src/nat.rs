@@ -19,9 +19,9 @@ use lb_common::{
 use crate::{
     capture, emit, encap,
     fragment::Part,
-    maps::{self, BACKEND_COUNTERS, BACKENDS, SERVICE_COUNTERS, count, uses},
+    maps::{self, BACKEND_COUNTERS, BACKENDS, SERVICE_COUNTERS, count, count_opened, uses},
     packet::{Ethernet, Macs, Packet, Tag},
-    parse::{self, FLAG_SYN, Facts, Fault, Ip, Link, TCP, UDP},
+    parse::{self, FLAG_ACK, FLAG_SYN, Facts, Fault, Ip, Link, TCP, UDP},
     select::Selected,
     verdict::Verdict,
 };
@@ -81,7 +81,7 @@ pub fn forward<const COOKIES: bool, const WATCHED: bool>(
     }
     let verdict = translated(packet, nat_send(context, found.backend()));
     if verdict.leaves() {
-        nat_count(service, found.backend());
+        nat_count(service, found.backend(), opens);
     }
     verdict
 }
@@ -127,7 +127,7 @@ pub fn error<const COOKIES: bool>(packet: &Packet) -> Option<Verdict> {
         return Some(INTERNAL);
     }
     if verdict.leaves() && !for_client {
-        nat_count(found.service(), found.backend());
+        nat_count(found.service(), found.backend(), false);
     }
     Some(verdict)
 }
@@ -163,6 +163,11 @@ impl Told {
 
     const fn has_cookie(self) -> bool {
         self.0 & Self::COOKIE != 0
+    }
+
+    /// Whether the packet opens its flow.
+    const fn opens(self) -> bool {
+        self.has_cookie() || self.flags() & (FLAG_SYN | FLAG_ACK) == FLAG_SYN
     }
 }
 
@@ -285,13 +290,16 @@ pub extern "C" fn nat_send(context: *mut xdp_md, id: u32) -> u64 {
     verdict.to_word()
 }
 
-/// Counts a client's packet. Gives 0, since a global function has to give something.
+/// Counts a client's packet, which `opens` its flow or not. Gives 0, since a global function has to give something.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn nat_count(service: u32, id: u32) -> u64 {
+pub extern "C" fn nat_count(service: u32, id: u32, opens: bool) -> u64 {
     let bytes = maps::nat_work().map_or(0, |work| work.bytes);
     count(&SERVICE_COUNTERS, service, bytes);
     count(&BACKEND_COUNTERS, id, bytes);
+    if opens {
+        count_opened(service, id);
+    }
     0
 }
 

@@ -35,6 +35,10 @@ pub unsafe trait Header: Copy {}
 // SAFETY: packed words, or arrays of bytes.
 unsafe impl Header for Ethernet {}
 // SAFETY: as above.
+unsafe impl<T: Header> Header for Framed<T> {}
+// SAFETY: as above.
+unsafe impl Header for Ipv6Words {}
+// SAFETY: as above.
 unsafe impl Header for Tag {}
 // SAFETY: as above.
 unsafe impl Header for Tcp {}
@@ -57,6 +61,16 @@ pub struct Ethernet {
     pub ether_type_be: u16,
 }
 
+/// An Ethernet header without tags, and the header behind it.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+pub struct Framed<T> {
+    /// The frame's own.
+    pub ethernet: Ethernet,
+    /// What it is around.
+    pub inner: T,
+}
+
 /// Two MAC addresses in the words that they are moved by: six bytes would be moved one by one.
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
@@ -76,6 +90,19 @@ impl Macs {
         let source = first >> 48 | (last as u64) << 16;
         Self { first: source | destination << 48, last: (destination >> 16) as u32 }
     }
+}
+
+/// An IPv6 header (RFC 8200 section 3) in the words that it is written by, native byte order: addresses of bytes would be
+/// moved one by one, and by way of the stack.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+pub struct Ipv6Words {
+    /// Everything before the addresses.
+    pub first: u64,
+    /// Source address.
+    pub source: [u64; 2],
+    /// Destination address.
+    pub destination: [u64; 2],
 }
 
 /// What an 802.1Q tag adds behind its own EtherType.

@@ -10,7 +10,7 @@ use crate::{
     answer, capture, cookie, emit,
     fragment::Part,
     guard, icmp, lookup,
-    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, uses},
+    maps::{BACKEND_COUNTERS, SERVICE_COUNTERS, count, count_opened, uses},
     mss, nat,
     packet::Packet,
     parse::{self, Facts, Fault, IPV4_BE, IPV6_BE, Link},
@@ -123,5 +123,8 @@ fn forward<const STRICT: bool, const GUARDED: bool, const COOKIES: bool, const W
     };
     count(&SERVICE_COUNTERS, found.id, bytes);
     count(&BACKEND_COUNTERS, selected.id, bytes);
+    if facts.opens() {
+        count_opened(found.id, selected.id);
+    }
     Ok(verdict)
 }

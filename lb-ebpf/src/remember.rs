@@ -29,7 +29,8 @@ use crate::{
     limits::{self, Opening},
     lookup::Found,
     maps::{
-        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, now_ns, table, uses,
+        BACKENDS, CONNECTIONS, INSERT_INTERVAL_NS, NEWS, OPENINGS, admits, connection, count_opened, now_ns,
+        table, uses,
     },
     parse::{FLAG_ACK, FLAG_RST, Facts},
     passive::count_sign,
@@ -226,7 +227,7 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         if self.is_limited() && current != slot::NONE {
             return self.beginning_where_there_is_room(facts, now_ns);
         }
-        if current == slot::NONE || self.begin(facts, current, now_ns) || !facts.opens() {
+        if current == slot::NONE || self.begin_new(facts, current, now_ns) || !facts.opens() {
             return Ok(current);
         }
         let previous = self.previous(&facts.flow);
@@ -247,7 +248,22 @@ impl<const GUARDED: bool> Moved<GUARDED> {
         let position = position_in(table, &facts.flow, self.hash, service.source_bits);
         let opening = Opening { found: self.found, index: self.slot.current(), table, position };
         let index = opening.place(facts, now_ns)?;
-        if self.begin(facts, index, now_ns) { Ok(index) } else { Err(Verdict::drop(Reason::NotRemembered)) }
+        if self.begin_new(facts, index, now_ns) {
+            Ok(index)
+        } else {
+            Err(Verdict::drop(Reason::NotRemembered))
+        }
+    }
+
+    /// Remembers a flow that begins, within the budget. One whose packets do not say what they open, as those of UDP, is
+    /// counted as opened by that; the others are where they are forwarded ([`crate::pipeline`]).
+    #[inline(always)]
+    fn begin_new(&self, facts: &Facts, backend: u16, now_ns: u64) -> bool {
+        let remembered = self.begin(facts, backend, now_ns);
+        if remembered && !facts.opens() {
+            count_opened(self.found.id, self.number(backend));
+        }
+        remembered
     }
 
     /// Remembers a flow of which one packet was seen, within the budget.

@@ -168,5 +168,7 @@ impl Verdict {
 pub fn finish(bytes: u64, verdict: Result<Verdict, Verdict>) -> u32 {
     let (Ok(verdict) | Err(verdict)) = verdict;
     count(&REASONS, verdict.reason as u32, bytes);
+    #[cfg(feature = "debug-log")]
+    crate::debug_log::log_verdict(verdict.reason as u32, verdict.action, bytes);
     verdict.action
 }

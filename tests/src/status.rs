@@ -78,6 +78,8 @@ pub struct Service {
     /// `followed`, `panic` or `all_down`.
     #[serde(default)]
     pub probes: String,
+    /// Flows that clients opened with it.
+    pub opened_flows: Option<u64>,
     /// Packets that clients sent to it.
     pub packets: u64,
     /// The backends.
@@ -89,6 +91,8 @@ pub struct Service {
 pub struct Backend {
     /// Its name.
     pub name: String,
+    /// Its weight.
+    pub weight: u32,
     /// `ready`, `drain`, `maintenance`, or `leaving` where the file has it no more.
     pub admin: String,
     /// `l2` or `ipip`.
@@ -116,6 +120,8 @@ pub struct Backend {
     pub empty: bool,
     /// Seconds since the last packet of an old flow, if one came since the drain began.
     pub last_packet_ago: Option<f64>,
+    /// Flows that clients opened with it.
+    pub opened_flows: Option<u64>,
     /// Packets that it was sent.
     pub packets: u64,
 }

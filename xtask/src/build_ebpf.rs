@@ -37,6 +37,13 @@ const FOREIGN_VARIABLES: [&str; 11] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// One whose programs tell the daemon of every verdict, beside the others, as `target/bpf/sluice-debug.o`
+    #[arg(long)]
+    pub(crate) debug_log: bool,
+}
+
 /// Builds the objects, and says where the one with the programs lies; the others are [`Workspace::bench_object`], which
 /// measures them, and [`Workspace::flood_object`].
 pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
@@ -50,6 +57,17 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Path
     copy_if_changed(&built.join("sluice-bench"), &workspace.bench_object())?;
     copy_if_changed(&built.join("sluice-flood"), &workspace.flood_object())?;
     Ok(workspace.object())
+}
+
+/// Builds the object whose programs tell of every verdict, and says where it lies.
+pub(crate) fn build_for_debugging(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+    let target = workspace.target.join("ebpf-debug");
+    let mut cargo = cargo_build(workspace, toolchain);
+    cargo.args(["--bin", "sluice", "--features", "debug-log", "--target-dir"]).arg(&target);
+    command::run(&mut cargo).context("cannot compile the XDP programs for debugging")?;
+    fs::create_dir_all(workspace.target.join("bpf")).context("cannot create the objects' directory")?;
+    copy_if_changed(&target.join(TARGET).join("release/sluice"), &workspace.debug_object())?;
+    Ok(workspace.debug_object())
 }
 
 /// The copy's time stamp changes only with its content, so that what embeds it is not built again for nothing.

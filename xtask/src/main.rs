@@ -38,7 +38,7 @@ enum Xtask {
     /// Find or install what the build and the tests need, and say what is where
     Setup,
     /// Compile the XDP programs to `target/bpf/sluice.o`
-    BuildEbpf,
+    BuildEbpf(build_ebpf::Args),
     /// Compile `target/release/sluice`, with the XDP programs inside
     Build,
     /// Show the balancer at work in a sandbox, or run it on this host
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
     match subcommand {
         Xtask::Setup => setup::run(&Workspace::locate()?).map(|()| ExitCode::SUCCESS),
-        Xtask::BuildEbpf => build_ebpf().map(|()| ExitCode::SUCCESS),
+        Xtask::BuildEbpf(args) => build_ebpf(&args).map(|()| ExitCode::SUCCESS),
         Xtask::Build => build().map(|()| ExitCode::SUCCESS),
         Xtask::Run(args) => run::run(args),
         Xtask::Test(args) => test::run(&args),
@@ -79,10 +79,11 @@ fn run_subcommand(subcommand: Xtask) -> Result<ExitCode> {
     }
 }
 
-fn build_ebpf() -> Result<()> {
+fn build_ebpf(args: &build_ebpf::Args) -> Result<()> {
     let workspace = Workspace::locate()?;
     let toolchain = setup::ensure(&workspace, Needs::Toolchain)?;
-    let object = build_ebpf::build(&workspace, &toolchain)?;
+    let build = if args.debug_log { build_ebpf::build_for_debugging } else { build_ebpf::build };
+    let object = build(&workspace, &toolchain)?;
     println!("{}", object.display());
     Ok(())
 }

@@ -42,6 +42,11 @@ impl Workspace {
         self.target.join("bpf/sluice.o")
     }
 
+    /// The same programs, which tell the daemon of every verdict.
+    pub(crate) fn debug_object(&self) -> PathBuf {
+        self.target.join("bpf/sluice-debug.o")
+    }
+
     /// The compiled programs that measure them.
     pub(crate) fn bench_object(&self) -> PathBuf {
         self.target.join("bpf/bench.o")

@@ -87,7 +87,7 @@ pub(super) fn forward(packet: &Packet, told: Told, service: u32, selected: &Sele
     }
     let verdict = translated(packet, nat_send(context, found.backend()));
     if verdict.leaves() {
-        nat_count(service, found.backend());
+        nat_count(service, found.backend(), told.opens());
     }
     if found.is_spliced() && verdict.leaves() && splice_shift(context, found.0) == 0 {
         return INTERNAL;

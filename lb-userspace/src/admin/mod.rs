@@ -10,7 +10,7 @@
 //! | `ask` | how a handler asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
 //! | `status`, `order`, `plan`, `rollout`, `explain`, `capture`, `verify` | what travels, as types that the command line reads too |
-//! | `client` | the other end |
+//! | `client`, `endpoint` | the other end, and where it finds a daemon |
 //!
 //! On the socket everybody whom its file mode lets in is an operator. Over TCP a request says who sends it by a token
 //! (`Authorization: Bearer TOKEN`) or its connection by a certificate; where the file asks for neither, which it may on a
@@ -27,6 +27,7 @@ pub mod capture;
 pub mod change;
 pub mod client;
 mod connection;
+mod endpoint;
 pub mod explain;
 mod gate;
 mod listen;
@@ -42,6 +43,7 @@ pub mod verify;
 pub use access::AccessError;
 pub use audit::AuditError;
 pub use caller::{Caller, Role};
+pub use endpoint::Endpoint;
 pub use listen::{ListenError, listen};
 pub use refused::{Failure, Refused};
 pub use server::{Prepared, ServeError, Server};

@@ -220,6 +220,9 @@ pub struct Service {
     /// How it goes from one version to the next, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// New flows that clients opened with its backends; none where packets do not tell which (udp that is not tracked).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_flows: Option<u64>,
     /// What was forwarded.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -396,7 +399,7 @@ pub struct Backend {
     /// How many flows it may be given, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// New flows that clients opened with it, where its service has `passive`.
+    /// New flows that clients opened with it; none where packets do not tell which (udp that is not tracked).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_flows: Option<u64>,
     /// What was forwarded to it.

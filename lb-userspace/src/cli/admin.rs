@@ -89,13 +89,13 @@ async fn drain_and_wait(args: &DrainArgs) -> Result<()> {
 
 /// Sends the order for every backend that is meant. All of them are known before the first is.
 async fn send(target: &Target, request: &Request) -> Result<(Vec<Name>, Vec<Obeyed>)> {
-    let socket = &target.daemon.socket;
-    let status: Status = client::get(socket, "/v1/status").await?;
+    let endpoint = &target.daemon.endpoint;
+    let status: Status = client::get(endpoint, "/v1/status").await?;
     let names = resolve(&status, &target.backend)?;
     let mut obeyed = Vec::new();
     for name in &names {
         let path = format!("/v1/services/{}/backends/{}/admin", name.service, name.backend);
-        obeyed.push(client::post(socket, &path, request).await.with_context(|| name.to_string())?);
+        obeyed.push(client::post(endpoint, &path, request).await.with_context(|| name.to_string())?);
     }
     Ok((names, obeyed))
 }

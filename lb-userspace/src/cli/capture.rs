@@ -13,6 +13,7 @@ use humantime::{format_duration, format_rfc3339_micros, parse_duration};
 use super::daemon::{DaemonArgs, Output};
 use crate::{
     admin::{
+        Endpoint,
         capture::{Decision, Request, Untold},
         client,
     },
@@ -39,9 +40,8 @@ pub(super) struct CaptureArgs {
     /// Where the pcapng file goes; `-` is standard output, for a pipe into Wireshark or tshark
     #[arg(short, long, value_name = "FILE")]
     write: PathBuf,
-    /// The daemon's admin socket
-    #[arg(long, value_name = "PATH", default_value = "/run/sluice/sluice.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    endpoint: Endpoint,
 }
 
 /// Which packets.
@@ -112,7 +112,7 @@ pub(super) fn trace(args: &TraceArgs) -> Result<()> {
         }
         Ok(true)
     };
-    super::runtime()?.block_on(client::stream(&args.daemon.socket, "/v1/trace", &request, print))
+    super::runtime()?.block_on(client::stream(&args.daemon.endpoint, "/v1/trace", &request, print))
 }
 
 /// Prints one line; `false` where nobody reads any more.
@@ -144,7 +144,7 @@ pub(super) fn capture(args: &CaptureArgs) -> Result<()> {
         Box::new(File::create(&args.write).with_context(create)?)
     };
     let write = |bytes: &[u8]| written(file.write_all(bytes).and_then(|()| file.flush()));
-    super::runtime()?.block_on(client::stream(&args.socket, "/v1/capture", &request, write))
+    super::runtime()?.block_on(client::stream(&args.endpoint, "/v1/capture", &request, write))
 }
 
 /// Whether somebody still reads what was written.

@@ -2,7 +2,6 @@
 
 use std::{
     io::{ErrorKind, Write as _, stdout},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -11,12 +10,13 @@ use clap::ValueEnum;
 use humantime::format_duration;
 use serde::Serialize;
 
+use crate::admin::Endpoint;
+
 /// Which daemon, and how to print what it says.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DaemonArgs {
-    /// The daemon's admin socket
-    #[arg(long, value_name = "PATH", default_value = "/run/sluice/sluice.sock")]
-    pub(super) socket: PathBuf,
+    #[command(flatten)]
+    pub(super) endpoint: Endpoint,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::daemon::{Output, print, print_json};
 use crate::{
-    admin::{client, status::Status},
+    admin::{Endpoint, client, status::Status},
     config::Config,
     doctor::{self, Finding, Served, Severity},
     host::{self, Paths},
@@ -92,7 +92,8 @@ async fn examine(args: &Args) -> Result<Report> {
 async fn balancer(file: &Path) -> Result<Report> {
     let (config, _) = Config::load(file)?;
     let facts = doctor::gather(&[&config.balancer.pin_path]).await?;
-    let answers = client::get::<Status>(&config.balancer.socket, "/v1/status").await.is_ok();
+    let endpoint = Endpoint::on_socket(config.balancer.socket.clone());
+    let answers = client::get::<Status>(&endpoint, "/v1/status").await.is_ok();
     Ok(Report { role: "balancer", daemon: Some(answers), findings: doctor::balancer(&facts, &config) })
 }
 

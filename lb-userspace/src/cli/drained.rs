@@ -60,7 +60,7 @@ pub(super) async fn wait(
     let mut drained = Vec::new();
     let mut failures = 0;
     loop {
-        match client::get::<Status>(&daemon.socket, "/v1/status").await {
+        match client::get::<Status>(&daemon.endpoint, "/v1/status").await {
             Ok(status) => {
                 failures = 0;
                 awaited = step(awaited, &status, daemon.output, &mut drained)?;

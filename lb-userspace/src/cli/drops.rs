@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let runtime = super::runtime()?;
     let mut before: Option<(Instant, Status)> = None;
     loop {
-        let status: Status = runtime.block_on(client::get(&args.daemon.socket, "/v1/status"))?;
+        let status: Status = runtime.block_on(client::get(&args.daemon.endpoint, "/v1/status"))?;
         let looked = Instant::now();
         let since =
             before.as_ref().map(|(then, status)| (status, looked.duration_since(*then).as_secs_f64()));

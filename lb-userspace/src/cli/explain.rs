@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         interface: args.interface.clone(),
     };
     let explained: Explanation =
-        super::runtime()?.block_on(client::post(&args.daemon.socket, "/v1/explain", &request))?;
+        super::runtime()?.block_on(client::post(&args.daemon.endpoint, "/v1/explain", &request))?;
     match args.daemon.output {
         Output::Json => print_json(&explained)?,
         Output::Table => print(&render(&explained))?,

@@ -37,7 +37,7 @@ struct Told<'a> {
 
 /// Runs `sluice history`.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, WITH_HISTORIES))?;
+    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.endpoint, WITH_HISTORIES))?;
     let names = resolve(&status, &args.backend)?;
     let told: Vec<_> = names.iter().filter_map(|name| told(&status, name)).collect();
     if args.daemon.output == Output::Json {

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use super::{
     daemon::{DaemonArgs, Output, print, print_json},
     state::cell,
-    status::{align_right, plain_table},
+    status::{align_right, opened, plain_table},
 };
 use crate::admin::{
     client,
@@ -52,12 +52,13 @@ pub(super) fn backends(args: &BackendsArgs) -> Result<()> {
 }
 
 fn status(daemon: &DaemonArgs) -> Result<Status> {
-    super::runtime()?.block_on(client::get(&daemon.socket, "/v1/status"))
+    super::runtime()?.block_on(client::get(&daemon.endpoint, "/v1/status"))
 }
 
 fn table_of_services(services: &[Service]) -> Table {
-    let mut table = plain_table(&["service", "address", "port", "protocol", "backends", "available"]);
-    for Service { name, address, port, protocol, backends, available, .. } in services {
+    let mut table =
+        plain_table(&["service", "address", "port", "protocol", "backends", "available", "new flows"]);
+    for Service { name, address, port, protocol, backends, available, opened_flows, .. } in services {
         let takes_flows = |backend: &&Backend| backend.share > 0.0;
         let port = if *port == 0 { "any".to_owned() } else { port.to_string() };
         let taking = format!("{} of {}", backends.iter().filter(takes_flows).count(), backends.len());
@@ -69,14 +70,15 @@ fn table_of_services(services: &[Service]) -> Table {
             protocol.clone(),
             taking,
             available.to_owned(),
+            opened(*opened_flows),
         ]);
     }
-    align_right(&mut table, &[2]);
+    align_right(&mut table, &[2, 6]);
     table
 }
 
 fn table_of_backends(services: &[Service]) -> Table {
-    let mut table = plain_table(&["backend", "address", "weight", "state", "share"]);
+    let mut table = plain_table(&["backend", "address", "weight", "state", "share", "new flows"]);
     for (service, backend) in services.iter().flat_map(|s| s.backends.iter().map(move |b| (&s.name, b))) {
         table.add_row([
             format!("{service}/{}", backend.name),
@@ -84,9 +86,10 @@ fn table_of_backends(services: &[Service]) -> Table {
             backend.weight.to_string(),
             cell(backend),
             format!("{:.2} %", backend.share * 100.0),
+            opened(backend.opened_flows),
         ]);
     }
-    align_right(&mut table, &[2, 4]);
+    align_right(&mut table, &[2, 4, 5]);
     table
 }
 

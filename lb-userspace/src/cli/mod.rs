@@ -65,7 +65,7 @@ enum Command {
     Diff(plan::DiffArgs),
     /// Shows what a running daemon balances: services, backends, state, share, packets
     Status(status::Args),
-    /// Shows what happens, as it happens, on the terminal; keys drain backends and put them back
+    /// Shows what happens, as it happens, on the terminal; keys drain and weigh backends
     Top(top::Args),
     /// Lists the services
     Services(lists::ServicesArgs),

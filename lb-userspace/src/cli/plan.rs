@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::daemon::{DaemonArgs, Output, print, print_json};
 use crate::{
     admin::{
-        client,
+        Endpoint, client,
         plan::{Outcome, Preview, Table},
         status::Status,
     },
@@ -73,7 +73,7 @@ pub(super) struct ApplyArgs {
 
 /// Runs `sluice plan`.
 pub(super) fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let preview = super::runtime()?.block_on(ask(&args.daemon.socket, &args.file, Some(&args.file)))?;
+    let preview = super::runtime()?.block_on(ask(&args.daemon.endpoint, &args.file, Some(&args.file)))?;
     match args.daemon.output {
         Output::Json => print_json(&preview)?,
         Output::Table => print(&shown::plan(&preview, shown::is_coloured()))?,
@@ -90,10 +90,10 @@ pub(super) fn diff(args: &DiffArgs) -> Result<ExitCode> {
         let file = if let Some(file) = &args.file {
             file.clone()
         } else {
-            let status: Status = client::get(&args.daemon.socket, "/v1/status").await?;
+            let status: Status = client::get(&args.daemon.endpoint, "/v1/status").await?;
             PathBuf::from(status.config)
         };
-        ask(&args.daemon.socket, &file, Some(&file)).await
+        ask(&args.daemon.endpoint, &file, Some(&file)).await
     })?;
     let changes = differences(&preview);
     match args.daemon.output {
@@ -132,9 +132,9 @@ pub(super) fn apply(args: &ApplyArgs) -> Result<ExitCode> {
 }
 
 async fn show_and_apply(args: &ApplyArgs) -> Result<ExitCode> {
-    let socket = &args.daemon.socket;
+    let endpoint = &args.daemon.endpoint;
     // As it will be: with the lists beside the daemon's file.
-    let preview = ask(socket, &args.file, None).await?;
+    let preview = ask(endpoint, &args.file, None).await?;
     let is_table = args.daemon.output == Output::Table;
     if is_table {
         print(&shown::plan(&preview, shown::is_coloured()))?;
@@ -153,8 +153,8 @@ async fn show_and_apply(args: &ApplyArgs) -> Result<ExitCode> {
     }
     let digest = args.digest.as_ref().unwrap_or(&preview.digest);
     let path = format!("/v1/apply?digest={}", encoded(digest));
-    let outcome: Outcome = client::post_text(socket, &path, read(&args.file)?).await?;
-    let tables = settled(socket, &outcome).await?;
+    let outcome: Outcome = client::post_text(endpoint, &path, read(&args.file)?).await?;
+    let tables = settled(endpoint, &outcome).await?;
     let outcome = Outcome { tables, ..outcome };
     match args.daemon.output {
         Output::Json => print_json(&outcome)?,
@@ -164,10 +164,10 @@ async fn show_and_apply(args: &ApplyArgs) -> Result<ExitCode> {
 }
 
 /// Waits until new backends are reached, so that the tables are what was promised; gives them as they are then.
-async fn settled(socket: &Path, outcome: &Outcome) -> Result<Vec<Table>> {
+async fn settled(endpoint: &Endpoint, outcome: &Outcome) -> Result<Vec<Table>> {
     let until = Instant::now() + SETTLES;
     loop {
-        let status: Status = client::get(socket, "/v1/status").await?;
+        let status: Status = client::get(endpoint, "/v1/status").await?;
         let table = |service: &crate::admin::status::Service| Table {
             service: service.name.clone(),
             generation: service.generation,
@@ -187,7 +187,7 @@ async fn settled(socket: &Path, outcome: &Outcome) -> Result<Vec<Table>> {
 }
 
 /// Asks what `file` would change, with the lists beside `path`.
-async fn ask(socket: &Path, file: &Path, path: Option<&Path>) -> Result<Preview> {
+async fn ask(endpoint: &Endpoint, file: &Path, path: Option<&Path>) -> Result<Preview> {
     let query = match path {
         Some(path) => {
             let path = absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
@@ -195,7 +195,7 @@ async fn ask(socket: &Path, file: &Path, path: Option<&Path>) -> Result<Preview>
         }
         None => String::new(),
     };
-    client::post_text(socket, &format!("/v1/plan{query}"), read(file)?).await
+    client::post_text(endpoint, &format!("/v1/plan{query}"), read(file)?).await
 }
 
 fn read(file: &Path) -> Result<String> {

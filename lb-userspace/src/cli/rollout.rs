@@ -75,7 +75,7 @@ pub(super) fn run(args: &RolloutArgs) -> Result<()> {
 }
 
 async fn show(args: &Args) -> Result<()> {
-    let status: Status = client::get(&args.daemon.socket, "/v1/status").await?;
+    let status: Status = client::get(&args.daemon.endpoint, "/v1/status").await?;
     let service = status.services.into_iter().find(|service| service.name == args.service);
     let service = service.with_context(|| format!("there is no service {}", args.service))?;
     let Some(rollout) = service.rollout else {
@@ -86,7 +86,7 @@ async fn show(args: &Args) -> Result<()> {
 
 async fn order(args: &Args, request: &Request) -> Result<()> {
     let path = format!("/v1/services/{}/rollout", args.service);
-    let obeyed: Obeyed = client::post(&args.daemon.socket, &path, request).await?;
+    let obeyed: Obeyed = client::post(&args.daemon.endpoint, &path, request).await?;
     if let Some(warning) = &obeyed.warning {
         eprintln!("warning: {}: {warning}", obeyed.service);
     }

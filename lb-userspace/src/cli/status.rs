@@ -16,7 +16,7 @@ use super::{
 };
 use crate::admin::{
     WITH_HISTORIES, client,
-    status::{Backend, Nat, NextProgram, Service, Status},
+    status::{Backend, Nat, NextProgram, Service, Status, Traffic},
 };
 
 /// Arguments of `sluice status`.
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Output::Json => WITH_HISTORIES,
         Output::Table => "/v1/status",
     };
-    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.socket, path))?;
+    let status: Status = super::runtime()?.block_on(client::get(&args.daemon.endpoint, path))?;
     match args.daemon.output {
         Output::Json => print_json(&status),
         Output::Table => print(&render(&status)),
@@ -100,8 +100,9 @@ fn service(service: &Service) -> String {
 }
 
 fn headline(service: &Service) -> String {
-    let Service { name, protocol, slots, moved_slots, tracked_flows, generation, digest, traffic, .. } =
-        service;
+    let Service { name, protocol, slots, moved_slots, tracked_flows, generation, digest, .. } = service;
+    let Traffic { packets, bytes } = service.traffic;
+    let opened = service.opened_flows.map(|flows| format!("{flows} new flows, ")).unwrap_or_default();
     let port = if service.port == 0 { "any".to_owned() } else { service.port.to_string() };
     let address = if service.address.is_ipv6() {
         format!("[{}]", service.address)
@@ -110,8 +111,7 @@ fn headline(service: &Service) -> String {
     };
     format!(
         "{name}  {address}:{port}/{protocol}  generation {generation}, digest {digest}, {slots} slots ({moved_slots} \
-         moved), {tracked_flows} flows tracked, {} packets, {} bytes",
-        traffic.packets, traffic.bytes
+         moved), {tracked_flows} flows tracked, {opened}{packets} packets, {bytes} bytes"
     )
 }
 
@@ -124,6 +124,7 @@ fn backends(backends: &[Backend]) -> Table {
         "state",
         "share",
         "flows",
+        "new flows",
         "packets",
         "bytes",
         "next hop",
@@ -138,13 +139,14 @@ fn backends(backends: &[Backend]) -> Table {
             cell(backend),
             format!("{:.2} %", backend.share * 100.0),
             backend.tracked_flows.to_string(),
+            opened(backend.opened_flows),
             backend.traffic.packets.to_string(),
             backend.traffic.bytes.to_string(),
             backend.next_hop.clone(),
             backend.last_change.as_ref().map(last_change).unwrap_or_default(),
         ]);
     }
-    align_right(&mut table, &[3, 5, 6, 7, 8]);
+    align_right(&mut table, &[3, 5, 6, 7, 8, 9]);
     table
 }
 
@@ -155,6 +157,11 @@ fn reasons(status: &Status) -> Table {
     }
     align_right(&mut table, &[1, 2]);
     table
+}
+
+/// How many flows were opened, for a cell.
+pub(super) fn opened(flows: Option<u64>) -> String {
+    flows.map_or_else(|| "–".to_owned(), |flows| flows.to_string())
 }
 
 pub(super) fn plain_table(header: &[&str]) -> Table {

@@ -24,7 +24,7 @@ pub(crate) fn backend(name: &str) -> Backend {
         next_hop: "02:00:00:00:00:11 on eth0".to_owned(),
         share: 1.0,
         measured: None,
-        opened_flows: None,
+        opened_flows: Some(0),
         promised: 1.0,
         priority: 0,
         location: None,
@@ -61,6 +61,7 @@ pub(crate) fn service(name: &str, backends: Vec<Backend>) -> Service {
         refused: BTreeMap::new(),
         tables: Tables::default(),
         rollout: None,
+        opened_flows: Some(0),
         traffic: Traffic::default(),
         backends,
     }

@@ -27,13 +27,13 @@ pub(super) struct Args {
 
 /// Runs `sluice verify`.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (socket, runtime) = (&args.daemon.socket, super::runtime()?);
+    let (daemon, runtime) = (&args.daemon.endpoint, super::runtime()?);
     let same = if args.repair {
-        let repair: Repair = runtime.block_on(client::post(socket, "/v1/verify/repair", &()))?;
+        let repair: Repair = runtime.block_on(client::post(daemon, "/v1/verify/repair", &()))?;
         tell(args, &repair, repaired)?;
         repair.then.same
     } else {
-        let found: Verification = runtime.block_on(client::get(socket, "/v1/verify"))?;
+        let found: Verification = runtime.block_on(client::get(daemon, "/v1/verify"))?;
         tell(args, &found, shown)?;
         found.same
     };

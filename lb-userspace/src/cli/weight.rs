@@ -30,12 +30,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 async fn set(args: &Args) -> Result<()> {
-    let socket = &args.daemon.socket;
-    let status: Status = client::get(socket, "/v1/status").await?;
+    let endpoint = &args.daemon.endpoint;
+    let status: Status = client::get(endpoint, "/v1/status").await?;
     let mut all = Vec::new();
     for name in resolve(&status, &args.backend)? {
         let path = format!("/v1/services/{}/backends/{}", name.service, name.backend);
-        let changed: Changed = client::patch(socket, &path, &json!({ "weight": args.weight }))
+        let changed: Changed = client::patch(endpoint, &path, &json!({ "weight": args.weight }))
             .await
             .with_context(|| name.to_string())?;
         for warning in &changed.warnings {

@@ -2,12 +2,23 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Flap, schema, section::Entry};
+use super::{schema, section::Entry};
 
 /// More changes than a backend's history has room for could not be counted after a restart.
 const CHANGES: RangeInclusive<u32> = 2..=15;
 const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// When a backend changes its health too often to be given flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flap {
+    /// More changes than this
+    pub changes: u32,
+    /// within this time.
+    pub within: Duration,
+    /// How long its health has to stay the same until it is given flows again.
+    pub hold: Duration,
+}
 
 /// What is written down.
 #[derive(Clone, Copy, Debug)]

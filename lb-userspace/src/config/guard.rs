@@ -1,10 +1,12 @@
 //! `[service.guard]` and `[defaults.guard]`: who may open flows, and how often.
 
+use std::sync::Arc;
+
 use lb_common::{guard::Rate, service::Track};
 use toml::de::DeValue;
 
 use super::{
-    Guard, Protocol, SourceRate,
+    Protocol,
     cookies::syn_cookies,
     file::{File, Located},
     list::{Lists, names},
@@ -12,12 +14,65 @@ use super::{
     section::{Entry, Section},
     service::Reading,
 };
+use crate::rules::Rules;
 
 /// Whether packets that nobody sends in good faith are dropped.
 const MALFORMED: &[(&str, bool)] = &[("drop", true), ("forward", false)];
 
 /// The most often that anything may be done in a second.
 pub(super) const MOST: u32 = 100_000_000;
+
+/// Who may open flows with a service, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether packets that nobody sends in good faith are dropped.
+    pub drops_malformed: bool,
+    /// What the lists that it names come to.
+    pub rules: Option<Arc<Rules>>,
+    /// Flows that one source may open.
+    pub max_new_per_source: Option<SourceRate>,
+    /// Flows that all may open.
+    pub max_new: Option<Rate>,
+    /// The rate of SYNs beyond which they are answered with cookies; [`lb_common::cookie::ALWAYS`]: all are.
+    pub syn_cookies: Option<Rate>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            drops_malformed: true,
+            rules: None,
+            max_new_per_source: None,
+            max_new: None,
+            syn_cookies: None,
+        }
+    }
+}
+
+impl Guard {
+    /// Whether flows may be opened only so often.
+    #[must_use]
+    pub const fn has_rates(&self) -> bool {
+        self.max_new_per_source.is_some() || self.max_new.is_some()
+    }
+}
+
+/// How often a source may open flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRate {
+    /// How often.
+    pub rate: Rate,
+    /// Leading bits of an IPv4 address that are one source.
+    pub ipv4: u8,
+    /// The same for IPv6: a network that a site or a household has.
+    pub ipv6: u8,
+}
+
+impl Default for SourceRate {
+    fn default() -> Self {
+        Self { rate: Rate::default(), ipv4: 32, ipv6: 64 }
+    }
+}
 
 /// A guard as far as it is written down.
 #[derive(Clone, Debug, Default)]

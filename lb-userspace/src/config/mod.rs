@@ -57,7 +57,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use lb_common::{
     backend::{Forwarding as Mode, OldFlows},
-    guard::{OnFull, Rate},
+    guard::OnFull,
     hash::Seed,
     quic::ServerId,
     service::{ServiceKey, Track},
@@ -66,17 +66,22 @@ use lb_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{rules::Rules, version::Version};
+use crate::version::Version;
 
 pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Warning};
 pub use effective::Effective;
+pub use flap::Flap;
+pub use guard::{Guard, SourceRate};
+pub use gue::Gue;
 pub use keys::{KeyChange, Keys};
 pub(crate) use list::fingerprint;
 pub use location::Location;
 pub use mss::Mss;
+pub use passive::Passive;
+pub use probe::{Probe, Via};
 pub use rollout::{Canary, Compatible, NoShare, Pattern, PreferVersion, Rollout};
 pub use sharing::{AllDown, DATACENTRE_LABELS, MinHealthy, Panic, Prefer, Scope, Sharing};
 
@@ -320,69 +325,6 @@ pub struct List {
     pub prefixes: Arc<[IpNet]>,
 }
 
-/// Who may open flows with a service, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// Whether packets that nobody sends in good faith are dropped.
-    pub drops_malformed: bool,
-    /// What the lists that it names come to.
-    pub rules: Option<Arc<Rules>>,
-    /// Flows that one source may open.
-    pub max_new_per_source: Option<SourceRate>,
-    /// Flows that all may open.
-    pub max_new: Option<Rate>,
-    /// The rate of SYNs beyond which they are answered with cookies; [`lb_common::cookie::ALWAYS`]: all are.
-    pub syn_cookies: Option<Rate>,
-}
-
-impl Default for Guard {
-    fn default() -> Self {
-        Self {
-            drops_malformed: true,
-            rules: None,
-            max_new_per_source: None,
-            max_new: None,
-            syn_cookies: None,
-        }
-    }
-}
-
-impl Guard {
-    /// Whether flows may be opened only so often.
-    #[must_use]
-    pub const fn has_rates(&self) -> bool {
-        self.max_new_per_source.is_some() || self.max_new.is_some()
-    }
-}
-
-/// How often a source may open flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceRate {
-    /// How often.
-    pub rate: Rate,
-    /// Leading bits of an IPv4 address that are one source.
-    pub ipv4: u8,
-    /// The same for IPv6: a network that a site or a household has.
-    pub ipv6: u8,
-}
-
-impl Default for SourceRate {
-    fn default() -> Self {
-        Self { rate: Rate::default(), ipv4: 32, ipv6: 64 }
-    }
-}
-
-/// When a backend changes its health too often to be given flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flap {
-    /// More changes than this
-    pub changes: u32,
-    /// within this time.
-    pub within: Duration,
-    /// How long its health has to stay the same until it is given flows again.
-    pub hold: Duration,
-}
-
 /// What becomes of the old flows of a backend that is gone from the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRemove {
@@ -570,21 +512,6 @@ impl Forwarding {
     }
 }
 
-/// A tunnel in UDP (draft-ietf-intarea-gue).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gue {
-    /// Destination port: 6080 is IANA's.
-    pub port: u16,
-    /// 0: with a header of its own. 1: the IP packet right behind the UDP header.
-    pub variant: u8,
-}
-
-impl Default for Gue {
-    fn default() -> Self {
-        Self { port: 6080, variant: 0 }
-    }
-}
-
 /// What the operator wants of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -596,61 +523,4 @@ pub enum AdminState {
     Drain,
     /// Takes no flows.
     Maintenance,
-}
-
-/// When a backend is taken for down by how connections open with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passive {
-    /// Per cent of the connections that had to be opened again.
-    pub share: u32,
-    /// How many have to be opened within the window for a judgement.
-    pub connections: u32,
-    /// How long is looked back.
-    pub window: Duration,
-    /// How long such a backend stays down.
-    pub hold: Duration,
-}
-
-impl Default for Passive {
-    fn default() -> Self {
-        Self { share: 50, connections: 10, window: Duration::from_secs(10), hold: Duration::from_secs(30) }
-    }
-}
-
-/// Which way probes take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// That of clients' packets: to the VIP, by the way that the backend is reached.
-    Path,
-    /// To the backend's own address.
-    Direct,
-}
-
-/// How backends are probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// Time between the starts of two probes.
-    pub interval: Duration,
-    /// The same while results speak against what the health is; at most `interval`.
-    pub fast_interval: Duration,
-    /// Each start is late by up to this, differently each time; at most `interval`.
-    pub jitter: Duration,
-    /// Time after which a probe has failed; at most `interval`.
-    pub timeout: Duration,
-    /// Consecutive successes until a backend is up.
-    pub rise: u32,
-    /// Consecutive failures until a backend is down.
-    pub fall: u32,
-    /// How long failures of a backend of which nothing is known say nothing, from its first probe.
-    pub grace: Duration,
-    /// Probes of the service under way at once.
-    pub concurrency: u32,
-    /// Port that is probed; the service's where the file has none.
-    pub port: u16,
-    /// Whether a backend's own port takes its place: the file has none.
-    pub follows_backend: bool,
-    /// Which way it takes to backends that are reached without a change of the packet.
-    pub via: Via,
-    /// What is done.
-    pub check: Arc<Check>,
 }

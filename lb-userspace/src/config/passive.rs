@@ -4,10 +4,29 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use lb_common::service::Track;
 
-use super::{Passive, Protocol, probe::ProbePolicy, schema, section::Entry, service::Reading};
+use super::{Protocol, probe::ProbePolicy, schema, section::Entry, service::Reading};
 
 const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(10);
 const HOLDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// When a backend is taken for down by how connections open with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// Per cent of the connections that had to be opened again.
+    pub share: u32,
+    /// How many have to be opened within the window for a judgement.
+    pub connections: u32,
+    /// How long is looked back.
+    pub window: Duration,
+    /// How long such a backend stays down.
+    pub hold: Duration,
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { share: 50, connections: 10, window: Duration::from_secs(10), hold: Duration::from_secs(30) }
+    }
+}
 
 /// A table with any of its keys, or none.
 pub(super) fn passive(entry: &Entry<'_>) -> Option<Passive> {

@@ -6,7 +6,7 @@ mod kind;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
-    Check, Probe, Protocol, Via,
+    Check, Protocol,
     file::{File, Located},
     section::{Entry, Section},
 };
@@ -27,6 +27,15 @@ const COUNTS: RangeInclusive<u32> = 1..=1000;
 
 const VIAS: &[(&str, Via)] = &[(Via::Path.name(), Via::Path), (Via::Direct.name(), Via::Direct)];
 
+/// Which way probes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// That of clients' packets: to the VIP, by the way that the backend is reached.
+    Path,
+    /// To the backend's own address.
+    Direct,
+}
+
 impl Via {
     /// As it is written in the file.
     #[must_use]
@@ -36,6 +45,35 @@ impl Via {
             Self::Direct => "direct",
         }
     }
+}
+
+/// How backends are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Time between the starts of two probes.
+    pub interval: Duration,
+    /// The same while results speak against what the health is; at most `interval`.
+    pub fast_interval: Duration,
+    /// Each start is late by up to this, differently each time; at most `interval`.
+    pub jitter: Duration,
+    /// Time after which a probe has failed; at most `interval`.
+    pub timeout: Duration,
+    /// Consecutive successes until a backend is up.
+    pub rise: u32,
+    /// Consecutive failures until a backend is down.
+    pub fall: u32,
+    /// How long failures of a backend of which nothing is known say nothing, from its first probe.
+    pub grace: Duration,
+    /// Probes of the service under way at once.
+    pub concurrency: u32,
+    /// Port that is probed; the service's where the file has none.
+    pub port: u16,
+    /// Whether a backend's own port takes its place: the file has none.
+    pub follows_backend: bool,
+    /// Which way it takes to backends that are reached without a change of the packet.
+    pub via: Via,
+    /// What is done.
+    pub check: Arc<Check>,
 }
 
 /// A probe as far as it is written down.

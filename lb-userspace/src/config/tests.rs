@@ -64,8 +64,13 @@ fn parse(text: &str) -> Result<(Config, Vec<Warning>), Diagnostics> {
 
 /// [`FLAWLESS`] with `line` replaced by `flawed`.
 fn with(line: &str, flawed: &str) -> String {
-    assert!(FLAWLESS.contains(line), "{line}");
-    FLAWLESS.replacen(line, flawed, 1)
+    replaced(FLAWLESS, line, flawed)
+}
+
+/// `text` with `line`, which is in it, replaced by `flawed`.
+fn replaced(text: &str, line: &str, flawed: &str) -> String {
+    assert!(text.contains(line), "{line}");
+    text.replacen(line, flawed, 1)
 }
 
 /// What is said of each of `cases`, under its title.

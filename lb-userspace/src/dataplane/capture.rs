@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 
 use super::{
     DataPlaneError,
-    ebpf::{SignCounters, signs, take},
+    counters::{SignCounters, signs},
+    ebpf::take,
     load::{Knobs, LoadError, Maps, balancer, load_object, program},
     news::News,
     refused,

@@ -3,7 +3,7 @@
 use std::{
     array,
     collections::{HashMap as StdHashMap, HashSet},
-    fmt, io, mem,
+    fmt, mem,
     os::fd::AsFd as _,
     path::Path,
     sync::atomic::Ordering,
@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData},
     programs::Xdp,
 };
 use bytemuck::Zeroable as _;
@@ -39,6 +39,10 @@ use tracing::{debug, warn};
 use super::{
     DataPlane, DataPlaneError, Tracking,
     capture::{BeginError, CaptureProgram},
+    counted::Counted,
+    counters::{Counters, SignCounters, clear, counters, refusals, signs, total},
+    debug_log::DebugLog,
+    flows::{Flows, delete_flows, flows},
     guards::{Astray, GuardMaps},
     image,
     inherited::Inherited,
@@ -63,11 +67,6 @@ const GRACE_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(200);
 /// How long a flow of which one packet was seen counts as one that its backend has.
 const HALF_OPEN: Duration = Duration::from_secs(10);
 
-/// A table of flows.
-pub(super) type Flows = HashMap<MapData, [u8; size_of::<Flow>()], [u8; size_of::<Connection>()]>;
-type Counters = PerCpuArray<MapData, [u64; 2]>;
-pub(super) type SignCounters = PerCpuArray<MapData, [u64; 4]>;
-
 /// The loaded programs and the maps that they read.
 pub struct EbpfDataPlane {
     ebpf: Ebpf,
@@ -85,6 +84,8 @@ pub struct EbpfDataPlane {
     openings: Flows,
     server_ids: ServerIds,
     sessions: Sessions,
+    /// Where the program tells of its decisions, if it does.
+    debug_log: Option<DebugLog>,
     /// What the program is loaded for.
     features: u32,
     /// What runs in its place.
@@ -95,14 +96,11 @@ pub struct EbpfDataPlane {
     news: News,
     /// Where the program counts how flows open; each that is loaded counts anew.
     signs: Option<SignCounters>,
-    service_counters: Counters,
-    backend_counters: Counters,
+    counted: Counted,
     reasons: Counters,
     control: Array<MapData, [u8; size_of::<Control>()]>,
     /// Entries that either table of flows has at most.
     limit: u32,
-    /// What backends had counted under another number.
-    carried: StdHashMap<u32, Traffic>,
 }
 
 impl fmt::Debug for EbpfDataPlane {
@@ -139,6 +137,7 @@ impl EbpfDataPlane {
             openings: flows(&mut ebpf, "openings")?,
             server_ids: ServerIds::of(take(&mut ebpf, "server_ids")?)?,
             sessions: Sessions::of(&mut ebpf)?,
+            debug_log: DebugLog::of(&mut ebpf),
             features: knobs.features,
             capture: None,
             budgets: counters(&mut ebpf, "budgets")?,
@@ -146,15 +145,13 @@ impl EbpfDataPlane {
             tracking: Tracking::default(),
             news: News::of(&mut ebpf),
             signs: signs(&mut ebpf),
-            service_counters: counters(&mut ebpf, "service_counters")?,
-            backend_counters: counters(&mut ebpf, "backend_counters")?,
+            counted: Counted::of(&mut ebpf)?,
             reasons: counters(&mut ebpf, "reasons")?,
             balancer: balancer(knobs.features),
             next: None,
             control: Array::try_from(take(&mut ebpf, "control")?).map_err(refused("control"))?,
             flow_key: knobs.seed.flow_key(),
             limit: limits.connections.max(limits.openings),
-            carried: StdHashMap::new(),
             ebpf,
         })
     }
@@ -256,6 +253,7 @@ impl EbpfDataPlane {
         let mut ebpf = load_object(knobs, Maps::Pinned(pin_path))?;
         next::set(&mut ebpf, next.as_ref())?;
         self.ebpf = ebpf;
+        self.debug_log = DebugLog::of(&mut self.ebpf);
         self.capture = None;
         self.features = knobs.features;
         self.sessions = Sessions::of(&mut self.ebpf)?;
@@ -385,6 +383,18 @@ impl EbpfDataPlane {
         bytemuck::cast(sums)
     }
 
+    /// Flows that were opened with a service's backends.
+    #[must_use]
+    pub fn service_opened(&self, id: u32) -> u64 {
+        self.counted.service_opened(id)
+    }
+
+    /// Flows that were opened with a backend.
+    #[must_use]
+    pub fn backend_opened(&self, id: u32) -> u64 {
+        self.counted.backend_opened(id)
+    }
+
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].
     #[must_use]
     pub fn refusals(&self, service: u32) -> [u64; Refusal::COUNT] {
@@ -408,49 +418,9 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataPlane
     ebpf.take_map(name).ok_or(DataPlaneError::NoMap(name))
 }
 
-fn counters(ebpf: &mut Ebpf, name: &'static str) -> Result<Counters, DataPlaneError> {
-    PerCpuArray::try_from(take(ebpf, name)?).map_err(refused(name))
-}
-
-pub(super) fn signs(ebpf: &mut Ebpf) -> Option<SignCounters> {
-    PerCpuArray::try_from(take(ebpf, "signs").ok()?).ok()
-}
-
-fn flows(ebpf: &mut Ebpf, name: &'static str) -> Result<Flows, DataPlaneError> {
-    HashMap::try_from(take(ebpf, name)?).map_err(refused(name))
-}
-
 pub(crate) fn mapped(ebpf: &mut Ebpf, name: &'static str, bytes: usize) -> Result<Mapped, DataPlaneError> {
     let Map::Array(data) = take(ebpf, name)? else { return Err(DataPlaneError::NoMap(name)) };
     Mapped::open(data.fd().as_fd(), bytes).map_err(|source| DataPlaneError::Memory { map: name, source })
-}
-
-/// The sum over all CPUs; nothing where the counter cannot be read.
-fn total(counters: &Counters, index: u32) -> Traffic {
-    let Ok(values) = counters.get(&index, 0) else { return Traffic::default() };
-    values.iter().map(|&[packets, bytes]| Traffic { packets, bytes }).sum()
-}
-
-/// What a budget has refused on all CPUs. Its other word is a time.
-fn refusals(budgets: &Counters, kind: Kind) -> u64 {
-    budgets.get(&(kind as u32), 0).map_or(0, |values| values.iter().map(|&[_, refused]| refused).sum())
-}
-
-/// Sets a counter to zero. One that cannot be set only counts on: no reason to stop half-way in a change.
-pub(super) fn clear<const N: usize>(
-    counters: &mut PerCpuArray<MapData, [u64; N]>,
-    map: &'static str,
-    index: u32,
-) where
-    [u64; N]: aya::Pod,
-{
-    let zeroed = counters.get(&index, 0).and_then(|values| {
-        let zeros = PerCpuValues::try_from(vec![[0; N]; values.len()]).map_err(MapError::IoError)?;
-        counters.set(index, zeros, 0)
-    });
-    if let Err(error) = zeroed {
-        warn!(map, index, "a counter begins where another ended: {}", with_causes(&error));
-    }
 }
 
 /// Waits until every program that began before has ended. `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, and
@@ -484,7 +454,7 @@ impl EbpfDataPlane {
             Op::ClearService { id } => {
                 self.services.write(*id, &Service::zeroed(), None);
                 self.policies.write(*id, &Policy::zeroed(), None);
-                clear(&mut self.service_counters, "service_counters", *id);
+                self.counted.clear_service(*id);
                 self.guards.clear_service(*id);
             }
             Op::ClearBackends { first, count } => self.clear_backends(*first, *count),
@@ -500,21 +470,14 @@ impl EbpfDataPlane {
 
     fn move_counters(&mut self, from: u32, to: u32, count: u32) {
         self.guards.move_loads(from, to, count);
-        for offset in 0..count {
-            let mut sum = self.backend_traffic(from + offset);
-            if let Some(carried) = self.carried.remove(&(to + offset)) {
-                sum += carried;
-            }
-            self.carried.insert(to + offset, sum);
-        }
+        self.counted.carry(from, to, count);
     }
 
     fn clear_backends(&mut self, first: u32, count: u32) {
         for id in first..first + count {
             self.backends.write(id, &Backend::zeroed(), None);
-            clear(&mut self.backend_counters, "backend_counters", id);
+            self.counted.clear_backend(id);
             self.guards.clear_backend(id);
-            self.carried.remove(&id);
         }
     }
 
@@ -559,48 +522,6 @@ impl EbpfDataPlane {
                 warn!("flows of removed services stay until they are the oldest: {}", with_causes(&error));
             }
         }
-    }
-}
-
-/// Deletes the entries that `doomed` says, and gives the others. An error means that not all were seen.
-fn delete_flows(
-    flows: &mut Flows,
-    name: &'static str,
-    limit: u32,
-    doomed: impl Fn(&Connection) -> bool,
-) -> Result<StdHashMap<Flow, Connection>, DataPlaneError> {
-    let mut kept = StdHashMap::new();
-    let mut dead = HashSet::new();
-    // The walk begins anew where an entry is evicted under it, so it may see one twice, and has to have an end.
-    for entry in flows.iter().take(2 * limit as usize + 1) {
-        let (flow, connection) = entry.map_err(refused(name))?;
-        let (flow, connection): (Flow, Connection) = (bytemuck::cast(flow), bytemuck::cast(connection));
-        if doomed(&connection) {
-            dead.insert(flow);
-        } else {
-            kept.insert(flow, connection);
-        }
-    }
-    for flow in dead {
-        let key = bytemuck::cast(flow);
-        // The same addresses and ports may have begun another connection since.
-        if flows.get(&key, 0).is_ok_and(|entry| !doomed(&bytemuck::cast(entry))) {
-            continue;
-        }
-        match flows.remove(&key) {
-            Err(error) if !is_absent(&error) => return Err(refused(name)(error)),
-            _ => {}
-        }
-    }
-    Ok(kept)
-}
-
-/// Whether an entry is not there, which an eviction may have seen to.
-pub(super) fn is_absent(error: &MapError) -> bool {
-    match error {
-        MapError::KeyNotFound => true,
-        MapError::SyscallError(call) => call.io_error.kind() == io::ErrorKind::NotFound,
-        _ => false,
     }
 }
 
@@ -671,13 +592,11 @@ impl DataPlane for EbpfDataPlane {
     }
 
     fn service_traffic(&self, id: u32) -> Traffic {
-        total(&self.service_counters, id)
+        self.counted.service_traffic(id)
     }
 
     fn backend_traffic(&self, id: u32) -> Traffic {
-        let mut sum = total(&self.backend_counters, id);
-        sum += self.carried.get(&id).copied().unwrap_or_default();
-        sum
+        self.counted.backend_traffic(id)
     }
 
     fn reasons(&self) -> [Traffic; Reason::COUNT] {

@@ -20,7 +20,9 @@ use lb_common::{
 
 use super::{
     DataPlaneError,
-    ebpf::{clear, is_absent, mapped, take},
+    counters::clear,
+    ebpf::{mapped, take},
+    flows::is_absent,
     mapped::Mapped,
     refused,
 };

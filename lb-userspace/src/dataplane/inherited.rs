@@ -18,7 +18,7 @@ use lb_common::{
 
 use super::{
     DataPlaneError,
-    ebpf::Flows,
+    flows::Flows,
     image,
     mapped::Mapped,
     refused,

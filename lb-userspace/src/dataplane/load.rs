@@ -12,7 +12,7 @@ use lb_common::{
     budget::interval_ns,
     control::{Control, EARLIER, SCHEMA},
     counter::Reason,
-    hash::Seed,
+    hash::{KeyWords as _, Seed},
     knobs::{
         FEATURE_CAPTURE, FEATURE_COOKIES, FEATURE_FRAGMENTS, FEATURE_FRAMES, FEATURE_LIMITS, FEATURE_LISTS,
         FEATURE_MSS, FEATURE_NAT, FEATURE_NEXT, FEATURE_PASSIVE, FEATURE_PEERS, FEATURE_RATES,
@@ -203,6 +203,8 @@ fn sizes(knobs: Knobs<'_>) -> Vec<(&'static str, u32)> {
         ("cookie_states", limits.services),
         ("service_counters", limits.services),
         ("backend_counters", limits.backends),
+        ("service_opened", limits.services),
+        ("backend_opened", limits.backends),
         // Not a matter of configuration, but of what this sluice knows.
         ("reasons", Reason::COUNT as u32),
     ];
@@ -279,7 +281,8 @@ pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, Load
     check_kernel(knobs.features)?;
     let limits = knobs.limits;
     let buckets = bucket_count(limits.services);
-    let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key().0);
+    let (flow_key, index_key) = (knobs.seed.flow_key().0, knobs.seed.index_key());
+    let (index_key, index_ipv4_start) = (index_key.0, index_key.ipv4_start());
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
     let insert_interval_ns = interval_ns(limits.inserts, cpus);
     let answer_interval_ns = interval_ns(limits.answers, cpus);
@@ -307,7 +310,8 @@ pub(super) fn load_object(knobs: Knobs<'_>, maps: Maps<'_>) -> Result<Ebpf, Load
         .override_global("INSERT_INTERVAL_NS", &insert_interval_ns, true)
         .override_global("ANSWER_INTERVAL_NS", &answer_interval_ns, true)
         .override_global("FLOW_KEY", &flow_key, true)
-        .override_global("INDEX_KEY", &index_key, true);
+        .override_global("INDEX_KEY", &index_key, true)
+        .override_global("INDEX_IPV4_START", &index_ipv4_start, true);
     match maps {
         Maps::New => {}
         Maps::Pinned(pin_path) => {

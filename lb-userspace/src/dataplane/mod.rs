@@ -2,7 +2,11 @@
 
 pub mod attach;
 pub mod capture;
+mod counted;
+mod counters;
+mod debug_log;
 pub mod ebpf;
+mod flows;
 pub mod guards;
 pub mod held;
 pub mod inherited;

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 /// The maps that are pinned, by name.
-pub const MAPS: [&str; 25] = [
+pub const MAPS: [&str; 27] = [
     "control",
     "services",
     "policies",
@@ -44,6 +44,8 @@ pub const MAPS: [&str; 25] = [
     "refusals",
     "service_counters",
     "backend_counters",
+    "service_opened",
+    "backend_opened",
     "reasons",
     "cookie_rates",
     "cookie_states",
@@ -51,7 +53,8 @@ pub const MAPS: [&str; 25] = [
 ];
 
 /// Those that pins of the same layout may lack: a sluice before this one knew nothing of them.
-pub const ADDED: [&str; 3] = ["cookie_rates", "cookie_states", "nat_splices"];
+pub const ADDED: [&str; 5] =
+    ["cookie_rates", "cookie_states", "nat_splices", "service_opened", "backend_opened"];
 
 /// Name of the pinned program.
 pub const PROGRAM: &str = "program";

@@ -4,7 +4,7 @@ use aya::maps::{HashMap, Map, MapData};
 use lb_common::quic::{Server, ServerId, ServerKey};
 use tracing::warn;
 
-use super::{DataPlaneError, ebpf::is_absent, refused};
+use super::{DataPlaneError, flows::is_absent, refused};
 use crate::{causes::with_causes, reconcile::Named};
 
 /// Its name in the object.

@@ -20,11 +20,7 @@ use lb_common::{
 };
 use tracing::warn;
 
-use super::{
-    DataPlaneError, LINGER,
-    ebpf::{is_absent, take},
-    refused,
-};
+use super::{DataPlaneError, LINGER, ebpf::take, flows::is_absent, refused};
 use crate::{causes::with_causes, config::Limits};
 
 /// Their names in the object.

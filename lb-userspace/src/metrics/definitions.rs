@@ -70,7 +70,7 @@ definitions! {
         BACKEND_BYTES = Counter "sluice_backend_bytes" ["service", "backend"]
             "Bytes of those packets, as they arrived"
         BACKEND_OPENED = Counter "sluice_backend_opened_flows" ["service", "backend"]
-            "New TCP flows that clients opened with the backend; counted for services that have `passive`"
+            "New flows that clients opened with the backend; not there for udp that is not tracked, whose packets do not tell"
         BACKEND_TRACKED = Gauge "sluice_backend_tracked_flows" ["service", "backend"]
             "Live flows that are remembered to be with the backend, as the last walk through their tables has found"
         BACKEND_HEALTH = Gauge "sluice_backend_health" ["service", "backend", "state"]
@@ -93,6 +93,8 @@ definitions! {
             "Packets that were forwarded for the service"
         SERVICE_BYTES = Counter "sluice_service_bytes" ["service"]
             "Bytes of those packets, as they arrived"
+        SERVICE_OPENED = Counter "sluice_service_opened_flows" ["service"]
+            "New flows that clients opened with the service's backends; not there for udp that is not tracked"
         SERVICE_REFUSED = Counter "sluice_service_refused_packets" ["service", "cause"]
             "Packets of the service that its guards and limits turned away"
         SERVICE_AVAILABLE = Gauge "sluice_service_available" ["service"]

@@ -15,8 +15,10 @@ from the code (`lb-userspace/src/metrics/definitions.rs`), and a test keeps it s
 - Counters of packets are the data plane's: they go on while the daemon restarts. What the daemon counts of itself begins anew.
 - Packets and bytes of backends and services are what clients sent. What backends answer directly does not cross the balancer;
   with `nat` it does, and is among `sluice_packets_total` as `returned`.
-- New flows are counted for services that have `passive` alone. For every other flow of a settled slot the program does not look
-  whether a packet opens it, since that would cost every packet something; so the measured share is one of packets.
+- New flows are packets that open one and were forwarded. Of tcp that is a SYN, which counts again where it is sent again; with
+  SYN cookies it is the packet that brings the cookie back, so a flood that is met with them opens nothing. Of quic it is an
+  Initial, of which a connection sends two or more. Packets of udp do not tell, so there it is flows that begin to be remembered,
+  where they are (`track` is not changed).
 - Probes are told by service and type of probe, not by backend, for the same ten thousand.
 - An alert for each of what should wake somebody is in [examples/prometheus/rules.yml](../examples/prometheus/rules.yml), a
   dashboard in [examples/grafana/sluice.json](../examples/grafana/sluice.json).

@@ -54,6 +54,9 @@ fn add_service(to: &mut Exposition, service: &Service, with_backends: bool) {
     let name: Label = service.name.as_str().into();
     to.add(&of::SERVICE_PACKETS, [&name], service.traffic.packets);
     to.add(&of::SERVICE_BYTES, [&name], service.traffic.bytes);
+    if let Some(opened) = service.opened_flows {
+        to.add(&of::SERVICE_OPENED, [&name], opened);
+    }
     for (cause, packets) in &service.refused {
         to.add(&of::SERVICE_REFUSED, [&name, &cause.as_str().into()], *packets);
     }

@@ -2,7 +2,9 @@
 
 mod damage;
 mod fleet;
+mod restart;
 mod server_ids;
+mod settle;
 mod translation;
 
 use std::{
@@ -293,25 +295,6 @@ fn change_of_length_moves_no_flow_at_any_moment() {
 }
 
 #[test]
-fn old_table_goes_when_its_flows_are_remembered_or_gone() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let old = world.hosts(true);
-    world.apply(&longer(config(1..=4)));
-    assert_eq!(world.hosts(false), old);
-    world.now += Duration::from_secs(61);
-    let kept = world.hosts(false);
-    world.settle();
-    assert_eq!(world.service().entry.previous_table.length, 0);
-    assert_eq!(world.applied.arena_use().0, 1008, "997 slots in lines of 16");
-    assert_eq!(world.hosts(false), kept, "live flows stay");
-    world.memory.connections.clear();
-    world.now += Duration::from_secs(61);
-    world.settle();
-    assert_eq!(world.service().moved_slots, 0);
-}
-
-#[test]
 fn length_that_changes_twice_still_knows_the_first_table() {
     let mut world = World::new();
     world.apply(&config(1..=4));
@@ -319,36 +302,6 @@ fn length_that_changes_twice_still_knows_the_first_table() {
     world.apply(&longer(config(1..=4)));
     world.apply(&config(1..=3));
     assert_eq!(world.hosts(false), first);
-}
-
-#[test]
-fn settled_service_gives_the_index_of_a_removed_backend_to_the_next() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    world.apply(&config(2..=4));
-    assert_eq!(world.service().members.iter().flatten().count(), 4, "old flows may still be with b1");
-    world.now += Duration::from_secs(61);
-    world.settle();
-    assert_eq!(world.service().moved_slots, 0);
-    assert_eq!(world.service().members.iter().flatten().count(), 4, "a packet in flight may still name b1");
-    world.settle();
-    assert_eq!(world.service().members.iter().flatten().count(), 3);
-    world.apply(&config(2..=5));
-    assert_eq!(world.service().members.len(), 4);
-}
-
-#[test]
-fn slot_with_a_live_flow_elsewhere_is_not_settled() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let old = world.hosts(true);
-    world.apply(&config(2..=4));
-    assert_eq!(world.hosts(false), old, "which remembers them");
-    world.now += Duration::from_secs(61);
-    let kept = world.hosts(false);
-    world.settle();
-    assert_eq!(world.hosts(false), kept);
-    assert!(world.service().members.iter().flatten().any(|member| member.retired), "b1 still has flows");
 }
 
 #[test]
@@ -402,148 +355,6 @@ fn backends_as_many_as_the_limit_says_fit() {
 }
 
 #[test]
-fn restarted_daemon_has_nothing_to_do() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    world.apply(&config(2..=6));
-    let moved = world.service().moved_slots;
-    world.restart();
-    assert_eq!(world.service().moved_slots, moved);
-    world.reconcile(&config(2..=6), |_| panic!("an operation")).unwrap();
-}
-
-#[test]
-fn restart_keeps_a_change_of_length_going() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let old = world.hosts(true);
-    world.apply(&longer(config(1..=4)));
-    world.restart();
-    world.apply(&longer(config(2..=4)));
-    assert_eq!(world.hosts(false), old);
-}
-
-#[test]
-fn daemon_killed_at_any_operation_leaves_nothing_that_the_next_cannot_mend() {
-    let steps = |world: &mut World, config: &Config, killed_after: usize| {
-        let plan = plan(config, &view(config), &mut world.tables, world.now);
-        let (ops, _) = reconcile(&world.applied, &plan, &world.memory, world.now).unwrap();
-        world.memory.apply(&ops[..killed_after.min(ops.len())]);
-        ops.len()
-    };
-    let next = longer(config(2..=20));
-    for killed_after in 0.. {
-        let mut world = World::new();
-        world.apply(&config(1..=4));
-        let old = world.hosts(true);
-        let operations = steps(&mut world, &next, killed_after);
-        world.restart();
-        world.apply(&next);
-        assert_eq!(world.hosts(false), old, "killed after {killed_after} operations");
-        if killed_after == operations {
-            break;
-        }
-    }
-}
-
-#[test]
-fn maps_of_another_size_take_everything_over() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let old = world.hosts(true);
-    world.apply(&config(2..=6));
-    assert_eq!(world.hosts(false), old);
-    let larger = Limits { services: 64, backends: 500, slots: 50_000, ..LIMITS };
-    let image = world.memory.image().resized(&larger, SEED.index_key()).unwrap();
-    let (applied, leftovers) =
-        Applied::adopt(&larger, SEED.index_key(), &image, &world.memory, world.now).unwrap();
-    assert_eq!(leftovers, []);
-    let mut memory = Memory::new(&larger, SEED.flow_key(), SEED.index_key());
-    memory.apply(&applied.contents(&world.memory));
-    (memory.connections, memory.openings) = (world.memory.connections, world.memory.openings);
-    world.memory = memory;
-    (world.applied, world.tables) = (applied, Tables::default());
-    world.reconcile(&config(2..=6), |_| panic!("an operation")).unwrap();
-    assert_eq!(world.hosts(false), old);
-}
-
-#[test]
-fn maps_that_are_too_small_take_nothing_over() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let smaller = Limits { backends: 3, ..LIMITS };
-    assert!(world.memory.image().resized(&smaller, SEED.index_key()).is_none());
-}
-
-#[test]
-fn slot_settles_by_its_own_age() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    world.apply(&config(1..=5));
-    let early = world.service().moved_slots;
-    world.now += Duration::from_secs(45);
-    world.apply(&config(1..=6));
-    let all = world.service().moved_slots;
-    assert!(all > early && early > 0);
-    world.now += Duration::from_secs(16);
-    world.settle();
-    assert_eq!(world.service().moved_slots, all - early, "those that moved first have waited long enough");
-    world.now += Duration::from_secs(45);
-    world.settle();
-    assert_eq!(world.service().moved_slots, 0);
-}
-
-#[test]
-fn slot_that_moves_again_waits_no_longer() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    world.apply(&config(1..=3));
-    let opened = world.hosts(true);
-    world.now += Duration::from_secs(45);
-    world.apply(&config(1..=2));
-    assert_eq!(world.hosts(false), opened);
-    world.now += Duration::from_secs(16);
-    assert_eq!(world.hosts(false), opened);
-    world.settle();
-    assert_eq!(world.hosts(false), opened);
-}
-
-#[test]
-fn slot_whose_live_flows_are_with_a_third_backend_lets_go_of_its_previous_one() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    world.apply(&config(2..=4));
-    let third = world.hosts(true);
-    world.apply(&config([2, 4]));
-    world.now += Duration::from_secs(61);
-    assert_eq!(world.hosts(false), third, "live flows, some of them with b3, and none with b1");
-    world.settle();
-    world.settle();
-    let members = || world.service().members.iter().flatten().map(|member| member.entry.address);
-    assert!(!members().any(|host| host == address(1).into()), "nothing names b1 any more");
-    assert!(members().any(|host| host == address(3).into()));
-    assert_eq!(world.hosts(false), third);
-}
-
-#[test]
-fn nothing_settles_while_a_flow_may_have_gone_unremembered() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let old = world.hosts(true);
-    world.apply(&config(2..=4));
-    world.memory.refuses = true;
-    world.now += Duration::from_secs(59);
-    assert_eq!(world.hosts(false), old, "though none is remembered");
-    world.applied.note_forgotten(world.now);
-    world.now += Duration::from_secs(2);
-    world.settle();
-    assert_eq!(world.hosts(false), old);
-    world.now += Duration::from_mins(1);
-    world.settle();
-    assert_eq!(world.service().moved_slots, 0);
-}
-
-#[test]
 fn backend_that_comes_back_has_the_flows_again_that_were_silent() {
     use AdminState::{Maintenance, Ready};
     let mut world = World::new();
@@ -575,17 +386,6 @@ fn what_chooses_the_slots_may_change_and_no_flow_moves() {
     world.settle();
     assert_eq!(world.hosts(false), old, "live flows stay");
     assert_eq!(world.service().entry.previous_table.length, 0);
-}
-
-#[test]
-fn maps_that_contradict_themselves_are_not_adopted() {
-    let mut world = World::new();
-    world.apply(&config(1..=4));
-    let mut image = world.memory.image();
-    let service = image.services.iter_mut().find(|service| service.table.length > 0).unwrap();
-    service.table.base = LIMITS.slots;
-    let adopted = Applied::adopt(&LIMITS, SEED.index_key(), &image, &world.memory, world.now);
-    assert_eq!(adopted.unwrap_err(), AdoptError::Misplaced(world.service().id));
 }
 
 #[test]

@@ -28,21 +28,24 @@ fn table_shows_services_backends_state_and_share() {
         &table,
         &[
             "web  203.0.113.10:80/tcp  generation 1",
-            "4099 slots (0 moved), 0 flows tracked, 0 packets, 0 bytes",
+            "4099 slots (0 moved), 0 flows tracked, 0 new flows, 0 packets, 0 bytes",
         ],
     );
     assert_eq!(
         cells(&table, "backend"),
-        "backend address forwarding weight state share flows packets bytes next hop last change"
+        "backend address forwarding weight state share flows new flows packets bytes next hop last change"
     );
     // How long ago that was depends on the machine.
     let row = |name| {
         let cells = cells(&table, name);
         cells.rsplit_once(", ").map(|(row, _)| row.to_owned()).unwrap()
     };
-    assert_eq!(row("b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 0 02:00:00:00:00:11 on eth0 admin ready");
-    assert_eq!(row("b2"), "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 0 02:00:00:00:00:12 on eth0 admin drain");
-    assert_eq!(row("b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 0 02:00:00:00:00:13 on eth0 admin ready");
+    assert_eq!(row("b1"), "b1 192.0.2.11 l2 1 up 25.01 % 0 0 0 0 02:00:00:00:00:11 on eth0 admin ready");
+    assert_eq!(
+        row("b2"),
+        "b2 192.0.2.12 l2 1 drain, up 0.00 % 0 0 0 0 02:00:00:00:00:12 on eth0 admin drain"
+    );
+    assert_eq!(row("b3"), "b3 192.0.2.13 l2 3 up 74.99 % 0 0 0 0 02:00:00:00:00:13 on eth0 admin ready");
 }
 
 #[test]
@@ -60,7 +63,7 @@ fn json_has_every_field() {
     assert_eq!(keys(&status["reasons"]["not_ours"]), ["bytes", "packets"]);
     let none = json!({ "connections": 0, "openings": 0, "refused": { "connections": 0, "openings": 0 } });
     assert_eq!(status["tracking"], none);
-    let names = "address available backends bytes digest generation largest_packet levels moved_slots name packets port probes protocol \
+    let names = "address available backends bytes digest generation largest_packet levels moved_slots name opened_flows packets port probes protocol \
                  refused slots tables tracked_flows";
     assert_eq!(keys(&service).join(" "), names);
     assert_eq!(service["digest"], site.digest());
@@ -85,7 +88,7 @@ fn json_has_every_field_of_a_backend() {
     let expected = json!({
         "name": "b1", "address": "192.0.2.11", "forwarding": "l2", "weight": 1, "admin": "ready", "health": "up",
         "reason": "", "next_hop": "02:00:00:00:00:11 on eth0", "share": null, "promised": null, "priority": 0, "packets": 0, "bytes": 0,
-        "by_command": false, "tracked_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
+        "by_command": false, "tracked_flows": 0, "opened_flows": 0, "empty": false, "draining_since": null, "last_packet_ago": null,
         "deadline_left": null, "largest_packet": 1500, "history": null, "measured": null,
         "last_change": { "at": null, "what": "admin", "is": "ready", "why": "the file has it" },
     });

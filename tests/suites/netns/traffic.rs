@@ -33,6 +33,10 @@ fn requests_reach_every_backend_over_both_families() {
         // At least SYN, request and FIN of every connection; nothing is forwarded uncounted.
         assert!(service.packets >= 600, "{service:?}");
         assert_eq!(service.packets, service.backends.iter().map(|backend| backend.packets).sum::<u64>());
+        let opened = service.backends.iter().map(|backend| backend.opened_flows.unwrap()).sum::<u64>();
+        // One more for each SYN that is sent again, which is none unless the host is slow.
+        assert!((200..220).contains(&opened), "{service:?}");
+        assert_eq!(service.opened_flows, Some(opened));
     }
     assert!(status.reason("transmitted") >= 1200 && status.reason("redirected") == 0, "{status:?}");
 }

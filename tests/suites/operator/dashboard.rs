@@ -54,6 +54,8 @@ fn dashboard_shows_what_happens_and_orders_are_followed() {
     let digest = page.evaluate("document.querySelector('#configured [data-key=web] code').textContent");
     let told = stage.daemon.status().unwrap();
     assert_eq!(digest, told.service("web").unwrap().digest);
+    page.wait_for("new flows", &format!("Number.parseFloat({}) > 0", cell("b1", ".opened")));
+    look_at_configuration(&mut page, &stage);
     for glass in [DESKTOP, DARK, PHONE] {
         page.look_through(glass);
         page.wait_for(
@@ -89,6 +91,22 @@ fn dashboard_shows_what_happens_and_orders_are_followed() {
         );
     });
     page.wait_for("the next daemon", "document.getElementById('pulse').textContent === 'live'");
+}
+
+/// Unfolds the configuration, and folds it again.
+fn look_at_configuration(page: &mut Page, stage: &Stage<'_>) {
+    let unfold = "document.querySelector('#effective summary').click()";
+    page.evaluate(unfold);
+    page.wait_for(
+        "its digest",
+        "/digest [0-9a-f]{16}/.test(document.getElementById('effective-digest').textContent)",
+    );
+    let text = page.evaluate("document.getElementById('effective-text').textContent");
+    let told: toml::Table = text.as_str().unwrap().parse().unwrap();
+    assert_eq!(told["service"][0]["backend"][3]["weight"].as_integer(), Some(2), "{text}");
+    assert_eq!(told["balancer"]["socket"].as_str(), stage.socket().to_str());
+    assert_eq!(told["fleet"]["seed"].as_str(), Some("(secret)"), "{text}");
+    page.evaluate(unfold);
 }
 
 /// Chooses what is wanted of a backend of `web`, and confirms it.

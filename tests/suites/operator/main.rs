@@ -18,6 +18,7 @@ mod metrics;
 mod pictures;
 mod plan;
 mod reach;
+mod remote;
 mod scrape;
 #[path = "../site.rs"]
 #[expect(dead_code, reason = "shared with another suite, which uses all of it")]

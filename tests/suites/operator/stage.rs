@@ -20,6 +20,7 @@ use lb_tests::{
     config::{Config, Service},
     process::output,
     server::Nginx,
+    status::Backend,
     temporary,
     topology::{Host, Lan, VIP4, VIP6},
 };
@@ -101,8 +102,17 @@ impl<'net> Stage<'net> {
 
     /// The admin state of a backend of `web`.
     pub(crate) fn admin(&self, backend: &str) -> String {
+        self.backend(backend).admin
+    }
+
+    /// The weight of a backend of `web`.
+    pub(crate) fn weight(&self, backend: &str) -> u32 {
+        self.backend(backend).weight
+    }
+
+    fn backend(&self, name: &str) -> Backend {
         let status = self.daemon.status().unwrap();
-        status.service("web").unwrap().backend(backend).unwrap().admin.clone()
+        status.service("web").unwrap().backend(name).unwrap().clone()
     }
 }
 

@@ -18,7 +18,7 @@ fn backend_is_drained_by_keys_and_the_screen_follows() {
     let lan = Lan::new().unwrap();
     let mut stage = Stage::set(&lan);
     stage.stop(3);
-    let mut terminal = Terminal::run(&lan.balancer.netns, &top(&stage.socket(), &[]), 100, 30);
+    let mut terminal = Terminal::run(&lan.balancer.netns, &top(&stage.socket(), &[]), 130, 30);
     terminal.wait_for("services", |text| text.contains("203.0.113.10:80/tcp"));
 
     // Into the first service, and to its second backend.
@@ -54,10 +54,29 @@ fn backend_is_drained_by_keys_and_the_screen_follows() {
     terminal.wait_for("the answer", |text| text.contains("web/b2 is ready"));
     assert_eq!(stage.admin("b2"), "ready");
 
+    weigh(&stage, &mut terminal);
+
     assert!(!terminal.is_given_back());
     terminal.press("q");
     assert!(terminal.wait().success());
     wait_until(DEADLINE, "the terminal to be given back", || terminal.is_given_back()).unwrap();
+}
+
+/// Gives the chosen backend twice its weight, beside one of 1 and one of 2.
+fn weigh(stage: &Stage<'_>, terminal: &mut Terminal) {
+    terminal.press("w99999\r");
+    terminal
+        .wait_for("what is wrong", |text| text.contains("\"99999\" is no weight; expected a number from 0"));
+    assert_eq!(stage.weight("b2"), 1, "nothing is done before it is a weight");
+    terminal.press("\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}2\r");
+    terminal.wait_for("the question", |text| text.contains("weigh web/b2?"));
+    assert_eq!(stage.weight("b2"), 1, "nor before it is confirmed");
+    terminal.press("y");
+    terminal.wait_for("the answer", |text| text.contains("web/b2 has weight 2"));
+    assert_eq!(stage.weight("b2"), 2);
+    terminal.wait_for("its share", |text| {
+        text.lines().any(|line| line.contains("b2") && line.contains(" 40.0 %"))
+    });
 }
 
 #[test]

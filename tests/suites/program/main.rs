@@ -17,6 +17,7 @@ mod local;
 mod mss;
 mod nat;
 mod next;
+mod opened;
 mod pass;
 mod passive;
 mod path;

@@ -20,7 +20,7 @@ const VERSION_2: u32 = 0x6b33_43cf;
 const PORTS: Range<u16> = 10_000..10_064;
 
 /// A service whose backends `b11`, `b12`, … have the server ids 0x0b11, 0x0b12, …
-fn web(rest: &str, backends: &[u8]) -> String {
+pub fn web(rest: &str, backends: &[u8]) -> String {
     let quic = format!(
         "protocol = \"quic\"\nforwarding = \"l2\"\nquic = {{ server_id_length = 2, config_id = 3 }}\n{rest}"
     );
@@ -56,8 +56,14 @@ fn from(port: u16, payload: Vec<u8>) -> Packet {
     Packet { protocol: UDP, source_port: port, destination_port: 443, payload, ..Packet::default() }
 }
 
-fn initial(port: u16) -> Vec<u8> {
+/// What opens a connection.
+pub fn initial(port: u16) -> Vec<u8> {
     from(port, long(VERSION_1, 0, &[9; 8])).build()
+}
+
+/// What goes on, and names nobody.
+pub fn onward(port: u16) -> Vec<u8> {
+    from(port, short(&named(99))).build()
 }
 
 /// The backends of packets from many ports.

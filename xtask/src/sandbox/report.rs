@@ -82,6 +82,7 @@ mod tests {
     fn promised(shares: [f64; 2]) -> Service {
         let backends = ["b1", "b2"].into_iter().zip(shares).map(|(name, share)| Backend {
             name: name.to_owned(),
+            weight: 1,
             admin: "ready".to_owned(),
             forwarding: "l2".to_owned(),
             health: "up".to_owned(),
@@ -93,6 +94,7 @@ mod tests {
             promised: share,
             slow_start: None,
             packets: 0,
+            opened_flows: None,
             tracked_flows: 0,
             empty: false,
             last_packet_ago: None,
@@ -106,6 +108,7 @@ mod tests {
             unavailable: None,
             probes: "followed".to_owned(),
             packets: 0,
+            opened_flows: None,
             backends: backends.collect(),
         }
     }

@@ -1,5 +1,6 @@
 // Asks the daemon again and again, and has the page drawn of what it says.
 
+import { onUnfold, show } from "/dashboard/configuration.js";
 import { write } from "/dashboard/dom.js";
 import { clock } from "/dashboard/format.js";
 import { change } from "/dashboard/orders.js";
@@ -46,6 +47,7 @@ async function look() {
   const now = performance.now() / 1000;
   rates.add(now, counters(status, (name) => reasons[name]?.fate === "drop"));
   draw({ status, rates, now, at: Date.now() / 1000, told, reasons, orders });
+  await show(now);
 }
 
 function orders(service, backend) {
@@ -89,4 +91,5 @@ form.addEventListener("submit", (event) => {
   tick();
 });
 
+onUnfold(tick);
 tick();

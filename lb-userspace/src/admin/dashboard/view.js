@@ -31,6 +31,7 @@ function totals(status, rates, now) {
   const items = [
     { label: "Forwarded", number: rate(rates.now("forwarded")?.packets), unit: "packets/s", chart: chart("forwarded") },
     { label: "Traffic", number: rate(rates.now("forwarded")?.bits), unit: "bit/s" },
+    { label: "New flows", number: rate(rates.now("forwarded")?.opened), unit: "flows/s" },
     { label: "Dropped", number: rate(rates.now("dropped")?.packets), unit: "packets/s", chart: chart("dropped") },
     { label: "Backends up", number: `${up}`, unit: `of ${backends.length}`, bad: up < backends.length },
     { label: "Flows remembered", number: count(connections + openings), unit: "" },
@@ -54,7 +55,7 @@ function makeService({ name }, orders) {
   const id = `service-${name}`;
   const backends = h("table", { class: "rows backends", "aria-labelledby": id }, heads([
     ["name", "Backend"], ["state", "State"], ["share", "Share of packets"], ["past", "Last 5 minutes"], ["number", "Packets/s"],
-    ["number", "Bit/s"], ["number", "Flows"], ["history", "Last 30 minutes"], ["orders", h("span", { class: "unseen" }, "Orders")],
+    ["number", "Bit/s"], ["number", "New/s"], ["number", "Flows"], ["history", "Last 30 minutes"], ["orders", h("span", { class: "unseen" }, "Orders")],
   ]), h("tbody"));
   const moves = h("table", { class: "rows moves" }, h("caption", {}, "Slots moved, by generation of the table"), heads([
     ["generation", "Generation"], ["moved", "Part of all slots"], ["number", ""], ["time", "Time"], ["cause", "Cause"],
@@ -96,7 +97,7 @@ function makeBackend({ name }, order) {
   const cell = (name) => h("td", { class: name });
   return h("tr", {}, h("th", { scope: "row" }, h("b"), " ", h("small")), h("td", { class: "state" }, h("i"), h("span")),
     h("td", { class: "share" }, h("figure"), h("span")), cell("past"), cell("number packets"), cell("number bits"),
-    cell("number flows"), cell("history"), h("td", { class: "orders" }, button));
+    cell("number opened"), cell("number flows"), cell("history"), h("td", { class: "orders" }, button));
 }
 
 function drawBackend(row, backend, { past, rate: current, now, at, scale }, history) {
@@ -112,6 +113,7 @@ function drawBackend(row, backend, { past, rate: current, now, at, scale }, hist
   part(row, "past").replaceChildren(line(`packets a second of ${backend.name}: now ${rate(current?.packets)}`, past, now, scale.rate));
   write(part(row, "packets"), rate(current?.packets));
   write(part(row, "bits"), rate(current?.bits));
+  write(part(row, "opened"), rate(current?.opened));
   write(part(row, "flows"), count(backend.tracked_flows));
   const last = backend.last_change;
   const since = last ? `${last.what} ${last.is} for ${lasting(at - last.at)}` : words(backend);

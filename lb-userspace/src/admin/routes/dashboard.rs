@@ -45,7 +45,7 @@ macro_rules! asset {
 
 const PAGE: Asset = asset!("index.html", HTML);
 
-const ASSETS: [Asset; 11] = [
+const ASSETS: [Asset; 13] = [
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
     asset!("main.js", JS),
@@ -55,6 +55,8 @@ const ASSETS: [Asset; 11] = [
     asset!("view.js", JS),
     asset!("charts.js", JS),
     asset!("orders.js", JS),
+    asset!("configuration.js", JS),
+    asset!("toml.js", JS),
     asset!("dom.js", JS),
     asset!("format.js", JS),
 ];

@@ -151,6 +151,8 @@ mod tests {
             lines.contains(&"web::192.0.2.11:80::health_flags::/failed_active_hc/failed_eds_health"),
             "{text}"
         );
-        assert!(!text.contains("cx_total"), "flows that are not counted are not told of: {text}");
+        assert!(lines.contains(&"web::192.0.2.11:80::cx_total::0"), "{text}");
+        let untold = cluster(&service("dns", vec![Backend { opened_flows: None, ..backend("dns-1") }]));
+        assert!(!untold.contains("cx_total"), "flows that are not counted are not told of: {untold}");
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn action(key: KeyEvent, mode: &Mode) -> Option<Action> {
     }
     match mode {
         Mode::Look => look(key.code),
-        Mode::Filter => typed(key.code),
+        Mode::Filter | Mode::Weigh(_) => typed(key.code),
         Mode::Help => Some(Action::Cancel),
         Mode::Ask(_) => asked(key.code),
     }
@@ -33,6 +33,7 @@ fn look(code: KeyCode) -> Option<Action> {
         KeyCode::Char('d') => Action::Want(Wish::Admin(AdminState::Drain)),
         KeyCode::Char('r') => Action::Want(Wish::Admin(AdminState::Ready)),
         KeyCode::Char('m') => Action::Want(Wish::Admin(AdminState::Maintenance)),
+        KeyCode::Char('w') => Action::Weigh,
         KeyCode::Char('/') => Action::Filter,
         KeyCode::Char('s') => Action::Sort,
         KeyCode::Char('?') => Action::Help,

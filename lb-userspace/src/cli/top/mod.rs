@@ -2,7 +2,8 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `state` | what is known and looked at; pure, as are the next two |
+//! | `state` | what is known and looked at; pure, as are the next three |
+//! | `weighing` | a weight while it is typed |
 //! | `rates` | rates and their past, from the differences of counters |
 //! | `keys` | what a key means |
 //! | `draw` | a state as a frame |
@@ -15,11 +16,11 @@ mod rates;
 mod screen;
 mod source;
 mod state;
+mod weighing;
 
 use std::{
     env,
     io::{IsTerminal as _, stdin, stdout},
-    path::PathBuf,
     sync::mpsc,
     time::Duration,
 };
@@ -34,6 +35,7 @@ use self::{
     state::{Effect, State},
 };
 use super::daemon::print;
+use crate::admin::Endpoint;
 
 /// The shortest time between two looks.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -41,9 +43,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Arguments of `sluice top`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The daemon's admin socket
-    #[arg(long, value_name = "PATH", default_value = "/run/sluice/sluice.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    endpoint: Endpoint,
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     interval: Duration,
@@ -71,7 +72,7 @@ enum Event {
 /// Runs `sluice top`.
 pub(super) fn run(args: &Args) -> Result<()> {
     let (sender, events) = mpsc::channel();
-    let source = Source::start(args.socket.clone(), args.interval, sender.clone())?;
+    let source = Source::start(args.endpoint.clone(), args.interval, sender.clone())?;
     if args.once {
         return once(args, &events);
     }

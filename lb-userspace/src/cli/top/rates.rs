@@ -28,12 +28,27 @@ pub(super) enum Of {
 pub(super) struct Rate {
     pub(super) packets: f64,
     pub(super) bits: f64,
+    /// New flows, where they are counted.
+    pub(super) opened: Option<f64>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    traffic: Traffic,
+    opened: Option<u64>,
+}
+
+impl From<Traffic> for Counters {
+    fn from(traffic: Traffic) -> Self {
+        Self { traffic, opened: None }
+    }
 }
 
 /// The rates, and those of before.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    last: Option<(Duration, BTreeMap<Of, Traffic>)>,
+    last: Option<(Duration, BTreeMap<Of, Counters>)>,
     past: BTreeMap<Of, VecDeque<Rate>>,
 }
 
@@ -43,7 +58,7 @@ impl Rates {
         let counters = counters(status);
         if let Some((before, old)) = &self.last {
             let seconds = at.saturating_sub(*before).as_secs_f64();
-            let rate = |of: &Of, now: &Traffic| Some(rate(*old.get(of)?, *now, seconds));
+            let rate = |of: &Of, now: &Counters| Some(rate(*old.get(of)?, *now, seconds));
             let rates: BTreeMap<_, _> =
                 counters.iter().filter_map(|(of, now)| Some((of.clone(), rate(of, now)??))).collect();
             self.past.retain(|of, _| counters.contains_key(of));
@@ -75,7 +90,7 @@ impl Rates {
     }
 }
 
-fn counters(status: &Status) -> BTreeMap<Of, Traffic> {
+fn counters(status: &Status) -> BTreeMap<Of, Counters> {
     let mut counters = BTreeMap::new();
     let mut all = Traffic::default();
     for service in &status.services {
@@ -83,21 +98,29 @@ fn counters(status: &Status) -> BTreeMap<Of, Traffic> {
             packets: all.packets + service.traffic.packets,
             bytes: all.bytes + service.traffic.bytes,
         };
-        counters.insert(Of::Service(service.name.clone()), service.traffic);
+        let of_service = Counters { traffic: service.traffic, opened: service.opened_flows };
+        counters.insert(Of::Service(service.name.clone()), of_service);
         for backend in &service.backends {
-            counters.insert(Of::Backend(service.name.clone(), backend.name.clone()), backend.traffic);
+            let of_backend = Counters { traffic: backend.traffic, opened: backend.opened_flows };
+            counters.insert(Of::Backend(service.name.clone(), backend.name.clone()), of_backend);
         }
     }
-    counters.insert(Of::All, all);
-    counters.extend(status.reasons.iter().map(|(name, traffic)| (Of::Reason(name.clone()), *traffic)));
+    counters.insert(Of::All, all.into());
+    counters
+        .extend(status.reasons.iter().map(|(name, traffic)| (Of::Reason(name.clone()), (*traffic).into())));
     counters
 }
 
 #[expect(clippy::cast_precision_loss, reason = "differences of a few seconds are far below 2^53")]
-fn rate(before: Traffic, now: Traffic, seconds: f64) -> Option<Rate> {
-    let packets = now.packets.checked_sub(before.packets)? as f64;
-    let bytes = now.bytes.checked_sub(before.bytes)? as f64;
-    (seconds > 0.0).then(|| Rate { packets: packets / seconds, bits: bytes * 8.0 / seconds })
+fn rate(before: Counters, now: Counters, seconds: f64) -> Option<Rate> {
+    let packets = now.traffic.packets.checked_sub(before.traffic.packets)? as f64;
+    let bytes = now.traffic.bytes.checked_sub(before.traffic.bytes)? as f64;
+    let opened = before.opened.zip(now.opened).and_then(|(before, now)| now.checked_sub(before));
+    (seconds > 0.0).then(|| Rate {
+        packets: packets / seconds,
+        bits: bytes * 8.0 / seconds,
+        opened: opened.map(|opened| opened as f64 / seconds),
+    })
 }
 
 #[cfg(test)]
@@ -110,9 +133,11 @@ mod tests {
 
     fn counted(packets: u64) -> Status {
         let traffic = Traffic { packets, bytes: packets * 100 };
+        let backend = Backend { traffic, opened_flows: Some(packets / 10), ..backend("b1") };
         status(vec![crate::admin::status::Service {
             traffic,
-            ..service("web", vec![Backend { traffic, ..backend("b1") }])
+            opened_flows: None,
+            ..service("web", vec![backend])
         }])
     }
 
@@ -123,8 +148,8 @@ mod tests {
         rates.add(Duration::from_secs(1), &counted(10));
         assert_eq!(rates.now(&b1), None);
         rates.add(Duration::from_secs(3), &counted(50));
-        assert_eq!(rates.now(&b1), Some(Rate { packets: 20.0, bits: 16_000.0 }));
-        assert_eq!(rates.now(&Of::All), rates.now(&b1));
+        assert_eq!(rates.now(&b1), Some(Rate { packets: 20.0, bits: 16_000.0, opened: Some(2.0) }));
+        assert_eq!(rates.now(&Of::All), Some(Rate { packets: 20.0, bits: 16_000.0, opened: None }));
         rates.add(Duration::from_secs(4), &counted(50));
         assert_eq!(rates.past(&b1, 5), [20.0, 0.0]);
         assert_eq!(rates.past(&b1, 1), [0.0]);

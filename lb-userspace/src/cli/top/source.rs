@@ -1,7 +1,7 @@
 //! The thread that asks the daemon for its status at every interval, and passes orders on.
 
 use std::{
-    path::{Path, PathBuf},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -24,7 +25,9 @@ use super::{
 };
 use crate::{
     admin::{
-        WITH_HISTORIES, client,
+        Endpoint, WITH_HISTORIES,
+        change::Changed,
+        client,
         order::{Obeyed, Request},
         status::Status,
     },
@@ -43,7 +46,7 @@ pub(super) struct Source {
 
 /// What the thread knows.
 struct Asker {
-    socket: PathBuf,
+    endpoint: Endpoint,
     events: Sender<Event>,
     histories: Arc<AtomicBool>,
     started: Instant,
@@ -51,10 +54,10 @@ struct Asker {
 
 impl Source {
     /// Starts the thread. What it hears becomes events; a request that this process end is one too.
-    pub(super) fn start(socket: PathBuf, every: Duration, events: Sender<Event>) -> Result<Self> {
+    pub(super) fn start(endpoint: Endpoint, every: Duration, events: Sender<Event>) -> Result<Self> {
         let (orders, ordered) = mpsc::unbounded_channel();
         let histories = Arc::new(AtomicBool::new(false));
-        let asker = Asker { socket, events, histories: Arc::clone(&histories), started: Instant::now() };
+        let asker = Asker { endpoint, events, histories: Arc::clone(&histories), started: Instant::now() };
         let runtime = crate::cli::runtime()?;
         thread::Builder::new()
             .name("source".to_owned())
@@ -102,14 +105,14 @@ impl Asker {
 
     async fn look(&self) -> News {
         let path = if self.histories.load(Ordering::Relaxed) { WITH_HISTORIES } else { "/v1/status" };
-        match patiently(client::get::<Status>(&self.socket, path)).await {
+        match patiently(client::get::<Status>(&self.endpoint, path)).await {
             Ok(status) => News::Status { at: self.started.elapsed(), status: Box::new(status) },
             Err(error) => News::Lost(with_causes(error.as_ref())),
         }
     }
 
     async fn pass_on(&self, order: &Order) -> News {
-        match patiently(obey(&self.socket, order)).await {
+        match patiently(obey(&self.endpoint, order)).await {
             Ok(sentence) => News::Obeyed(sentence),
             Err(error) => News::Refused(format!("{order}: {}", with_causes(error.as_ref()))),
         }
@@ -123,11 +126,18 @@ async fn patiently<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// How the backend is after that, in a sentence.
-async fn obey(socket: &Path, Order { service, backend, wish }: &Order) -> Result<String> {
-    let Wish::Admin(state) = *wish;
-    let path = format!("/v1/services/{service}/backends/{backend}/admin");
-    let request = Request { state, deadline: None, on_deadline: None };
-    let obeyed: Obeyed = client::post(socket, &path, &request).await?;
-    let said = sentence(&obeyed.service, &obeyed.backend);
-    Ok(obeyed.warning.map_or(said.clone(), |warning| format!("{said}; {warning}")))
+async fn obey(endpoint: &Endpoint, Order { service, backend, wish }: &Order) -> Result<String> {
+    let path = format!("/v1/services/{service}/backends/{backend}");
+    let (said, warnings) = match *wish {
+        Wish::Admin(state) => {
+            let request = Request { state, deadline: None, on_deadline: None };
+            let obeyed: Obeyed = client::post(endpoint, &format!("{path}/admin"), &request).await?;
+            (sentence(&obeyed.service, &obeyed.backend), Vec::from_iter(obeyed.warning))
+        }
+        Wish::Weight(weight) => {
+            let changed: Changed = client::patch(endpoint, &path, &json!({ "weight": weight })).await?;
+            (format!("{service}/{backend} has weight {weight}"), changed.warnings)
+        }
+    };
+    Ok(iter::once(said).chain(warnings).collect::<Vec<_>>().join("; "))
 }

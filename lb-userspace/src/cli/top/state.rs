@@ -4,7 +4,10 @@ use std::{cmp::Reverse, fmt, time::Duration};
 
 use lb_common::counter::{Fate, Reason};
 
-use super::rates::{Of, Rates};
+use super::{
+    rates::{Of, Rates},
+    weighing::Weighing,
+};
 use crate::{
     admin::status::{Backend, LEAVING, Service, Status, Traffic, admin},
     config::AdminState,
@@ -28,6 +31,8 @@ pub(super) enum News {
 pub(super) enum Wish {
     /// An admin state.
     Admin(AdminState),
+    /// A weight.
+    Weight(u32),
 }
 
 /// A wish, and of which backend.
@@ -40,8 +45,11 @@ pub(super) struct Order {
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Wish::Admin(state) = self.wish;
-        write!(f, "{} {}/{}", admin(state), self.service, self.backend)
+        let Self { service, backend, wish } = self;
+        match wish {
+            Wish::Admin(state) => write!(f, "{} {service}/{backend}", admin(*state)),
+            Wish::Weight(weight) => write!(f, "weight {weight} of {service}/{backend}"),
+        }
     }
 }
 
@@ -55,6 +63,7 @@ pub(super) enum Action {
     Cancel,
     Confirm,
     Want(Wish),
+    Weigh,
     Filter,
     Type(char),
     Erase,
@@ -109,6 +118,8 @@ pub(super) enum Mode {
     Filter,
     /// Whether an order is meant.
     Ask(Order),
+    /// A weight is typed.
+    Weigh(Weighing),
     /// What keys mean.
     Help,
 }
@@ -168,9 +179,16 @@ impl State {
             Action::PreviousPane => self.pane = self.pane.previous(),
             Action::Enter => self.enter(),
             Action::Want(wish) => self.want(wish),
+            Action::Weigh => self.weigh(),
             Action::Filter => self.mode = Mode::Filter,
-            Action::Type(character) => self.filter.push(character),
-            Action::Erase => drop(self.filter.pop()),
+            Action::Type(character) => match &mut self.mode {
+                Mode::Weigh(weighing) => weighing.put(character),
+                _ => self.filter.push(character),
+            },
+            Action::Erase => match &mut self.mode {
+                Mode::Weigh(weighing) => weighing.erase(),
+                _ => drop(self.filter.pop()),
+            },
             Action::Sort => self.sort = self.sort.next(),
             Action::Help => self.mode = Mode::Help,
         }
@@ -182,6 +200,13 @@ impl State {
             Mode::Ask(order) => {
                 self.notice = None;
                 Some(Effect::Send(order))
+            }
+            Mode::Weigh(weighing) => {
+                (self.mode, self.notice) = match weighing.order() {
+                    Ok(order) => (Mode::Ask(order), None),
+                    Err(why) => (Mode::Weigh(weighing), Some(Notice::Bad(why))),
+                };
+                None
             }
             Mode::Look | Mode::Filter | Mode::Help => None,
         }
@@ -195,7 +220,7 @@ impl State {
                 self.inside = false;
                 self.pane = Pane::Services;
             }
-            Mode::Look => self.notice = None,
+            Mode::Look | Mode::Weigh(_) => self.notice = None,
             Mode::Filter => self.filter.clear(),
             Mode::Ask(_) | Mode::Help => {}
         }
@@ -229,14 +254,25 @@ impl State {
     }
 
     fn want(&mut self, wish: Wish) {
-        if self.pane != Pane::Backends {
-            self.notice = Some(Notice::Bad("choose a backend first: Tab goes to the next pane".to_owned()));
-            return;
-        }
-        if let (Some(service), Some(backend)) = (self.service(), self.backend()) {
+        if let Some((service, backend)) = self.chosen() {
             let (service, backend) = (service.name.clone(), backend.name.clone());
             self.mode = Mode::Ask(Order { service, backend, wish });
         }
+    }
+
+    fn weigh(&mut self) {
+        if let Some((service, backend)) = self.chosen() {
+            self.mode = Mode::Weigh(Weighing::of(&service.name, backend));
+        }
+    }
+
+    /// The backend that an order is for, with its service; otherwise what has to be done first is told.
+    fn chosen(&mut self) -> Option<(&Service, &Backend)> {
+        if self.pane != Pane::Backends {
+            self.notice = Some(Notice::Bad("choose a backend first: Tab goes to the next pane".to_owned()));
+            return None;
+        }
+        self.service().zip(self.backend())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Forwarding, Nat},
-    messages, parse,
+    messages, parse, replaced,
 };
 
 /// A service behind NAT.
@@ -37,8 +37,7 @@ address = "198.51.100.12"
 "#;
 
 fn with(line: &str, flawed: &str) -> String {
-    assert!(NAT.contains(line), "{line}");
-    NAT.replacen(line, flawed, 1)
+    replaced(NAT, line, flawed)
 }
 
 #[test]

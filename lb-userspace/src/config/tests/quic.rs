@@ -6,7 +6,7 @@ use lb_common::{quic::ServerId, service::Track};
 
 use super::{
     super::{Protocol, Quic},
-    FLAWLESS, messages, parse,
+    FLAWLESS, messages, parse, replaced,
 };
 
 /// A service that routes by connection ids.
@@ -42,8 +42,7 @@ server_id = "0A1C"
 "#;
 
 fn with(line: &str, flawed: &str) -> String {
-    assert!(QUIC.contains(line), "{line}");
-    QUIC.replacen(line, flawed, 1)
+    replaced(QUIC, line, flawed)
 }
 
 #[test]

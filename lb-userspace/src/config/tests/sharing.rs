@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{AllDown, Location, MinHealthy, Panic, Prefer, Scope, Sharing},
-    messages, parse,
+    messages, parse, replaced,
 };
 
 /// A service that says everything.
@@ -46,8 +46,7 @@ location = "eu.fra.dc1"
 "#;
 
 fn with(line: &str, flawed: &str) -> String {
-    assert!(SHARED.contains(line), "{line}");
-    SHARED.replacen(line, flawed, 1)
+    replaced(SHARED, line, flawed)
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard::Refusal};
+use lb_common::{backend::Backend as Entry, budget::Kind, counter::Reason, guard::Refusal, service::Track};
 
 use super::{Truth, key};
 use crate::{
     admin::status::{self, Status},
     budget,
-    config::{self, AdminState, Backend, Service, Via},
+    config::{self, AdminState, Backend, Protocol, Service, Via},
     daemon::{QUEUE, now},
     dataplane::{DataPlane as _, next::NextProgram},
     health::{Health, TargetKey, way::Way},
@@ -144,6 +144,8 @@ impl Truth {
             refused: self.refused(applied),
             tables: self.tables_status(service, histories),
             rollout: self.rollout_status(service),
+            opened_flows: tells_openings(service)
+                .then(|| applied.map_or(0, |applied| self.dataplane.service_opened(applied.id))),
             traffic: applied
                 .map(|applied| self.dataplane.service_traffic(applied.id))
                 .unwrap_or_default()
@@ -232,7 +234,8 @@ impl Truth {
                 .map(|ends| ends.saturating_sub(now()).as_secs_f64()),
             largest_packet: applied.as_ref().and_then(|(_, entry)| budget::largest(entry)),
             limits: self.limits(backend, applied.map(|(id, _)| id)),
-            opened_flows: service.passive.and(applied).map(|(id, _)| self.dataplane.signs(id).opened),
+            opened_flows: tells_openings(service)
+                .then(|| applied.map_or(0, |(id, _)| self.dataplane.backend_opened(id))),
             traffic: applied.map(|(id, _)| self.dataplane.backend_traffic(id)).unwrap_or_default().into(),
         }
     }
@@ -310,6 +313,11 @@ impl Truth {
             (None, None) => "not resolved yet".to_owned(),
         }
     }
+}
+
+/// Whether it is known which packets open a flow of a service.
+fn tells_openings(service: &Service) -> bool {
+    service.protocol != Protocol::Udp || service.track == Track::Always
 }
 
 fn levels(shares: &Shares) -> Vec<status::Level> {

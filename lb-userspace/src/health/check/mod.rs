@@ -24,6 +24,7 @@ use std::{
 use super::{Job, Outcome, Prober, way::Guide};
 use crate::config::Check;
 use trust::Trusts;
+pub(crate) use trust::roots;
 
 /// Probes backends for real.
 #[derive(Clone, Debug)]

@@ -73,14 +73,22 @@ fn build(trust: &Trust) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("cannot speak TLS: {error}"))?;
     let roots = match trust {
-        Trust::System => system()?,
-        Trust::File(path) => file(path)?,
+        Trust::System => roots(None)?,
+        Trust::File(path) => roots(Some(path))?,
         Trust::Anybody => {
             let verifier = Arc::new(Anybody(provider));
             return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
         }
     };
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The authorities in a file; those that this host trusts where none is named.
+///
+/// # Errors
+/// What cannot be read, for people.
+pub(crate) fn roots(path: Option<&Path>) -> Result<RootCertStore, String> {
+    path.map_or_else(system, file)
 }
 
 fn system() -> Result<RootCertStore, String> {

@@ -141,6 +141,23 @@ fn below_the_threshold_a_syn_goes_to_its_backend_and_above_it_gets_a_cookie() {
 }
 
 #[test]
+fn flow_is_counted_as_opened_once_its_cookie_is_back() {
+    let mut balancer = balancer("\"always\"");
+    let opened = |balancer: &Harness, vip, count: u64| {
+        let id = balancer.service_id(vip, 80, 6);
+        assert_eq!(balancer.dataplane.service_opened(id), count);
+    };
+    for syn in syns() {
+        ask(&mut balancer, &syn);
+        opened(&balancer, syn.destination, 0);
+        let connection = establish(&mut balancer, &syn);
+        opened(&balancer, syn.destination, 1);
+        send(&mut balancer, &back(&syn, connection.cookie));
+        opened(&balancer, syn.destination, 1);
+    }
+}
+
+#[test]
 fn cookies_go_on_to_be_sent_once_the_threshold_was_exceeded() {
     let mut balancer = balancer("{ above = 1000 }");
     let [syn, _] = syns();

@@ -9,20 +9,24 @@ use ratatui::{
 
 use super::Theme;
 use crate::{
-    cli::top::state::{Mode, Notice, Order, State, Wish},
+    cli::top::{
+        state::{Mode, Notice, Order, State, Wish},
+        weighing::Weighing,
+    },
     config::AdminState,
 };
 
 /// The most columns of a box.
 const BOX: u16 = 72;
 
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("↑ ↓, j k", "choose a line; PgUp, PgDn, Home and End go further"),
     ("Tab, ← →", "go to the next list, or to the one before"),
     ("Enter", "look at one service alone; Esc leads back"),
     ("d", "drain the backend: it keeps its flows, gets no new ones"),
     ("r", "make it ready: it gets new flows again"),
     ("m", "take it out at once: others get its flows"),
+    ("w", "give it another weight"),
     ("/", "show only what has a text in its name, address, state"),
     ("s", "sort by name, by traffic, by trouble"),
     ("q, Ctrl-C", "end"),
@@ -63,8 +67,8 @@ fn keys(state: &State, theme: Theme) -> Line<'static> {
         ("d", "drain"),
         ("r", "ready"),
         ("m", "maint."),
+        ("w", "weigh"),
         ("/", "filter"),
-        ("s", "sort"),
         ("?", "help"),
         ("q", "quit"),
     ];
@@ -86,22 +90,46 @@ pub(super) fn question(frame: &mut Frame<'_>, area: Rect, state: &State, order: 
             "maintenance",
             format!("{name} is taken out at once: its connections go to others, which reset them."),
         ),
+        Wish::Weight(weight) => {
+            ("weigh", format!("{name} gets weight {weight}, until the file says something else of it."))
+        }
     };
     let mut lines = vec![Line::from(text)];
-    if wish != &Wish::Admin(AdminState::Ready) && is_last(state, backend) {
+    let takes_out = !matches!(wish, Wish::Admin(AdminState::Ready) | Wish::Weight(1..));
+    if takes_out && is_last(state, backend) {
         lines.push(Line::styled(
             "It is the last one that takes new flows: nobody would get them.",
             theme.bad(),
         ));
     }
-    lines.push(Line::default());
-    lines.push(Line::from(vec![
-        Span::styled("y", theme.strong()),
-        Span::raw(" yes    "),
-        Span::styled("n", theme.strong()),
-        Span::raw(" no"),
-    ]));
+    lines.extend([Line::default(), choice([("y", "yes"), ("n", "no")], theme)]);
     boxed(frame, area, &format!("{title} {name}?"), lines, theme);
+}
+
+pub(super) fn weighing(frame: &mut Frame<'_>, area: Rect, weighing: &Weighing, theme: Theme) {
+    let lines = vec![
+        Line::from("Its share of new flows is this, relative to the others' weights."),
+        Line::default(),
+        Line::from(vec![
+            Span::raw(format!("weight now {}, from now on ", weighing.now())),
+            Span::styled(format!("{}▏", weighing.text()), theme.strong()),
+        ]),
+        Line::default(),
+        choice([("Enter", "go on"), ("Esc", "leave it")], theme),
+    ];
+    boxed(frame, area, &format!("weigh {}/{}", weighing.service(), weighing.backend()), lines, theme);
+}
+
+fn choice(
+    [(one, does), (other, does_not)]: [(&'static str, &'static str); 2],
+    theme: Theme,
+) -> Line<'static> {
+    Line::from(vec![
+        Span::styled(one, theme.strong()),
+        Span::raw(format!(" {does}    ")),
+        Span::styled(other, theme.strong()),
+        Span::raw(format!(" {does_not}")),
+    ])
 }
 
 /// Whether no other backend of the service takes new flows.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// From this width on there is room for what is looked at seldom.
-const WIDE: u16 = 110;
+const WIDE: u16 = 124;
 
 /// The most columns that a sparkline takes.
 const BARS: u16 = 40;
@@ -50,7 +50,8 @@ pub(super) fn services(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     let filter =
         if state.filter().is_empty() { String::new() } else { format!(" · filter {:?}", state.filter()) };
     let title = format!("services · by {}{filter}", state.sort().name());
-    let columns = [
+    let wide = area.width >= WIDE;
+    let mut columns = vec![
         left("name", Constraint::Fill(1)),
         left("address", Constraint::Length(27)),
         right("up", 7),
@@ -59,8 +60,11 @@ pub(super) fn services(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
         right("moved", 6),
         bars_column(Constraint::Fill(1)),
     ];
+    if wide {
+        columns.insert(5, right("new/s", 6));
+    }
     let most = most(state, services.iter().map(|service| Of::Service(service.name.clone())));
-    let rows = services.iter().map(|service| service_row(service, state, most, theme)).collect();
+    let rows = services.iter().map(|service| service_row(service, state, most, theme, wide)).collect();
     let chosen =
         services.iter().position(|one| state.service().is_some_and(|chosen| chosen.name == one.name));
     let block = pane_title(&title, Pane::Services, state, theme);
@@ -68,7 +72,7 @@ pub(super) fn services(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     render(frame, area, &columns, rows, chosen, table_theme(theme, has_keys), block);
 }
 
-fn service_row(service: &Service, state: &State, most: f64, theme: Theme) -> Vec<Line<'static>> {
+fn service_row(service: &Service, state: &State, most: f64, theme: Theme, wide: bool) -> Vec<Line<'static>> {
     let up = service.backends.iter().filter(|backend| backend.health == "up").count();
     let all = service.backends.len();
     let health = match (service.available, up == all) {
@@ -77,7 +81,7 @@ fn service_row(service: &Service, state: &State, most: f64, theme: Theme) -> Vec
         (true, true) => theme.good(),
     };
     let of = Of::Service(service.name.clone());
-    vec![
+    let mut row = vec![
         Line::styled(service.name.clone(), Style::new()),
         Line::styled(address(service), theme.dim()),
         Line::styled(format!("{up}/{all}"), lively(health, state, theme)),
@@ -85,7 +89,11 @@ fn service_row(service: &Service, state: &State, most: f64, theme: Theme) -> Vec
         rate(state, &of, |rate| rate.bits),
         Line::styled(short_count(service.moved_slots.into()), Style::new()),
         bars(state, &of, most, theme),
-    ]
+    ];
+    if wide {
+        row.insert(5, opened(state, &of));
+    }
+    row
 }
 
 /// The VIP with port and protocol.
@@ -101,18 +109,15 @@ pub(super) fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, theme: 
     let wide = area.width >= WIDE;
     let mut columns = vec![left("name", Constraint::Fill(2)), left("state", Constraint::Fill(5))];
     if wide {
-        columns.insert(1, left("address", Constraint::Length(18)));
-        columns.push(left("way", Constraint::Length(6)));
+        columns.insert(1, left("address", Constraint::Length(16)));
+        columns.push(left("way", Constraint::Length(5)));
         columns.push(right("weight", 6));
     }
-    columns.extend([
-        right("promised", 8),
-        right("measured", 8),
-        right("packets/s", 9),
-        right("bit/s", 7),
-        right("flows", 6),
-        bars_column(Constraint::Fill(if wide { 4 } else { 2 })),
-    ]);
+    columns.extend([right("promised", 8), right("measured", 8), right("packets/s", 9), right("bit/s", 7)]);
+    if wide {
+        columns.push(right("new/s", 6));
+    }
+    columns.extend([right("flows", 6), bars_column(Constraint::Fill(2))]);
     let of = |backend: &Backend| Of::Backend(name.clone(), backend.name.clone());
     let most = most(state, backends.iter().map(|backend| of(backend)));
     let rows =
@@ -146,9 +151,11 @@ fn backend_row(
         Line::from(backend.measured.map_or_else(|| "–".to_owned(), percent)),
         rate(state, of, |rate| rate.packets),
         rate(state, of, |rate| rate.bits),
-        Line::from(short_count(backend.tracked_flows.into())),
-        bars(state, of, most, theme),
     ]);
+    if wide {
+        row.push(opened(state, of));
+    }
+    row.extend([Line::from(short_count(backend.tracked_flows.into())), bars(state, of, most, theme)]);
     row
 }
 
@@ -228,6 +235,12 @@ fn render(
 
 fn rate(state: &State, of: &Of, part: impl Fn(super::super::rates::Rate) -> f64) -> Line<'static> {
     Line::from(state.rates().now(of).map_or_else(|| "–".to_owned(), |rate| short(part(rate))))
+}
+
+/// New flows a second, where they are counted.
+fn opened(state: &State, of: &Of) -> Line<'static> {
+    let opened = state.rates().now(of).and_then(|rate| rate.opened);
+    Line::from(opened.map_or_else(|| "–".to_owned(), short))
 }
 
 /// The same scale for all rows of a list, so that they can be compared.

@@ -44,6 +44,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     match state.mode() {
         Mode::Look | Mode::Filter => {}
         Mode::Ask(order) => front::question(frame, body, state, order, theme),
+        Mode::Weigh(weighing) => front::weighing(frame, body, weighing, theme),
         Mode::Help => front::help(frame, body, theme),
     }
 }

@@ -29,6 +29,7 @@ fn said(seconds: u64) -> Status {
         share: promised,
         measured,
         traffic: traffic(packets * seconds),
+        opened_flows: Some(packets * seconds / 20),
         ..backend
     };
     let drain =
@@ -58,6 +59,7 @@ fn said(seconds: u64) -> Status {
         moved_slots: 2049,
         tables: Tables { changes, ..Tables::default() },
         traffic: traffic(2524 * seconds),
+        opened_flows: Some(126 * seconds),
         ..service("web", backends)
     };
     let dns = Service { traffic: traffic(12 * seconds), port: 0, ..service("dns", vec![backend("ns-1")]) };
@@ -111,6 +113,15 @@ fn question_says_what_an_order_does() {
     let mut state = known();
     let drain = Action::Want(Wish::Admin(AdminState::Drain));
     act(&mut state, &[Action::Move(Step::Last), Action::NextPane, Action::Move(Step::On(1)), drain]);
+    insta::assert_snapshot!(frame(&state, 80, 24));
+}
+
+#[test]
+fn weight_is_typed_beside_the_one_that_holds() {
+    let mut state = known();
+    let typed = [Action::Weigh, Action::Type('1'), Action::Type('2')];
+    act(&mut state, &[Action::Move(Step::Last), Action::NextPane, Action::Move(Step::On(1))]);
+    act(&mut state, &typed);
     insta::assert_snapshot!(frame(&state, 80, 24));
 }
 

@@ -36,6 +36,30 @@ fn order_is_sent_once_it_is_confirmed() {
 }
 
 #[test]
+fn weight_is_typed_and_then_confirmed() {
+    let mut state = known();
+    let typed = [Action::Weigh, Action::Type('q'), Action::Type('7'), Action::Type('5'), Action::Erase];
+    act(&mut state, &[DOWN, Action::Enter]);
+    act(&mut state, &typed);
+    assert_eq!(act(&mut state, &[Action::Confirm]), [], "it is asked first");
+    let order = Order { service: "web".to_owned(), backend: "b1".to_owned(), wish: Wish::Weight(7) };
+    assert_eq!(state.mode(), &Mode::Ask(order.clone()));
+    assert_eq!(act(&mut state, &[Action::Confirm]), [Effect::Send(order)]);
+    assert_eq!(state.filter(), "", "nothing was typed there");
+}
+
+#[test]
+fn weight_that_is_none_is_told_and_typed_on() {
+    let mut state = known();
+    act(&mut state, &[DOWN, Action::Enter, Action::Weigh, Action::Confirm]);
+    let Some(Notice::Bad(why)) = state.notice() else { panic!("{:?}", state.notice()) };
+    assert!(why.contains("from 0 to 65535"), "{why}");
+    assert!(matches!(state.mode(), Mode::Weigh(_)));
+    act(&mut state, &[Action::Cancel]);
+    assert_eq!((state.mode(), state.notice()), (&Mode::Look, None));
+}
+
+#[test]
 fn order_needs_a_backend_to_be_chosen() {
     let mut state = known();
     act(&mut state, &[DRAIN]);
