@@ -9,7 +9,7 @@
 //! | `routes` | what can be asked for, by subject and by role |
 //! | `read`, `ask` | what a handler reads of a request, and how it asks the daemon's one task |
 //! | `refused` | the shape of every refusal |
-//! | `status`, `order`, `plan`, `rollout`, `explain`, `capture` | what travels, as types that the command line reads too |
+//! | `status`, `order`, `plan`, `rollout`, `explain`, `capture`, `verify` | what travels, as types that the command line reads too |
 //! | `client`, `endpoint` | the other end, and where it finds a daemon |
 //!
 //! On the socket everybody whom its file mode lets in is an operator. Over TCP a request says who sends it by a token
@@ -39,6 +39,7 @@ pub mod rollout;
 mod routes;
 mod server;
 pub mod status;
+pub mod verify;
 
 pub use access::AccessError;
 pub use audit::AuditError;

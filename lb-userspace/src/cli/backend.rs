@@ -5,7 +5,9 @@ use std::{net::IpAddr, path::PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use rustix::thread::{CapabilitySet, capabilities};
+use serde::Serialize;
 
+use super::daemon::{Output, print_json};
 use crate::{
     config::Gue,
     dataplane,
@@ -24,6 +26,24 @@ pub struct BackendArgs {
     /// File that remembers what was changed
     #[arg(long, global = true, value_name = "FILE", default_value = "/run/sluice/backend.json")]
     state: PathBuf,
+    /// How to print it
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// How things are after the command, for programs.
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    /// What is set up; null where this host is no backend.
+    backend: Option<State>,
+    /// What `down` has undone; null where there was nothing.
+    undone: Option<State>,
+    /// Packets that the decapsulator has unpacked, where `show` was asked and there is one.
+    decapsulated: Option<u64>,
+    /// What does not hold any more of it.
+    problems: Vec<String>,
+    /// What it costs, or what is still to be done.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,14 +84,23 @@ struct UpArgs {
 /// Missing capabilities, or what [`host::HostError`] says.
 pub async fn run(args: BackendArgs) -> Result<()> {
     let paths = Paths { pins: args.pin_path, state: args.state };
-    match args.action {
-        Action::Up(args) => up(&paths, args).await,
-        Action::Down => down(&paths).await,
-        Action::Show => show(&paths).await,
+    let answer = match args.action {
+        Action::Up(args) => up(&paths, args).await?,
+        Action::Down => down(&paths).await?,
+        Action::Show => show(&paths).await?,
+    };
+    match args.output {
+        Output::Json => print_json(&answer)?,
+        Output::Table => answer.print(&paths),
     }
+    // So that a script can ask.
+    if answer.problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}; run `sluice backend up` again", answer.problems.join("; "))
 }
 
-async fn up(paths: &Paths, args: UpArgs) -> Result<()> {
+async fn up(paths: &Paths, args: UpArgs) -> Result<Answer> {
     require_capabilities(!args.no_decap)?;
     let mut vips = args.vips;
     vips.sort_unstable();
@@ -84,44 +113,49 @@ async fn up(paths: &Paths, args: UpArgs) -> Result<()> {
     };
     let wanted = Wanted { interface, vips, decap, gue_port };
     let state = host::up(paths, dataplane::OBJECT, &wanted).await?;
-    print_state(&state, paths);
+    let mut warnings = Vec::new();
     if state.pinned {
-        println!("have Sluice read it: balancer.next_program, and a reload where it ran before");
+        warnings
+            .push("have Sluice read it: balancer.next_program, and a reload where it ran before".to_owned());
     }
     if state.decap == Some(Mode::Generic) {
-        eprintln!(
-            "warning: the driver of {} takes no native XDP program; the decapsulator runs in the kernel's stack, at \
-             several times the cost per packet",
+        warnings.push(format!(
+            "the driver of {} takes no native XDP program; the decapsulator runs in the kernel's stack, at several times \
+             the cost per packet",
             state.interface
-        );
+        ));
     }
-    Ok(())
+    Ok(Answer { backend: Some(state), warnings, ..Answer::default() })
 }
 
-async fn down(paths: &Paths) -> Result<()> {
+async fn down(paths: &Paths) -> Result<Answer> {
     require_capabilities(false)?;
-    match host::down(paths).await? {
-        Some(state) => println!("{} is no backend any more: all changes are undone", state.interface),
-        None => println!("nothing to undo: {} does not exist", paths.state.display()),
-    }
-    Ok(())
+    Ok(Answer { undone: host::down(paths).await?, ..Answer::default() })
 }
 
-/// Fails where something does not hold any more, so that a script can ask.
-async fn show(paths: &Paths) -> Result<()> {
-    let Some(report) = host::show(paths).await? else {
-        println!("this host is no backend: {} does not exist", paths.state.display());
-        return Ok(());
-    };
-    print_state(&report.state, paths);
-    if report.state.decap.is_some() || report.state.pinned {
-        println!("  packets  {} decapsulated", report.decapsulated);
+async fn show(paths: &Paths) -> Result<Answer> {
+    let Some(report) = host::show(paths).await? else { return Ok(Answer::default()) };
+    let counts = report.state.decap.is_some() || report.state.pinned;
+    let (decapsulated, problems) = (counts.then_some(report.decapsulated), problems(&report));
+    Ok(Answer { backend: Some(report.state), decapsulated, problems, ..Answer::default() })
+}
+
+impl Answer {
+    fn print(&self, paths: &Paths) {
+        match (&self.backend, &self.undone) {
+            (Some(state), _) => print_state(state, paths),
+            (None, Some(state)) => {
+                println!("{} is no backend any more: all changes are undone", state.interface);
+            }
+            (None, None) => println!("this host is no backend: {} does not exist", paths.state.display()),
+        }
+        if let Some(packets) = self.decapsulated {
+            println!("  packets  {packets} decapsulated");
+        }
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
     }
-    let problems = problems(&report);
-    if problems.is_empty() {
-        return Ok(());
-    }
-    bail!("{}; run `sluice backend up` again", problems.join("; "))
 }
 
 fn print_state(state: &State, paths: &Paths) {
@@ -183,6 +217,24 @@ fn parse_vip(text: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_for_programs_have_a_stable_shape() {
+        let state = State {
+            vips: vec!["203.0.113.10".parse().unwrap()],
+            addresses: vec!["203.0.113.10".parse().unwrap()],
+            decap: Some(Mode::Native),
+            ..State::new("eth0")
+        };
+        let show = Answer {
+            backend: Some(state.clone()),
+            decapsulated: Some(7),
+            problems: vec!["203.0.113.10 is not on lo any more".to_owned()],
+            ..Answer::default()
+        };
+        let down = Answer { undone: Some(state), ..Answer::default() };
+        insta::assert_snapshot!(serde_json::to_string_pretty(&[show, down, Answer::default()]).unwrap());
+    }
 
     #[test]
     fn vip_is_a_plain_unicast_address() {

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 
-use super::daemon::print;
+use super::daemon::{Output, print, print_json};
 use crate::{dataplane::pins::Pins, interface::Netlink, road};
 
 /// Arguments of `sluice detach`.
@@ -14,6 +15,16 @@ pub struct Args {
     /// Where the daemon has pinned maps, programs and links: its `balancer.pin_path`
     #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/sluice")]
     pin_path: PathBuf,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// What was taken down, for programs.
+#[derive(Debug, Serialize)]
+struct Detached {
+    /// The interfaces that had the program.
+    interfaces: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -25,6 +36,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let interfaces = pins.linked_interfaces()?;
     clear_roads(&pins)?;
     pins.remove()?;
+    if args.output == Output::Json {
+        return print_json(&Detached { interfaces });
+    }
     let from = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
     print(&format!("detached from {from}"))
 }

@@ -28,6 +28,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod top;
+mod verify;
 mod weight;
 
 use std::{
@@ -90,6 +91,8 @@ enum Command {
     Capture(capture::CaptureArgs),
     /// Shows which packets are dropped, how many, why, and what to do about it
     Drops(drops::Args),
+    /// Compares what the kernel holds with what the daemon has applied, and writes anew what differs
+    Verify(verify::Args),
     /// Looks for what is wrong with this host, as a balancer or a backend, and says what cures it
     Doctor(doctor::Args),
     /// Prints what a shell completes commands by
@@ -107,7 +110,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => return ended(check::run(&args)),
         Command::Plan(args) => return ended(plan::plan(&args)),
         Command::Apply(args) => return ended(plan::apply(&args)),
         Command::Diff(args) => return ended(plan::diff(&args)),
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => capture::trace(&args),
         Command::Capture(args) => capture::capture(&args),
         Command::Drops(args) => drops::run(&args),
+        Command::Verify(args) => return ended(verify::run(&args)),
         Command::Doctor(args) => return ended(doctor::run(&args)),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

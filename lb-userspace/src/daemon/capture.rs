@@ -50,7 +50,7 @@ impl Owner<'_> {
         }
     }
 
-    async fn attach_again(&mut self, attachments: &mut Attachments) -> Result<()> {
+    pub(super) async fn attach_again(&mut self, attachments: &mut Attachments) -> Result<()> {
         let mut found = Attachments::find(self.truth.config(), &self.netlink, self.pins).await?;
         found.attach(self.truth.dataplane_mut(), self.pins.path())?;
         *attachments = found;

@@ -6,7 +6,10 @@ use tokio::sync::oneshot;
 
 use super::{CandidateError, EditEvent, reload::Reload};
 use crate::{
-    admin,
+    admin::{
+        self,
+        verify::{Repair, Verification},
+    },
     changes::Said,
     config::Config,
     dataplane::capture::CaptureProgram,
@@ -32,6 +35,10 @@ pub enum Event {
     Reload(Reload),
     /// Somebody asks how things are.
     Status(StatusEvent),
+    /// Somebody asks whether the kernel holds what was applied.
+    Verify(oneshot::Sender<Result<Verification, String>>),
+    /// Somebody wants what it does not hold written anew.
+    Repair(oneshot::Sender<Result<Repair, String>>),
     /// Somebody wants to look at packets.
     BeginCapture(BeginCapture),
     /// Nobody does any more.
@@ -74,6 +81,7 @@ impl Event {
                 | Self::Ready(_)
                 | Self::Plan(_)
                 | Self::Said(_)
+                | Self::Verify(_)
         )
     }
 }

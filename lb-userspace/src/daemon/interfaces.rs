@@ -92,6 +92,11 @@ impl Attachments {
         Ok(features | FEATURE_FRAMES)
     }
 
+    /// The interfaces' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.interfaces.iter().map(|attachment| attachment.interface.name.as_str())
+    }
+
     /// For the status.
     pub(super) fn report(&self) -> Vec<status::Interface> {
         self.interfaces

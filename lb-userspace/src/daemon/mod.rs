@@ -26,6 +26,7 @@ mod record;
 mod reload;
 mod remember;
 mod truth;
+mod verify;
 
 use std::{future::pending, path::PathBuf, time::Duration};
 
@@ -365,6 +366,8 @@ impl Owner<'_> {
                 Event::Apply(ApplyEvent { text, digest, answer }) => {
                     drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
                 }
+                Event::Verify(answer) => drop(answer.send(Box::pin(self.verify(attachments)).await)),
+                Event::Repair(answer) => drop(answer.send(Box::pin(self.repair(attachments)).await)),
                 Event::BeginCapture(begin) => self.begin_capture(begin, attachments).await,
                 Event::EndCapture(end) => self.end_capture(end, attachments).await,
                 event => self.note(event),

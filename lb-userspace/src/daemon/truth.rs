@@ -11,6 +11,7 @@ mod report;
 mod roads;
 mod rollouts;
 mod tables;
+mod verify;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -56,6 +57,7 @@ use peers::Peers;
 use roads::Roads;
 use rollouts::PendingRollout;
 use tables::Published;
+pub(super) use verify::Found;
 
 /// When what failed is tried again, where nothing else happens.
 const RETRY: Duration = Duration::from_secs(1);
@@ -311,6 +313,8 @@ impl Truth {
             | Event::Apply(_)
             | Event::Edit(_)
             | Event::Said(_)
+            | Event::Verify(_)
+            | Event::Repair(_)
             | Event::BeginCapture(_)
             | Event::EndCapture(_) => {}
         }

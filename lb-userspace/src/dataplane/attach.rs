@@ -200,7 +200,9 @@ fn pinned_link(pin: &Path) -> Option<(PinnedLink, u32)> {
     Some((link, id))
 }
 
-fn program_name(id: u32) -> String {
+/// The name of a loaded program, as far as the kernel keeps it.
+#[must_use]
+pub fn program_name(id: u32) -> String {
     let program = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
     program
         .and_then(|program| program.name_as_str().map(str::to_owned))

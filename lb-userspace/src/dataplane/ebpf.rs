@@ -43,7 +43,7 @@ use super::{
     counters::{Counters, SignCounters, clear, counters, refusals, signs, total},
     debug_log::DebugLog,
     flows::{Flows, delete_flows, flows},
-    guards::GuardMaps,
+    guards::{Astray, GuardMaps},
     image,
     inherited::Inherited,
     is_live,
@@ -159,7 +159,19 @@ impl EbpfDataPlane {
     /// What the maps hold, but for the arena.
     #[must_use]
     pub fn image(&self) -> Image {
-        let server_ids = self.server_ids.read_or_log();
+        self.image_with(self.server_ids.read_or_log())
+    }
+
+    /// The same, if all of it can be read.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    pub fn held(&self) -> Result<Image, DataPlaneError> {
+        Ok(self.image_with(self.server_ids.read()?))
+    }
+
+    fn image_with(&self, server_ids: Vec<(ServerKey, Server)>) -> Image {
         let pools = self.sessions.pools();
         Image {
             server_ids,
@@ -177,6 +189,30 @@ impl EbpfDataPlane {
         self.control
             .set(0, bytemuck::cast::<_, [u8; size_of::<Control>()]>(signature(seed)), 0)
             .map_err(refused("control"))
+    }
+
+    /// Whether the maps are signed so.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError::Map`].
+    pub fn is_signed(&self, seed: &Seed) -> Result<bool, DataPlaneError> {
+        let signed: Control = bytemuck::cast(self.control.get(&0, 0).map_err(refused("control"))?);
+        Ok(signed == signature(seed))
+    }
+
+    /// What the maps of guards hold otherwise than `guards` ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError`] where the kernel refuses.
+    pub fn verify_guards(&self, guards: &Guards) -> Result<Vec<Astray>, DataPlaneError> {
+        self.guards.verify(guards)
+    }
+
+    /// Has [`Self::follow`] write anew what is astray.
+    pub fn distrust_guards(&mut self, astray: &[Astray]) {
+        self.guards.distrust(astray);
     }
 
     /// Remembers the flows and sessions of other maps, but for those that it knows better. What finds no room is left out.

@@ -4,7 +4,7 @@
 //! store. Services with the same lists share one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -22,6 +22,7 @@ use super::{
     DataPlaneError,
     counters::clear,
     ebpf::{mapped, take},
+    flows::is_absent,
     mapped::Mapped,
     refused,
 };
@@ -36,6 +37,28 @@ const NO_PREALLOC: u32 = 1;
 /// Words of a [`Load`], and the one that counts flows.
 const LOAD_WORDS: usize = size_of::<Load>() / 8;
 const FLOWS_WORD: usize = std::mem::offset_of!(Load, flows) / 8;
+
+/// A guard that a map has otherwise than it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Astray {
+    /// Name of the map.
+    pub map: &'static str,
+    /// Whose it is.
+    pub owner: Numbered,
+    /// What is to be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// Whoever has a number in the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbered {
+    /// A service.
+    Service(u32),
+    /// A backend.
+    Backend(u32),
+}
 
 /// The maps, and what has been written to them.
 pub(super) struct GuardMaps {
@@ -199,6 +222,78 @@ impl GuardMaps {
     }
 }
 
+impl GuardMaps {
+    /// What the maps hold otherwise than `guards` ask for. Rules are read one by one: a million of them take seconds.
+    pub(super) fn verify(&self, guards: &Guards) -> Result<Vec<Astray>, DataPlaneError> {
+        let mut astray = Vec::new();
+        for (number, expected, found) in differing(&guards.limits, &written(&self.limits)) {
+            let (expected, found) = (limit_word(expected), limit_word(found));
+            astray.push(Astray { map: "backend_limits", owner: Numbered::Backend(number), expected, found });
+        }
+        for (number, expected, found) in differing(&guards.cookies, &written(&self.cookie_rates)) {
+            let (expected, found) = (rate_word(expected), rate_word(found));
+            astray.push(Astray { map: "cookie_rates", owner: Numbered::Service(number), expected, found });
+        }
+        for (&service, rules) in &guards.rules {
+            let held = self.rules_of(service)?;
+            let wrong = rules.entries().iter().filter(|(prefix, rule)| {
+                let (bits, data) = parts(prefix);
+                held.get(&(bits, data)) != Some(&(*rule as u32))
+            });
+            let (wrong, all) = (wrong.count(), rules.entries().len());
+            if wrong > 0 || held.len() != all {
+                let found = format!("{} prefixes, of which {} are right", held.len(), all - wrong);
+                let (owner, expected) = (Numbered::Service(service), format!("{all} prefixes"));
+                astray.push(Astray { map: "rules", owner, expected, found });
+            }
+        }
+        Ok(astray)
+    }
+
+    /// Takes what the maps hold for what was written, so that [`Self::prepare`] and [`Self::tidy`] write the rest. Rules get
+    /// tries of their own again where one is astray.
+    pub(super) fn distrust(&mut self, astray: &[Astray]) {
+        (self.limited, self.cookies) = (written(&self.limits), written(&self.cookie_rates));
+        if astray.iter().any(|one| one.map == "rules") {
+            self.tries.clear();
+            self.placed.clear();
+        }
+    }
+
+    fn rules_of(&self, service: u32) -> Result<HashMap<(u32, [u8; PREFIX_DATA]), u32>, DataPlaneError> {
+        let trie = match self.rules.get(&service, 0) {
+            Err(error) if is_absent(&error) => return Ok(HashMap::new()),
+            trie => trie.map_err(refused("rules"))?,
+        };
+        let entry = |(key, rule): (Key<[u8; PREFIX_DATA]>, u32)| ((key.prefix_len(), key.data()), rule);
+        trie.iter().map(|found| found.map(entry)).collect::<Result<_, _>>().map_err(refused("rules"))
+    }
+}
+
+/// The numbers under which a map is to hold something else, with both; what is not there is zero.
+fn differing<T: Copy + Default + PartialEq>(
+    expected: &BTreeMap<u32, T>,
+    held: &BTreeMap<u32, T>,
+) -> Vec<(u32, T, T)> {
+    let numbers: BTreeSet<u32> = held.keys().chain(expected.keys()).copied().collect();
+    let of = |values: &BTreeMap<u32, T>, number| values.get(number).copied().unwrap_or_default();
+    let both = numbers.iter().map(|number| (*number, of(expected, number), of(held, number)));
+    both.filter(|(_, expected, found)| expected != found).collect()
+}
+
+fn rate_word(rate: Rate) -> String {
+    let Rate { interval_ns, burst_ns } = rate;
+    if rate.is_bounded() {
+        format!("one in {interval_ns} ns, {burst_ns} ns ahead")
+    } else {
+        "none".to_owned()
+    }
+}
+
+fn limit_word(limit: Limit) -> String {
+    format!("at most {} flows (0: any), new ones: {}", limit.connections, rate_word(limit.new))
+}
+
 /// What a map holds, where that is something.
 fn written<T: bytemuck::Pod + PartialEq>(map: &Mapped) -> BTreeMap<u32, T> {
     (0..).zip(map.values::<T>()).filter(|(_, value)| *value != T::zeroed()).collect()
@@ -215,6 +310,12 @@ fn trie(rules: &Rules) -> Result<Trie, DataPlaneError> {
 }
 
 fn key(prefix: &Prefix) -> Key<[u8; PREFIX_DATA]> {
+    let (bits, data) = parts(prefix);
+    Key::new(bits, data)
+}
+
+/// The length of a prefix, and the rest of it.
+fn parts(prefix: &Prefix) -> (u32, [u8; PREFIX_DATA]) {
     let bytes = bytemuck::bytes_of(prefix);
-    Key::new(prefix.bits, bytes[size_of::<u32>()..].try_into().expect("what follows the length"))
+    (prefix.bits, bytes[size_of::<u32>()..].try_into().expect("what follows the length"))
 }

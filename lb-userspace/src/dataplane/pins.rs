@@ -269,7 +269,7 @@ fn is_bpf_fs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.f_type.cast_unsigned() & 0xffff_ffff == BPF_FS_MAGIC)
 }
 
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinError {
+pub(super) fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinError {
     let path = path.to_owned();
     move |source| PinError::File { action, path, source }
 }

@@ -104,7 +104,8 @@ impl Applied {
                 self.arena.reserve(base, length).ok_or(misplaced.clone())?;
             }
         }
-        let held = if entry.table.length > 0 { slots.slots(entry.table) } else { Vec::new() };
+        let held_by = |table: TableRef| if table.length > 0 { slots.slots(table) } else { Vec::new() };
+        let held = held_by(entry.table);
         let mut service = AppliedService {
             name: String::new(),
             id,
@@ -115,7 +116,8 @@ impl Applied {
             merged: None,
             idle_timeout: Duration::ZERO,
             moved_slots: 0,
-            moved_at: Arc::default(),
+            moved: Arc::default(),
+            previous_slots: held_by(entry.previous_table).into(),
             rehashed_at: now,
         };
         service.server_ids = server_ids::of_service(id, &image.server_ids);

@@ -68,10 +68,21 @@ pub struct AppliedService {
     pub idle_timeout: Duration,
     /// Slots that are not settled.
     pub moved_slots: u32,
-    /// When each of them left its settled state, by its index in the table, on the monotonic clock.
-    pub(super) moved_at: Arc<BTreeMap<u32, Duration>>,
+    /// What is known of each of them, by its index in the table.
+    pub(super) moved: Arc<BTreeMap<u32, Moved>>,
+    /// The slots of the table before, while there is one.
+    pub(super) previous_slots: Arc<[Slot]>,
     /// When the table became one of another length, or with another chooser, on the monotonic clock.
     pub(super) rehashed_at: Duration,
+}
+
+/// A slot that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// When it left its settled state, on the monotonic clock.
+    pub(super) since: Duration,
+    /// The backend of flows from before.
+    pub(super) previous: u16,
 }
 
 /// A backend as it was written. Its address is its identity: another address is another host, whatever its name.
@@ -86,8 +97,12 @@ pub struct Member {
 impl Vip {
     /// What writes it.
     pub(super) fn write(self, address: Address) -> Op {
-        let entry = Service { key: ServiceKey::vip(address), options: self.options, ..Service::zeroed() };
-        Op::WriteService { id: self.id, entry }
+        Op::WriteService { id: self.id, entry: self.entry(address) }
+    }
+
+    /// The entry.
+    pub(super) fn entry(self, address: Address) -> Service {
+        Service { key: ServiceKey::vip(address), options: self.options, ..Service::zeroed() }
     }
 }
 
@@ -168,12 +183,14 @@ impl AppliedService {
 
     /// Takes note of which slots of its table are settled; one that is not any more has moved at `at`.
     pub(super) fn note_moves(&mut self, slots: &[Slot], at: Duration) {
-        let moved_at = Arc::make_mut(&mut self.moved_at);
-        let moved: Vec<_> =
-            (0..).zip(slots).filter(|(_, slot)| !slot.is_settled()).map(|(index, _)| index).collect();
-        *moved_at = moved.iter().map(|index| (*index, moved_at.get(index).copied().unwrap_or(at))).collect();
+        let known = Arc::make_mut(&mut self.moved);
+        let since = |index: &u32| known.get(index).map_or(at, |moved| moved.since);
+        let moved = (0..).zip(slots).filter(|(_, slot)| !slot.is_settled());
+        *known = moved
+            .map(|(index, slot)| (index, Moved { since: since(&index), previous: slot.previous() }))
+            .collect();
         let all = self.entry.previous_table.length > 0;
-        self.moved_slots = if all { slots.len() } else { moved.len() } as u32;
+        self.moved_slots = if all { slots.len() } else { known.len() } as u32;
     }
 
     /// The backends with their indexes.

@@ -77,7 +77,8 @@ impl<S: ReadSlots> Work<'_, S> {
             merged: None,
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,
-            moved_at: Arc::default(),
+            moved: Arc::default(),
+            previous_slots: Arc::default(),
             rehashed_at: self.now,
         })
     }

@@ -221,10 +221,9 @@ fn take_previous_table(applied: &mut Applied, history: &History, past: Vec<u16>,
     service.entry.previous_source_bits = history.source_bits;
     service.moved_slots = service.entry.table.length;
     service.rehashed_at = now;
-    vec![
-        Op::WriteSlots { base, slots: past.into_iter().map(Slot::settled).collect() },
-        Op::WriteService { id: service.id, entry: service.entry },
-    ]
+    let slots: Vec<Slot> = past.into_iter().map(Slot::settled).collect();
+    service.previous_slots = slots.as_slice().into();
+    vec![Op::WriteSlots { base, slots }, Op::WriteService { id: service.id, entry: service.entry }]
 }
 
 /// The flows that another balancer could not place by its table alone, of all that are remembered here.

@@ -63,6 +63,11 @@ impl ServiceIndex {
         Self { key, buckets }
     }
 
+    /// Its buckets, to look at.
+    pub fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
     /// Its buckets.
     pub fn into_buckets(self) -> Vec<Bucket> {
         self.buckets

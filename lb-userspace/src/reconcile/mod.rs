@@ -20,6 +20,7 @@ mod stretch;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -71,7 +72,7 @@ fn is_due(applied: &Applied, service: &AppliedService, now: Duration) -> bool {
         return waited(service.rehashed_at);
     }
     service.members.iter().flatten().any(|member| member.retired)
-        || service.moved_at.values().any(|&since| waited(since))
+        || service.moved.values().any(|moved| waited(moved.since))
 }
 
 fn settle_slots(
@@ -91,7 +92,7 @@ fn settle_slots(
     }
     let mut held = old.clone();
     for (index, slot) in (0..).zip(&mut held) {
-        if service.moved_at.get(&index).is_none_or(|&since| waited(since)) {
+        if service.moved.get(&index).is_none_or(|moved| waited(moved.since)) {
             *slot = settled(*slot, elsewhere.get(&index).map_or(&[], Vec::as_slice));
         }
     }
@@ -127,7 +128,8 @@ fn drop_previous_table(service: &mut AppliedService, ops: &mut Vec<Op>) -> Optio
     let table = std::mem::take(&mut service.entry.previous_table);
     service.entry.previous_source_bits = 0;
     (table.length > 0).then(|| {
-        service.moved_slots = service.moved_at.len() as u32;
+        service.moved_slots = service.moved.len() as u32;
+        service.previous_slots = Arc::default();
         ops.push(Op::WriteService { id: service.id, entry: service.entry });
         table
     })

@@ -61,12 +61,13 @@ impl<S: ReadSlots> Work<'_, S> {
         if keeps_old {
             service.entry.previous_table = before.table;
             service.entry.previous_source_bits = before.source_bits;
+            service.previous_slots = self.slots.slots(before.table).into();
             let entry = Service { source_bits: before.source_bits, ..service.entry };
             self.ops.push(Op::WriteService { id: service.id, entry });
             self.grace();
         }
         service.rehashed_at = self.now;
-        service.moved_at = Arc::default();
+        service.moved = Arc::default();
         let slots = target(service, planned).map(Slot::settled).collect();
         self.publish(service, planned, slots)?;
         if !keeps_old {
@@ -111,7 +112,10 @@ impl<S: ReadSlots> Work<'_, S> {
 const TCP: u8 = 6;
 
 /// The planned table in the service's own indexes.
-fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Iterator<Item = u16> + use<'a> {
+pub(super) fn target<'a>(
+    service: &AppliedService,
+    planned: &'a PlannedService,
+) -> impl Iterator<Item = u16> + use<'a> {
     let known = service.indexes();
     let index = |entry: &Entry| known.get(&entry.address).copied().unwrap_or(slot::NONE);
     let indexes: Vec<u16> = planned.backends.iter().map(index).collect();
@@ -124,7 +128,7 @@ fn target<'a>(service: &AppliedService, planned: &'a PlannedService) -> impl Ite
 
 /// Whether the flows of moved slots are to be remembered. What opens no connection cannot be told from what is older,
 /// so those of plain UDP are only where all are.
-fn remembers(planned: &PlannedService) -> bool {
+pub(super) fn remembers(planned: &PlannedService) -> bool {
     planned.track == Track::Moved
         || planned.track == Track::Always && tells_openings(planned.key, planned.options)
 }

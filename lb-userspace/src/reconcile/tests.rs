@@ -1,5 +1,6 @@
 //! Reconciliation against a data plane in memory, looked at after every single operation.
 
+mod damage;
 mod fleet;
 mod restart;
 mod server_ids;

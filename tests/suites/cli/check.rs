@@ -23,6 +23,22 @@ fn mistake_is_told_with_file_line_column_key_value_and_remedy() {
 }
 
 #[test]
+fn programs_are_told_the_same_by_fields() {
+    let site = Site::new();
+    let ask = |text: &str| {
+        let file = site.write("tried.toml", text);
+        let answer = site.sluice(&["check", file.to_str().unwrap(), "--output", "json"]);
+        (answer.status.code(), serde_json::from_str::<serde_json::Value>(&answer.stdout).unwrap())
+    };
+    let (code, told) = ask(&site.config);
+    assert_eq!((code, &told["ok"], &told["services"][0]["slots"]), (Some(0), &true.into(), &4099.into()));
+    let (code, told) = ask(&changed(&site.config, "slots = 4099", "slots = 4100"));
+    let complaint = &told["complaints"][0];
+    assert_eq!((code, &told["ok"], &complaint["key"]), (Some(1), &false.into(), &"service[0].slots".into()));
+    assert_eq!((&complaint["severity"], &complaint["column"]), (&"error".into(), &9.into()), "{told}");
+}
+
+#[test]
 fn misspelt_key_is_told_with_the_right_one() {
     let site = Site::new();
     let answer = check(&site, &changed(&site.config, "protocol =", "protcol ="));

@@ -11,6 +11,7 @@ mod drain;
 mod history;
 mod maps;
 mod next;
+mod programs;
 mod refuse;
 mod reload;
 mod restart;

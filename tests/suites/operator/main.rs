@@ -28,4 +28,5 @@ mod stage;
 mod tables;
 mod terminal;
 mod top;
+mod verify;
 mod wire;

@@ -16,6 +16,7 @@ mod rollout;
 mod services;
 mod stats;
 mod status;
+mod verify;
 
 use axum::{
     Router,
@@ -43,6 +44,7 @@ fn reading() -> OpenApiRouter<Daemon> {
         .merge(stats::router())
         .merge(envoy::router())
         .merge(explain::router())
+        .merge(verify::reading())
 }
 
 /// What only an operator may do.
@@ -53,6 +55,7 @@ fn changing() -> OpenApiRouter<Daemon> {
         .merge(rollout::router())
         .merge(plan::router())
         .merge(capture::router())
+        .merge(verify::changing())
 }
 
 /// All of it, with the document that describes it.
