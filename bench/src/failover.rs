@@ -20,7 +20,7 @@ use sluice::daemon::now;
 use self::scene::{BRISK, FALL, INTERVAL, Scene, TIMEOUT, Target, WEB};
 use crate::Settings;
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Spread, show_progress, spread};
+use crate::timing::{Progress, Spread, spread};
 
 /// How often each end is come to.
 const RUNS: usize = 50;
@@ -108,8 +108,9 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let (mut rows, mut kept) = (Vec::new(), Vec::new());
     for case in &CASES {
         let mut samples = Vec::with_capacity(runs);
+        let mut progress = Progress::new("run", runs);
         for run in 0..runs {
-            show_progress("run", run + 1, runs);
+            progress.tell(run + 1, &format!("{}, {}", case.group, case.name));
             interrupt::check()?;
             samples.push(milliseconds(case.run(&mut scene)?));
         }

@@ -119,6 +119,7 @@ fn main() -> anyhow::Result<()> {
     interrupt::watch().context("cannot watch for Ctrl-C")?;
     let mut reports = Vec::new();
     for &part in settings.parts() {
+        eprintln!("==> {}", part.name());
         let Some(report) = settings.measure(part)? else { continue };
         println!("{report}");
         if !settings.quick {

@@ -20,7 +20,7 @@ use sluice::dataplane::{ebpf::EbpfDataPlane, load::Knobs, pins::MAPS};
 use crate::Settings;
 use crate::crowd::{Crowd, Site, Size};
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Spread, show_progress};
+use crate::timing::{Progress, Spread};
 
 /// What a limit makes room for.
 struct Entry {
@@ -53,8 +53,9 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let (sizes, backends, slots) =
         if settings.quick { (&QUICK_SIZES[..], 10, 1_021) } else { (&SIZES[..], 100, 10_007) };
     let site = Site::new()?;
+    let mut progress = Progress::new("daemon", sizes.len());
     for (at, &services) in sizes.iter().enumerate() {
-        show_progress("daemon", at + 1, sizes.len());
+        progress.tell(at + 1, &format!("{services} services"));
         rows.extend(daemon(&site, Size { services, backends, slots })?);
     }
     Ok(Report::new("memory", "the entries alone", rows))

@@ -6,16 +6,18 @@
 pub(crate) mod cases;
 pub(crate) mod feeder;
 pub(crate) mod scene;
+mod sessions;
 
 use anyhow::{Context as _, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::Settings;
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Contender, Spread, race};
-use cases::{CASES, Case, Family, Flows, Subject};
-use feeder::Feeder;
+use crate::timing::{Contender, Progress, Spread, race};
+use cases::{CASES, Case, Flows, Subject};
+use feeder::{Ends, Feed, Feeder};
 use scene::{Name, Scenes};
+use sessions::Sessions;
 
 /// Packets in a run. Every flow of the largest number of flows has its turn in each.
 const PACKETS: u32 = 1 << 20;
@@ -39,12 +41,12 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let (packets, rounds) = if settings.quick { (QUICK_PACKETS, 3) } else { (PACKETS, 11) };
     let object = settings.bench_object()?;
     stay_on_one_cpu()?;
-    let mut scenes = Scenes::load(LOOPBACK).context("cannot fill the balancer's maps")?;
+    let mut scenes = Scenes::new(LOOPBACK);
     let mut runs = prepare(&object, &mut scenes)?;
     let mut contenders: Vec<_> = runs.iter_mut().map(|run| run.contender(packets)).collect();
     let times = race(&mut contenders, rounds)?;
     drop(contenders);
-    let rows = runs.iter().zip(&times).map(|(run, &all)| run.row(all, floor(&runs, &times, run.case.family)));
+    let rows = runs.iter().zip(&times).map(|(run, &all)| run.row(all, floor(&runs, &times, run.case)));
     Ok(Report::new("packet", "the MAC swap with XDP_TX", rows.collect()))
 }
 
@@ -56,11 +58,13 @@ pub(crate) fn stay_on_one_cpu() -> anyhow::Result<()> {
 }
 
 fn prepare(object: &[u8], scenes: &mut Scenes) -> anyhow::Result<Vec<Run>> {
-    let mut runs = Vec::new();
-    for case in &CASES {
+    let (mut runs, mut sessions) = (Vec::new(), Sessions::default());
+    let mut progress = Progress::new("case", CASES.len());
+    for (at, case) in CASES.iter().enumerate() {
+        progress.tell(at + 1, case.name);
         for &flows in case.flows {
             let name = || format!("cannot measure {}, {}", case.name, flows.name());
-            runs.push(Run::new(object, case, flows, scenes).with_context(name)?);
+            runs.push(Run::new(object, case, flows, scenes, &mut sessions).with_context(name)?);
         }
     }
     Ok(runs)
@@ -69,24 +73,39 @@ fn prepare(object: &[u8], scenes: &mut Scenes) -> anyhow::Result<Vec<Run>> {
 /// Whether a case's packets find settled slots, or no service, and nothing is asked of them beyond their headers.
 pub(crate) fn is_settled(case: &Case) -> bool {
     let scenes = [Name::Settled, Name::Many, Name::Strict];
-    matches!(case.subject, Subject::Balancer(name, _) if scenes.contains(&name))
+    let for_openings = [Name::SourceRate, Name::Bounded];
+    matches!(case.subject, Subject::Balancer(name, _)
+        if scenes.contains(&name) || !case.opens && for_openings.contains(&name))
 }
 
-/// What rows of a family are compared with.
-fn floor(runs: &[Run], times: &[Spread], family: Family) -> Spread {
-    let is_floor = |run: &Run| run.case.subject == Subject::MacSwap && run.case.family == family;
-    times[runs.iter().position(is_floor).expect("each family has its floor among the cases")]
+/// What the rows of a case are compared with: packets of the same family, fed in the same way.
+fn floor(runs: &[Run], times: &[Spread], case: &Case) -> Spread {
+    let is_floor = |run: &Run| {
+        run.case.subject == Subject::MacSwap
+            && run.case.family == case.family
+            && run.case.feeding == case.feeding
+    };
+    times[runs.iter().position(is_floor).expect("each way of feeding has its floor among the cases")]
 }
 
 impl Run {
-    fn new(object: &[u8], case: &'static Case, flows: Flows, scenes: &mut Scenes) -> anyhow::Result<Self> {
-        let mut feeder = Feeder::load(object, case, flows)?;
+    fn new(
+        object: &[u8],
+        case: &'static Case,
+        flows: Flows,
+        scenes: &mut Scenes,
+        sessions: &mut Sessions,
+    ) -> anyhow::Result<Self> {
+        let feed = Feed::of(case, flows.last())?;
         let Subject::Balancer(name, reason) = case.subject else {
+            let mut feeder = Feeder::load(object, &feed, &[Ends::default()])?;
             feeder.aim_at_floor(case.subject.floor())?;
             feeder.run(TRIAL)?;
             return Ok(Self { case, flows, feeder });
         };
-        let scene = scenes.scene(name);
+        let scene = scenes.scene(name)?;
+        let replies = sessions.open(object, case, scene)?;
+        let mut feeder = Feeder::load(object, &feed, replies)?;
         feeder.aim_at(scene.program()?)?;
         let before = scene.packets(reason);
         feeder.run(TRIAL)?;

@@ -21,7 +21,7 @@ use crate::timing::spread;
 
 /// Walks every kind of packet whose slot is settled.
 pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
-    let mut scenes = Scenes::load(LOOPBACK).context("cannot fill the balancer's maps")?;
+    let mut scenes = Scenes::new(LOOPBACK);
     let mut walks = Vec::new();
     for case in CASES.iter().filter(|case| is_settled(case)) {
         walks.push((case, walk(case, &mut scenes).with_context(|| format!("cannot walk {}", case.name))?));
@@ -39,7 +39,7 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
 
 fn walk(case: &Case, scenes: &mut Scenes) -> anyhow::Result<Walk> {
     let Subject::Balancer(name, _) = case.subject else { unreachable!("a floor is no settled case") };
-    let id = scenes.scene(name).program()?.info()?.id();
+    let id = scenes.scene(name)?.program()?.info()?.id();
     Program::loaded(id)?.walk(&feeder::packet(case)?.build(), LOOPBACK)
 }
 

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use self::arrivals::{Arrivals, Listener};
 use crate::Settings;
 use crate::report::{Report, Row, Unit};
-use crate::timing::{Spread, show_progress, spread};
+use crate::timing::{Progress, Spread, spread};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -111,8 +111,9 @@ fn report(size: &Size, usage: &[f64], arrivals: &Arrivals, memory: [f64; 2]) -> 
 fn watch(pid: u32, seconds: u32) -> anyhow::Result<Vec<f64>> {
     let mut usage = Vec::new();
     let (mut at, mut before) = (Instant::now(), ticks(pid)?);
+    let mut progress = Progress::new("second", seconds as usize);
     for second in 0..seconds {
-        show_progress("second", second as usize + 1, seconds as usize);
+        progress.tell(second as usize + 1, "the daemon's processor time");
         interrupt::check()?;
         std::thread::sleep(Duration::from_secs(1));
         let (now, after) = (Instant::now(), ticks(pid)?);

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::io::{IsTerminal as _, stderr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lb_tests::interrupt;
@@ -59,10 +59,11 @@ impl Spread {
 /// Runs every contender `rounds` times, one after the other in each round, after one round that is not counted.
 pub(crate) fn race(contenders: &mut [Contender<'_>], rounds: usize) -> anyhow::Result<Vec<Spread>> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    let mut progress = Progress::new("round", rounds);
     for round in 0..=rounds {
-        show_progress("round", round, rounds);
         for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
             interrupt::check()?;
+            progress.tell(round, &contender.name);
             let time = (contender.run)().with_context(|| contender.name.clone())?;
             if round > 0 {
                 samples.push(time);
@@ -72,11 +73,41 @@ pub(crate) fn race(contenders: &mut [Contender<'_>], rounds: usize) -> anyhow::R
     Ok(samples.into_iter().map(spread).collect())
 }
 
-/// For whoever waits, not for whoever reads the result: which of `all` it is now. The line goes with the last.
-pub(crate) fn show_progress(what: &str, now: usize, all: usize) {
-    if stderr().is_terminal() {
-        let end = if now == all { "\r\x1b[K" } else { "" };
-        eprint!("\r{what} {now} of {all}{end}");
+/// For whoever waits, not for whoever reads the result: which of many steps it is now, on stderr.
+pub(crate) struct Progress {
+    /// What a step is.
+    what: &'static str,
+    all: usize,
+    is_terminal: bool,
+    told_at: Option<Instant>,
+}
+
+impl Progress {
+    /// How often it is said where every saying is a line of its own.
+    const PACE: Duration = Duration::from_secs(10);
+
+    pub(crate) fn new(what: &'static str, all: usize) -> Self {
+        Self { what, all, is_terminal: stderr().is_terminal(), told_at: None }
+    }
+
+    /// Says that step `now` has come to `case`: at once on a terminal, whose line is written anew; elsewhere the first
+    /// time, and then every few seconds.
+    pub(crate) fn tell(&mut self, now: usize, case: &str) {
+        let Self { what, all, .. } = self;
+        if self.is_terminal {
+            eprint!("\r\x1b[K{case}: {what} {now} of {all}");
+        } else if self.told_at.is_none_or(|at| at.elapsed() >= Self::PACE) {
+            eprintln!("{case}: {what} {now} of {all}");
+            self.told_at = Some(Instant::now());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_terminal {
+            eprint!("\r\x1b[K");
+        }
     }
 }
 

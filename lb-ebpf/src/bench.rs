@@ -10,6 +10,7 @@
 #![no_main]
 
 mod generator;
+mod listed;
 mod object;
 #[expect(dead_code, reason = "the balancer reads more of a packet than is written here")]
 mod packet;
@@ -25,7 +26,10 @@ use aya_ebpf::{
 };
 use network_types::ip::Ipv4Hdr;
 
-use crate::packet::{Ethernet, Macs, Packet};
+use crate::{
+    listed::{Ends, is_listed, is_recorded, listed, record},
+    packet::{Ethernet, Macs, Packet},
+};
 
 /// The program under test.
 #[btf_map(name = "target")]
@@ -51,12 +55,33 @@ static SERVICES: Global<u32> = Global::new(1);
 #[unsafe(no_mangle)]
 static FIRST_VIP: Global<u32> = Global::new(0);
 
+/// Whether what a program changes beside the link layer, the TTL and the ends of a flow is written anew for each packet.
+#[unsafe(no_mangle)]
+static RESTORES: Global<u32> = Global::new(0);
+
+/// Then, of a TCP header: sequence number and acknowledgement, what follows, and four bytes behind it, as they are loaded.
+#[unsafe(no_mangle)]
+static TCP_NUMBERS: Global<u64> = Global::new(0);
+/// See [`TCP_NUMBERS`].
+#[unsafe(no_mangle)]
+static TCP_REST: Global<u64> = Global::new(0);
+/// See [`TCP_NUMBERS`].
+#[unsafe(no_mangle)]
+static TCP_OPTION: Global<u32> = Global::new(0);
+
+/// And the first eight bytes of IPv6 addresses, as they are loaded.
+#[unsafe(no_mangle)]
+static SOURCE_NETWORK: Global<u64> = Global::new(0);
+/// See [`SOURCE_NETWORK`].
+#[unsafe(no_mangle)]
+static DESTINATION_NETWORK: Global<u64> = Global::new(0);
+
 /// Packets fed.
 #[btf_map(name = "fed")]
 static FED: Array<u64, 1> = Array::new();
 
 /// MAC addresses that a frame comes with.
-const MACS: Macs = Macs { first: 0x0002_ba00_0000_0002, last: 0xc100_0000 };
+pub(crate) const MACS: Macs = Macs { first: 0x0002_ba00_0000_0002, last: 0xc100_0000 };
 
 /// Port of every service.
 const SERVICE_PORT: u16 = 80;
@@ -79,14 +104,40 @@ pub fn feeder(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn feed(packet: &mut Packet) -> Option<()> {
+    let number = next_number()?;
+    let (addresses_at, address_len) = if is_ipv6() { (22, 16) } else { (26, 4) };
+    if is_recorded() {
+        record(packet, number.wrapping_sub(1) & LAST_FLOW.load(), addresses_at, address_len)?;
+    }
     // Opaque, since the sum of a length and a pointer in 32 bits is what the verifier refuses.
     let length = black_box(packet.len());
     if !packet.grow_front(FRAME_LEN.load() as i32 - length as i32) {
         return None;
     }
-    let number = next_number()?;
     *packet.header_mut(0)? = Ethernet { macs: MACS, ether_type_be: ETHER_TYPE.load() as u16 };
-    write_flow(packet, number & LAST_FLOW.load())?;
+    let ends = ends(number & LAST_FLOW.load())?;
+    write_ends(packet, &ends)?;
+    if RESTORES.load() == 0 { Some(()) } else { restore(packet, &ends, addresses_at, address_len) }
+}
+
+/// Writes what a translation or an answer has changed, in the words that a program reads it by.
+#[inline(always)]
+fn restore(packet: &mut Packet, ends: &Ends, addresses_at: usize, address_len: usize) -> Option<()> {
+    const LOWER: u64 = 0xffff_ffff;
+    let tcp_at = addresses_at + 2 * address_len;
+    if is_ipv6() {
+        *packet.header_mut(addresses_at)? = SOURCE_NETWORK.load().to_ne_bytes();
+        *packet.header_mut(addresses_at + address_len)? = DESTINATION_NETWORK.load().to_ne_bytes();
+    }
+    let mut numbers = TCP_NUMBERS.load();
+    if is_listed() {
+        numbers = numbers & LOWER | u64::from(ends.acknowledgement) << 32;
+    }
+    *packet.header_mut(tcp_at + 4)? = numbers.to_ne_bytes();
+    *packet.header_mut(tcp_at + 12)? = TCP_REST.load().to_ne_bytes();
+    if FRAME_LEN.load() as usize >= tcp_at + 24 {
+        *packet.header_mut(tcp_at + 20)? = TCP_OPTION.load().to_ne_bytes();
+    }
     Some(())
 }
 
@@ -100,27 +151,43 @@ pub(crate) fn next_number() -> Option<u64> {
     }
 }
 
-/// Writes what differs between flows: 2²⁴ clients in turn, then from the next port.
-///
+/// Writes what differs between flows.
+#[inline(always)]
+pub(crate) fn write_flow(packet: &mut Packet, flow: u64) -> Option<Written> {
+    write_ends(packet, &ends(flow)?)
+}
+
+/// What differs between flows: 2²⁴ clients in turn, then from the next port.
+#[inline(always)]
+fn ends(flow: u64) -> Option<Ends> {
+    if is_listed() {
+        return listed(flow);
+    }
+    Some(Ends {
+        source: (10 << 24 | flow as u32 & 0xff_ffff).to_be(),
+        destination: (FIRST_VIP.load() + service_of(flow)).to_be(),
+        ports: u32::from(((flow >> 24) as u16 ^ 0x9c40).to_be()) | u32::from(SERVICE_PORT.to_be()) << 16,
+        acknowledgement: 0,
+    })
+}
+
 /// In the words that a program reads addresses and ports by: a load that finds half of its bytes in a store of just
 /// before waits for it, which no packet from a network makes it do.
 #[inline(always)]
-pub(crate) fn write_flow(packet: &mut Packet, flow: u64) -> Option<Written> {
-    let client = (10 << 24 | flow as u32 & 0xff_ffff).to_be();
-    let vip = (FIRST_VIP.load() + service_of(flow)).to_be();
-    let ports = u32::from(((flow >> 24) as u16 ^ 0x9c40).to_be()) | u32::from(SERVICE_PORT.to_be()) << 16;
+fn write_ends(packet: &mut Packet, ends: &Ends) -> Option<Written> {
+    let Ends { source, destination, ports, .. } = *ends;
     if is_ipv6() {
         *packet.header_mut(21)? = [HOPS];
-        *packet.header_mut(30)? = (u64::from(client) << 32).to_le_bytes();
-        *packet.header_mut(46)? = (u64::from(vip) << 32).to_le_bytes();
+        *packet.header_mut(30)? = (u64::from(source) << 32).to_le_bytes();
+        *packet.header_mut(46)? = (u64::from(destination) << 32).to_le_bytes();
         *packet.header_mut(54)? = ports.to_le_bytes();
     } else {
         *packet.header_mut(22)? = [HOPS];
-        *packet.header_mut(26)? = client.to_le_bytes();
-        *packet.header_mut(30)? = vip.to_le_bytes();
+        *packet.header_mut(26)? = source.to_le_bytes();
+        *packet.header_mut(30)? = destination.to_le_bytes();
         *packet.header_mut(34)? = ports.to_le_bytes();
     }
-    Some(Written { client: client.to_le_bytes(), vip: vip.to_le_bytes(), ports: ports.to_le_bytes() })
+    Some(Written { client: source.to_le_bytes(), vip: destination.to_le_bytes(), ports: ports.to_le_bytes() })
 }
 
 /// What a flow's headers have that those of others have not.

@@ -13,6 +13,7 @@ pub mod churn;
 pub mod client;
 pub mod config;
 pub mod errors;
+pub mod held;
 pub mod interrupt;
 pub mod netns;
 pub mod packet;

@@ -1,9 +1,10 @@
 //! What is measured: each case with several numbers of flows.
 
-use lb_common::counter::Reason::{self, NotOurs, Transmitted};
+use lb_common::counter::Reason::{self, Cookie, NotOurs, Returned, Transmitted};
 
 use super::scene::Name::{
-    self, Always, FewAllowed, Limited, Many, ManyAllowed, Moved, ServiceRate, Settled, SourceRate, Strict,
+    self, Always, AlwaysCookies, Bounded, FewAllowed, Limited, Many, ManyAllowed, Moved, RareCookies,
+    ServiceRate, Settled, SourceRate, Strict, Translated, TranslatedOpenings,
 };
 
 /// A kind of packet and what it is given to.
@@ -18,6 +19,7 @@ pub(crate) struct Case {
     pub(crate) services: u32,
     /// Whether each packet opens a connection: SYN, otherwise ACK.
     pub(crate) opens: bool,
+    pub(crate) feeding: Feeding,
     pub(crate) flows: &'static [Flows],
 }
 
@@ -58,6 +60,17 @@ impl Subject {
     }
 }
 
+/// What is written for each packet. Rows are compared with a floor that is fed the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feeding {
+    /// The link layer, the TTL, and the ends of a flow, which follow from its number.
+    Ends,
+    /// The other addresses and TCP's header as well, for a program that changes them.
+    Headers,
+    /// The same, with ends out of a list: of what backends send in the sessions that there are.
+    Listed,
+}
+
 /// How many flows there are. They take turns, so each of many finds the caches as cold as they get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flows {
@@ -95,12 +108,13 @@ impl Flows {
 const ALL: &[Flows] = &[Flows::One, Flows::Thousand, Flows::SixtyFourThousand, Flows::Million, Flows::Unseen];
 const ENDS: &[Flows] = &[Flows::One, Flows::Million];
 const OPENINGS: &[Flows] = &[Flows::One, Flows::Thousand, Flows::Unseen];
+const FEWER: &[Flows] = &[Flows::One, Flows::SixtyFourThousand];
 const REMEMBERED: &[Flows] = &[Flows::One, Flows::SixtyFourThousand, Flows::Million];
 
 /// A packet of an established connection for the service at `vip`.
 const fn v4(name: &'static str, scene: Name, vip: &'static str, flows: &'static [Flows]) -> Case {
     let subject = Subject::Balancer(scene, Transmitted);
-    Case { name, family: Family::V4, subject, vip, services: 1, opens: false, flows }
+    Case { name, family: Family::V4, subject, vip, services: 1, opens: false, feeding: Feeding::Ends, flows }
 }
 
 const fn v6(name: &'static str, scene: Name, vip: &'static str, flows: &'static [Flows]) -> Case {
@@ -109,6 +123,25 @@ const fn v6(name: &'static str, scene: Name, vip: &'static str, flows: &'static 
 
 const fn opening(case: Case) -> Case {
     Case { opens: true, ..case }
+}
+
+/// A packet that the program writes to beyond its link layer.
+const fn rewritten(case: Case) -> Case {
+    Case { feeding: Feeding::Headers, ..case }
+}
+
+/// What the backends of sessions with the service at `vip` send.
+const fn replies(case: Case) -> Case {
+    let subject = match case.subject {
+        Subject::Balancer(scene, _) => Subject::Balancer(scene, Returned),
+        floor => floor,
+    };
+    Case { subject, feeding: Feeding::Listed, ..case }
+}
+
+/// A SYN that the balancer answers itself.
+const fn answered(case: Case) -> Case {
+    Case { subject: Subject::Balancer(AlwaysCookies, Cookie), ..rewritten(opening(case)) }
 }
 
 const fn not_ours(case: Case) -> Case {
@@ -120,14 +153,19 @@ const fn floor(name: &'static str, family: Family, subject: Subject) -> Case {
         Family::V4 => "203.0.113.1",
         Family::V6 => "2001:db8:113::1",
     };
-    Case { name, family, subject, vip, services: 1, opens: false, flows: &[Flows::One] }
+    let feeding = Feeding::Ends;
+    Case { name, family, subject, vip, services: 1, opens: false, feeding, flows: &[Flows::One] }
 }
 
 /// All cases. Addresses are those of the scenes' services; the ones that are not ours are nobody's.
-pub(crate) const CASES: [Case; 31] = [
+pub(crate) const CASES: [Case; 50] = [
     floor("floor: nothing", Family::V4, Subject::Nothing),
     floor("floor: MAC swap", Family::V4, Subject::MacSwap),
     floor("floor: MAC swap, IPv6", Family::V6, Subject::MacSwap),
+    rewritten(floor("floor: MAC swap, headers written", Family::V4, Subject::MacSwap)),
+    rewritten(floor("floor: MAC swap, headers written, IPv6", Family::V6, Subject::MacSwap)),
+    replies(floor("floor: MAC swap, replies", Family::V4, Subject::MacSwap)),
+    replies(floor("floor: MAC swap, replies, IPv6", Family::V6, Subject::MacSwap)),
     floor("floor: constant outer header", Family::V4, Subject::Push),
     floor("check: MAC swap, run by bpftool", Family::V4, Subject::MacSwapByBpftool),
     floor("check: MAC swap and 100 multiplications", Family::V4, Subject::Multiply),
@@ -156,4 +194,19 @@ pub(crate) const CASES: [Case; 31] = [
     opening(v4("ipip, IPv4, max_new, SYN", ServiceRate, "203.0.113.1", OPENINGS)),
     v4("ipip, IPv4, backends with limits", Limited, "203.0.113.1", REMEMBERED),
     opening(v4("ipip, IPv4, backends with limits, SYN", Limited, "203.0.113.1", &[Flows::Unseen])),
+    v4("ipip, IPv4, mss", Bounded, "203.0.113.1", ENDS),
+    rewritten(opening(v4("ipip, IPv4, mss, SYN", Bounded, "203.0.113.1", OPENINGS))),
+    rewritten(v4("nat, IPv4", Translated, "203.0.113.1", REMEMBERED)),
+    replies(v4("nat, IPv4, replies", Translated, "203.0.113.1", REMEMBERED)),
+    rewritten(opening(v4("nat, IPv4, SYN", TranslatedOpenings, "203.0.113.1", &[Flows::Unseen]))),
+    rewritten(v6("nat, IPv6", Translated, "2001:db8:113::1", FEWER)),
+    replies(v6("nat, IPv6, replies", Translated, "2001:db8:113::1", FEWER)),
+    rewritten(opening(v6("nat, IPv6, SYN", TranslatedOpenings, "2001:db8:113::1", &[Flows::Unseen]))),
+    rewritten(v4("nat, IPv4, syn_cookies, no flood", RareCookies, "203.0.113.1", FEWER)),
+    replies(v4("nat, IPv4, syn_cookies, no flood, replies", RareCookies, "203.0.113.1", FEWER)),
+    rewritten(v4("nat, IPv4, opened by a cookie", AlwaysCookies, "203.0.113.1", FEWER)),
+    replies(v4("nat, IPv4, opened by a cookie, replies", AlwaysCookies, "203.0.113.1", FEWER)),
+    rewritten(v6("nat, IPv6, opened by a cookie", AlwaysCookies, "2001:db8:113::1", FEWER)),
+    answered(v4("nat, IPv4, SYN answered with a cookie", AlwaysCookies, "203.0.113.1", &[Flows::Unseen])),
+    answered(v6("nat, IPv6, SYN answered with a cookie", AlwaysCookies, "2001:db8:113::1", &[Flows::Unseen])),
 ];

@@ -5,16 +5,37 @@ use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use aya::maps::ProgramArray;
+use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_tests::{packet::Packet, process::output};
 use serde_json::Value;
 
-use super::cases::{Case, Family, Flows};
+use super::cases::{Case, Family, Feeding};
+use super::scene::{POOL_V4, POOL_V6};
 
 /// `XDP_ABORTED` (linux/bpf.h): what `feeder` gives where it could not feed.
 const ABORTED: u32 = 0;
+
+/// What tells a packet of a flow from those of others, as the program has it.
+pub(super) type Ends = [u32; 4];
+
+/// What is fed.
+pub(super) struct Feed {
+    /// The packet of which all others are made.
+    pub(super) packet: Packet,
+    /// See [`Case::services`].
+    pub(super) services: u32,
+    pub(super) feeding: Feeding,
+    /// The number of the last flow.
+    pub(super) last: u64,
+}
+
+impl Feed {
+    pub(super) fn of(case: &Case, last: u64) -> anyhow::Result<Self> {
+        Ok(Self { packet: packet(case)?, services: case.services, feeding: case.feeding, last })
+    }
+}
 
 /// A feeder for one kind of packet.
 pub(super) struct Feeder {
@@ -24,20 +45,56 @@ pub(super) struct Feeder {
 }
 
 impl Feeder {
-    pub(super) fn load(object: &[u8], case: &Case, flows: Flows) -> anyhow::Result<Self> {
-        let packet = packet(case)?;
-        let frame = packet.build();
-        let (first_vip, length) = (last_four_bytes(&packet), frame.len() as u32);
+    /// One of computed flows, or of those of a list.
+    pub(super) fn load(object: &[u8], feed: &Feed, list: &[Ends]) -> anyhow::Result<Self> {
+        Self::load_with(object, feed, list, false)
+    }
+
+    /// One that turns `list` into what answers its packets.
+    pub(super) fn recording(object: &[u8], feed: &Feed, list: &[Ends]) -> anyhow::Result<Self> {
+        Self::load_with(object, feed, list, true)
+    }
+
+    fn load_with(object: &[u8], feed: &Feed, list: &[Ends], records: bool) -> anyhow::Result<Self> {
+        let frame = feed.packet.build();
+        let (first_vip, length) = (last_four_bytes(&feed.packet), frame.len() as u32);
+        let is_listed = u32::from(feed.feeding == Feeding::Listed);
+        let restores = u32::from(feed.feeding != Feeding::Ends);
+        let header = Header::of(&feed.packet, &frame);
         let mut ebpf = EbpfLoader::new()
             .override_global("FRAME_LEN", &length, true)
-            .override_global("ETHER_TYPE", &u32::from(packet.ether_type().to_be()), true)
-            .override_global("LAST_FLOW", &flows.last(), true)
-            .override_global("SERVICES", &case.services, true)
+            .override_global("ETHER_TYPE", &u32::from(feed.packet.ether_type().to_be()), true)
+            .override_global("LAST_FLOW", &feed.last, true)
+            .override_global("SERVICES", &feed.services, true)
             .override_global("FIRST_VIP", &first_vip, true)
+            .override_global("IS_LISTED", &is_listed, true)
+            .override_global("RECORDS", &u32::from(records), true)
+            .override_global("RESTORES", &restores, true)
+            .override_global("SOURCE_NETWORK", &header.networks[0], true)
+            .override_global("DESTINATION_NETWORK", &header.networks[1], true)
+            .override_global("TCP_NUMBERS", &header.numbers, true)
+            .override_global("TCP_REST", &header.rest, true)
+            .override_global("TCP_OPTION", &header.option, true)
+            .map_max_entries("listed", list.len().max(1) as u32)
             .load(object)
             .context("cannot load the feeder's object")?;
         program(&mut ebpf, "feeder")?.load().context("the kernel refused the feeder")?;
-        Ok(Self { ebpf, frame })
+        let mut feeder = Self { ebpf, frame };
+        let mut listed = feeder.listed()?;
+        for (number, &ends) in (0..).zip(list) {
+            listed.set(number, ends, 0).context("cannot fill the list of flows")?;
+        }
+        Ok(feeder)
+    }
+
+    /// The list as it is now.
+    pub(super) fn list(&mut self) -> anyhow::Result<Vec<Ends>> {
+        self.listed()?.iter().collect::<Result<_, _>>().context("cannot read the list of flows")
+    }
+
+    fn listed(&mut self) -> anyhow::Result<Array<&mut MapData, Ends>> {
+        let map = self.ebpf.map_mut("listed").context("the feeder's object has no list")?;
+        Ok(Array::try_from(map)?)
     }
 
     /// Makes a program of the feeder's own object the one under test.
@@ -75,7 +132,7 @@ impl Feeder {
         told["duration"].as_f64().context("bpftool does not say how long it took")
     }
 
-    fn target(&mut self) -> anyhow::Result<ProgramArray<&mut aya::maps::MapData>> {
+    fn target(&mut self) -> anyhow::Result<ProgramArray<&mut MapData>> {
         let map = self.ebpf.map_mut("target").context("the feeder's object has no program array")?;
         Ok(ProgramArray::try_from(map)?)
     }
@@ -86,14 +143,51 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     Ok(program.try_into()?)
 }
 
+/// What is written for each packet where a program changes it, in the words that it is written by.
+struct Header {
+    networks: [u64; 2],
+    numbers: u64,
+    rest: u64,
+    option: u32,
+}
+
+impl Header {
+    fn of(packet: &Packet, frame: &[u8]) -> Self {
+        let (addresses, tcp) = if packet.destination.is_ipv4() { ([26, 30], 34) } else { ([22, 38], 54) };
+        let word = |at: usize| u64::from_ne_bytes(array(frame, at));
+        Self {
+            networks: addresses.map(word),
+            numbers: word(tcp + 4),
+            rest: word(tcp + 12),
+            option: u32::from_ne_bytes(array(frame, tcp + 20)),
+        }
+    }
+}
+
+/// Bytes of a frame, and zeros behind it.
+fn array<const N: usize>(frame: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|n| frame.get(at + n).copied().unwrap_or(0))
+}
+
 /// The packet of which the feeder makes all others.
 pub(crate) fn packet(case: &Case) -> anyhow::Result<Packet> {
-    let packet = match case.family {
-        Family::V4 => Packet::default(),
-        Family::V6 => Packet::v6(),
+    /// An MSS of 1460 bytes.
+    const MSS: [u8; 4] = [2, 4, 5, 0xb4];
+    let (packet, pool) = match case.family {
+        Family::V4 => (Packet::default(), POOL_V4.parse()),
+        Family::V6 => (Packet::v6(), POOL_V6.parse()),
     };
+    let pool = pool.context("the pool's address is none")?;
     let destination = case.vip.parse().context("the VIP is no address")?;
-    Ok(Packet { destination, syn: case.opens, ack: !case.opens, ..packet })
+    let packet = Packet { destination, syn: case.opens, ack: !case.opens, ..packet };
+    // What may become another segment is as long as that one.
+    Ok(match case.feeding {
+        Feeding::Ends => packet,
+        Feeding::Headers if case.opens => Packet { tcp_options: MSS.into(), payload: Vec::new(), ..packet },
+        Feeding::Headers => Packet { sequence: packet.sequence + 1, payload: vec![0; MSS.len()], ..packet },
+        // Of its network are the backends too.
+        Feeding::Listed => Packet { source: pool, destination: pool, payload: vec![0; MSS.len()], ..packet },
+    })
 }
 
 fn last_four_bytes(packet: &Packet) -> u32 {

@@ -8,7 +8,10 @@ use anyhow::Context as _;
 use aya::programs::Xdp;
 use lb_common::{
     counter::Reason,
-    knobs::{FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_RATES, FEATURE_STRICT, FEATURE_TRACKING},
+    knobs::{
+        FEATURE_COOKIES, FEATURE_GUE, FEATURE_LIMITS, FEATURE_LISTS, FEATURE_MSS, FEATURE_NAT, FEATURE_RATES,
+        FEATURE_STRICT, FEATURE_TRACKING,
+    },
 };
 use sluice::{
     config::Config,
@@ -27,6 +30,22 @@ seed = "000102030405060708090a0b0c0d0e0f"
 
 /// Two flows' worth of room for each that a case has, so that what is measured is not eviction.
 const ROOM_FOR_FLOWS: &str = "[limits]\nconnections = 2097152\n";
+
+/// Nor is a refusal: as many flows begin as there are packets.
+const NO_BUDGET: &str = "[limits]\ninserts = 100_000_000\n";
+
+/// The same for sessions of a million flows over IPv4 and fewer over IPv6.
+const ROOM_FOR_SESSIONS: &str =
+    "[limits]\ninserts = 100_000_000\nnat_sessions = 1_200_000\nnat_openings = 1_200_000\n";
+
+/// The same for fewer over both.
+const ROOM_FOR_FEWER: &str =
+    "[limits]\ninserts = 100_000_000\nnat_sessions = 200_000\nnat_openings = 200_000\n";
+
+/// What packets are translated to.
+pub(crate) const POOL_V4: &str = "198.51.100.250";
+/// See [`POOL_V4`].
+pub(crate) const POOL_V6: &str = "2001:db8:51::fa";
 
 /// Which balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,54 +70,70 @@ pub(crate) enum Name {
     ServiceRate,
     /// One whose backends have limits.
     Limited,
+    /// One that bounds the MSS of SYNs.
+    Bounded,
+    /// One of each family that is translated, with room for sessions.
+    Translated,
+    /// The same with as much room for openings as there is where nothing is said.
+    TranslatedOpenings,
+    /// The same, which answer SYNs with cookies where there are more than come here.
+    RareCookies,
+    /// The same, which answer every SYN with a cookie.
+    AlwaysCookies,
 }
 
-/// All of them.
+/// Those that were asked for.
 pub(crate) struct Scenes {
-    settled: Scene,
-    many: Scene,
-    moved: Scene,
-    always: Scene,
-    strict: Scene,
-    few_allowed: Scene,
-    many_allowed: Scene,
-    source_rate: Scene,
-    service_rate: Scene,
-    limited: Scene,
+    egress: u32,
+    loaded: Vec<(Name, Scene)>,
 }
 
 impl Scenes {
-    /// Loads them. Packets leave by the interface `egress`: transmitted, where it is the one that they come by.
-    pub(crate) fn load(egress: u32) -> anyhow::Result<Self> {
-        let load = |toml: &str| Scene::new(toml, egress);
-        let mut moved = load(&[ROOM_FOR_FLOWS, &moved_services(1)].concat())?;
-        moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
-        Ok(Self {
-            settled: Scene::with_features(FEATURE_TRACKING | FEATURE_GUE, &settled_services(), egress)?,
-            many: load(&many_services())?,
-            moved,
-            always: load(&[ROOM_FOR_FLOWS, &always_services()].concat())?,
-            strict: guarded(FEATURE_STRICT, "", "", egress)?,
-            few_allowed: allowing(10, egress)?,
-            many_allowed: allowing(18, egress)?,
-            source_rate: guarded(FEATURE_RATES, "max_new_per_source = 100_000_000", "", egress)?,
-            service_rate: guarded(FEATURE_RATES, "max_new = 100_000_000", "", egress)?,
-            limited: limited(egress)?,
-        })
+    /// None yet. Packets leave by the interface `egress`: transmitted, where it is the one that they come by.
+    pub(crate) const fn new(egress: u32) -> Self {
+        Self { egress, loaded: Vec::new() }
     }
 
-    pub(crate) fn scene(&mut self, name: Name) -> &mut Scene {
-        match name {
-            Name::Settled => &mut self.settled,
-            Name::Many => &mut self.many,
-            Name::Moved => &mut self.moved,
-            Name::Always => &mut self.always,
-            Name::Strict => &mut self.strict,
-            Name::FewAllowed => &mut self.few_allowed,
-            Name::ManyAllowed => &mut self.many_allowed,
-            Name::SourceRate => &mut self.source_rate,
-            Name::ServiceRate => &mut self.service_rate,
-            Name::Limited => &mut self.limited,
+    /// That one, which is loaded when it is asked for first.
+    pub(crate) fn scene(&mut self, name: Name) -> anyhow::Result<&mut Scene> {
+        let at = match self.loaded.iter().position(|(loaded, _)| *loaded == name) {
+            Some(at) => at,
+            None => {
+                let scene = name.load(self.egress).context("cannot fill the balancer's maps")?;
+                self.loaded.push((name, scene));
+                self.loaded.len() - 1
+            }
+        };
+        Ok(&mut self.loaded[at].1)
+    }
+}
+
+impl Name {
+    fn load(self, egress: u32) -> anyhow::Result<Scene> {
+        match self {
+            Self::Settled => {
+                Scene::with_features(FEATURE_TRACKING | FEATURE_GUE, &settled_services(), egress)
+            }
+            Self::Many => Scene::new(&many_services(), egress),
+            Self::Moved => {
+                let mut moved = Scene::new(&[ROOM_FOR_FLOWS, &moved_services(1)].concat(), egress)?;
+                moved.reload(&[ROOM_FOR_FLOWS, &moved_services(101)].concat())?;
+                Ok(moved)
+            }
+            Self::Always => Scene::new(&[ROOM_FOR_FLOWS, &always_services()].concat(), egress),
+            Self::Strict => guarded(FEATURE_STRICT, "", "", egress),
+            Self::FewAllowed => allowing(10, egress),
+            Self::ManyAllowed => allowing(18, egress),
+            Self::SourceRate => guarded(FEATURE_RATES, "max_new_per_source = 100_000_000", "", egress),
+            Self::ServiceRate => guarded(FEATURE_RATES, "max_new = 100_000_000", "", egress),
+            Self::Limited => limited(egress),
+            Self::Bounded => bounded(egress),
+            Self::Translated => translated(0, ROOM_FOR_SESSIONS, "\"off\"", egress),
+            Self::TranslatedOpenings => translated(0, NO_BUDGET, "\"off\"", egress),
+            Self::RareCookies => {
+                translated(FEATURE_COOKIES, ROOM_FOR_FEWER, "{ above = 100_000_000 }", egress)
+            }
+            Self::AlwaysCookies => translated(FEATURE_COOKIES, ROOM_FOR_FEWER, "\"always\"", egress),
         }
     }
 }
@@ -236,6 +271,25 @@ fn limited(egress: u32) -> anyhow::Result<Scene> {
     let services =
         always_services().replace("track = \"always\"", unguarded).replace("address = \"198", limits);
     Scene::with_features(FEATURE_TRACKING | FEATURE_LIMITS, &[ROOM_FOR_FLOWS, &services].concat(), egress)
+}
+
+fn bounded(egress: u32) -> anyhow::Result<Scene> {
+    let service = service("203.0.113.1", "forwarding = \"ipip\"\nmss = 1360", backends_v4(1, 100));
+    Scene::with_features(FEATURE_TRACKING | FEATURE_MSS, &service, egress)
+}
+
+/// A service of each family that is reached by address translation.
+fn translated(feature: u32, limits: &str, syn_cookies: &str, egress: u32) -> anyhow::Result<Scene> {
+    let pool = format!("[balancer.nat]\naddresses = [\"{POOL_V4}\", \"{POOL_V6}\"]\n");
+    let settings = format!(
+        "forwarding = \"nat\"\n[service.guard]\nmalformed = \"forward\"\nsyn_cookies = {syn_cookies}"
+    );
+    let services = [
+        service("203.0.113.1", &settings, backends_v4(1, 100)),
+        service("2001:db8:113::1", &settings, backends_v6(100)),
+    ];
+    let toml = [pool, limits.to_owned(), services.concat()].concat();
+    Scene::with_features(FEATURE_TRACKING | FEATURE_NAT | feature, &toml, egress)
 }
 
 /// A service in TOML, named by its VIP.

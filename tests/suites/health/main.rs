@@ -10,8 +10,6 @@ mod certificate;
 mod clinic;
 mod datagrams;
 mod haproxy;
-#[path = "../netns/held.rs"]
-mod held;
 mod listener;
 mod passive;
 mod programs;

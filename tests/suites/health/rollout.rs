@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lb_tests::status::Service;
+use lb_tests::{held::Held, status::Service, topology::VIP4};
 
-use crate::{clinic::lan, held::Held, stage::Stage};
+use crate::{clinic::lan, stage::Stage};
 
 /// Connections of a step. Shares of them are within [`CLOSE`] of what they are to be, but for once in a million times.
 const COUNT: usize = 2000;
@@ -42,7 +42,7 @@ fn compatible_versions_run_side_by_side_and_a_canary_is_flipped() {
     let found = stage.measure("1.0.2 is added: oldest preferred, canary 5 %", &versions, COUNT);
     assert_shares(&found, &[("1.0.1", 95.0), ("1.0.2", 5.0)]);
 
-    let held = Held::open(&lan.client.netns, 60);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), 60).unwrap();
     let said = stage.sluice(&["rollout", "set", "web", "--prefer", "weight", "--canary", "50%"]);
     assert!(said.contains("by weight by command, canary 50% by command"), "{said}");
     let found = stage.measure("by command: canary 50 %", &versions, COUNT);
@@ -56,7 +56,7 @@ fn compatible_versions_run_side_by_side_and_a_canary_is_flipped() {
     let found = stage.measure("no canary any more", &versions, 200);
     assert_shares(&found, &[("1.0.1", 0.0), ("1.0.2", 100.0)]);
 
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") + ends.of("b2") > 40, "old flows have stayed where they were: {ends:?}");
 
     stage.turn("b3", "down");
@@ -80,7 +80,7 @@ fn incompatible_version_waits_until_the_last_of_the_old_ones_has_stopped() {
 
     stage.turn("b2", "down");
     assert_shares(&stage.measure("one of 2.4.2 is down", &versions, 200), &old);
-    let mut held = Held::open(&lan.client.netns, 60);
+    let mut held = Held::open(&lan.client.netns, (VIP4, 80).into(), 60).unwrap();
     stage.sluice(&["drain", "web/b1"]);
     stage.wait("2.5.1 to run", |status| share(status, "b3") > 0.99);
     assert_shares(&stage.measure("the other one drains: 2.5.1 runs", &versions, 200), &new);
@@ -100,8 +100,8 @@ fn incompatible_version_waits_until_the_last_of_the_old_ones_has_stopped() {
 
     stage.sluice(&["maintenance", "web/b2"]);
     assert_shares(&stage.measure("the last of 2.4.2 is in maintenance", &versions, 200), &new);
-    held.go_on();
-    let ends = held.finish();
+    held.go_on().unwrap();
+    let ends = held.finish().unwrap();
     assert!(
         ends.of("b1") > 0 && ends.of("b1") == ends.answered(),
         "a drained backend keeps its flows: {ends:?}"

@@ -6,13 +6,14 @@ use lb_tests::{
     balancer::{READY_DEADLINE, binary},
     client::fetch,
     config::Service,
+    held::Held,
     process::wait_until,
     status::{Backend, Status},
     topology::{Lan, VIP4},
 };
 use rustix::process::Signal;
 
-use crate::{held::Held, scene::Scene};
+use crate::scene::Scene;
 
 /// Connections of a test: a quarter of them are with `b1`.
 const COUNT: usize = 60;
@@ -59,16 +60,16 @@ fn assert_gets_no_new(lan: &Lan) {
 fn drained_backend_keeps_its_connections_until_they_end() {
     let lan = Lan::new().unwrap();
     let mut scene = scene(&lan, "idle_timeout = \"2s\"");
-    let mut held = Held::open(&lan.client.netns, COUNT);
+    let mut held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     sluice(&lan, &scene, &["drain", "b1"]);
     assert_gets_no_new(&lan);
 
-    held.go_on();
+    held.go_on().unwrap();
     let status = scene.daemon.wait_for("old flows to be tracked", |status| tracks(status, "b1")).unwrap();
     let b1 = backend(&status, "b1").unwrap();
     assert!(b1.last_packet_ago.is_some() && !b1.empty, "{b1:?}");
 
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") > 0 && ends.answered() == COUNT, "{ends:?}");
     let said = sluice(&lan, &scene, &["drain", "b1", "--wait", "--timeout", "30s"]);
     assert_eq!(said.lines().last(), Some("web/b1: empty, it gets no packet any more"));
@@ -78,7 +79,7 @@ fn drained_backend_keeps_its_connections_until_they_end() {
 fn drain_outlives_the_daemon_and_so_do_its_connections() {
     let lan = Lan::new().unwrap();
     let mut scene = scene(&lan, "");
-    let held = Held::open(&lan.client.netns, COUNT);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     sluice(&lan, &scene, &["drain", "b1"]);
     let digest = scene.daemon.status().unwrap().service("web").unwrap().digest.clone();
     scene.daemon.process.signal(Signal::KILL).unwrap();
@@ -89,7 +90,7 @@ fn drain_outlives_the_daemon_and_so_do_its_connections() {
     assert_eq!(status.service("web").unwrap().digest, digest);
     assert!(!scene.daemon.process.log().contains("backend is"), "no health has changed");
     assert_gets_no_new(&lan);
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") > 0 && ends.answered() == COUNT, "{ends:?}");
 }
 
@@ -97,14 +98,14 @@ fn drain_outlives_the_daemon_and_so_do_its_connections() {
 fn removed_backend_is_probed_and_keeps_its_connections() {
     let lan = Lan::new().unwrap();
     let mut scene = scene(&lan, "");
-    let held = Held::open(&lan.client.netns, COUNT);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     scene.config.services[0].backends.remove(0);
     scene.save_config();
     let leaves = |status: &Status| backend(status, "b1").is_some_and(|b1| b1.admin == "leaving");
     let status = scene.daemon.wait_for("b1 to leave", leaves).unwrap();
     assert_eq!(backend(&status, "b1").unwrap().health, "up");
     assert_gets_no_new(&lan);
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") > 0 && ends.answered() == COUNT, "{ends:?}");
 }
 
@@ -112,7 +113,7 @@ fn removed_backend_is_probed_and_keeps_its_connections() {
 fn dropped_backend_loses_its_connections_at_once() {
     let lan = Lan::new().unwrap();
     let mut scene = scene(&lan, "");
-    let held = Held::open(&lan.client.netns, COUNT);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     let file = fs::read_to_string(scene.config_path()).unwrap();
     let (before, after) = file.split_once("[[service.backend]]\nname = \"b1\"").unwrap();
     let after = &after[after.find("[[service.backend]]").unwrap()..];
@@ -120,7 +121,7 @@ fn dropped_backend_loses_its_connections_at_once() {
     fs::write(scene.config_path(), format!("{dropping}{after}")).unwrap();
     let leaves = |status: &Status| backend(status, "b1").is_some_and(|b1| b1.admin == "leaving" && b1.empty);
     scene.daemon.wait_for("b1 to leave", leaves).unwrap();
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
     assert_eq!(ends.answered() + ends.resets, COUNT, "others have reset what they do not know: {ends:?}");
 }
@@ -129,10 +130,10 @@ fn dropped_backend_loses_its_connections_at_once() {
 fn deadline_moves_what_is_left() {
     let lan = Lan::new().unwrap();
     let scene = scene(&lan, "");
-    let held = Held::open(&lan.client.netns, COUNT);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     let said = sluice(&lan, &scene, &["drain", "b1", "--deadline", "200ms", "--wait", "--timeout", "30s"]);
     assert_eq!(said.lines().last(), Some("web/b1: empty, it gets no packet any more"));
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
     assert_eq!(scene.daemon.status().unwrap().reason("reset"), 0, "those were the backends' resets");
 }
@@ -143,10 +144,10 @@ fn deadline_resets_what_is_left() {
     for (keys, options) in [("on_deadline = \"reset\"", &[][..]), ("", &["--on-deadline", "reset"][..])] {
         let lan = Lan::new().unwrap();
         let scene = scene(&lan, keys);
-        let held = Held::open(&lan.client.netns, COUNT);
+        let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
         let drain = ["drain", "b1", "--deadline", "200ms", "--wait", "--timeout", "30s"];
         sluice(&lan, &scene, &[&drain, options].concat());
-        let ends = held.finish();
+        let ends = held.finish().unwrap();
         assert!(ends.of("b1") == 0 && ends.resets > 0, "{keys:?} {ends:?}");
         assert!(scene.daemon.status().unwrap().reason("reset") >= ends.resets as u64, "{keys:?} {ends:?}");
     }
@@ -157,12 +158,12 @@ fn deadline_resets_what_is_left() {
 fn connections_of_a_dead_backend_are_reset_within_a_packet_of_the_verdict() {
     let lan = Lan::new().unwrap();
     let mut scene = scene(&lan, "on_down = \"reset\"\ndown_grace = \"0s\"");
-    let held = Held::open(&lan.client.netns, COUNT);
+    let held = Held::open(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
     lan.backends[0].netns.ip("link set eth0 down").unwrap();
     let is_down = |status: &Status| backend(status, "b1").is_some_and(|b1| b1.health == "down" && b1.empty);
     scene.daemon.wait_for("b1 to be down", is_down).unwrap();
     let before = scene.daemon.status().unwrap().reason("reset");
-    let ends = held.finish();
+    let ends = held.finish().unwrap();
     assert!(ends.of("b1") == 0 && ends.resets > 0, "{ends:?}");
     assert_eq!(ends.answered() + ends.resets, COUNT, "{ends:?}");
     let resets = scene.daemon.status().unwrap().reason("reset") - before;

@@ -10,7 +10,6 @@ mod beside;
 mod drain;
 mod fleet;
 mod health;
-mod held;
 mod lifecycle;
 mod local;
 mod neighbours;

@@ -3,32 +3,35 @@
 
 use std::{fs, process::Command};
 
-use lb_tests::{balancer::READY_DEADLINE, process::output, status::Status, topology::Lan};
+use lb_tests::{
+    balancer::READY_DEADLINE,
+    held::Held,
+    process::output,
+    status::Status,
+    topology::{Lan, VIP4},
+};
 use rustix::process::Signal;
 
-use crate::{
-    held::Held,
-    scene::{Scene, web_services},
-};
+use crate::scene::{Scene, web_services};
 
 /// Replaces the daemon by one that begins with what `change` has made of pins and file, and asks on all connections.
 fn held_through(change: impl Fn(&Scene<'_>), said: &str) {
     let lan = Lan::new().unwrap();
     let client = &lan.client.netns;
     let mut scene = Scene::start(&lan.balancer, &lan.backends, web_services(&lan.backends));
-    let older = Held::open(client, 100);
+    let older = Held::open(client, (VIP4, 80).into(), 100).unwrap();
     scene.config.services[0].backends.pop();
     scene.save_config();
     let gone = |status: &Status| share(status, "b4") == 0.0;
     scene.daemon.wait_for("b4 to leave the table", gone).unwrap();
-    let newer = Held::open(client, 100);
+    let newer = Held::open(client, (VIP4, 80).into(), 100).unwrap();
 
     scene.daemon.process.signal(Signal::KILL).unwrap();
     scene.daemon.process.wait(READY_DEADLINE).unwrap();
     change(&scene);
     scene.restart();
     assert!(scene.daemon.process.log().contains(said), "{}", scene.daemon.process.log());
-    let ends = [older.finish(), newer.finish()];
+    let ends = [older.finish().unwrap(), newer.finish().unwrap()];
     assert_eq!(ends.each_ref().map(|ends| (ends.answered(), ends.resets)), [(100, 0), (100, 0)], "{ends:?}");
     assert!(ends[0].of("b4") > 0, "old connections are still with it: {ends:?}");
 }

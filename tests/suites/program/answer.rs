@@ -8,10 +8,7 @@ use lb_tests::{
     packet::{ICMP, ICMPV6, Packet},
 };
 
-use crate::harness::{Harness, service};
-
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
+use crate::harness::{Harness, V4_BACKEND, V6_BACKEND, service};
 
 fn services(rest: &str, backend: &str) -> String {
     let rest = format!("protocol = \"tcp\"\n{rest}");

@@ -10,10 +10,7 @@ use lb_tests::{
 };
 use sluice::dataplane::DataPlane as _;
 
-use crate::harness::{EGRESS_MAC, Harness, INGRESS, backend_mac, service};
-
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
+use crate::harness::{EGRESS_MAC, Harness, INGRESS, V4_BACKEND, V6_BACKEND, WAYS, backend_mac, service};
 
 /// Services for both families' default packets, all with one backend.
 fn balancer_with(forwarding: &str, backend: &str, rest: &str) -> String {
@@ -230,12 +227,9 @@ fn vlan_tags_follow_the_next_hop() {
 
 #[test]
 fn packet_that_does_not_fit_is_answered_with_what_would() {
-    // (forwarding, backend, overhead)
-    for (forwarding, backend, overhead) in
-        [("l2", V4_BACKEND, 0), ("ipip", V4_BACKEND, 20), ("ipip", V6_BACKEND, 40), ("gue", V6_BACKEND, 52)]
-    {
+    for (forwarding, backend, overhead) in WAYS {
         let mut balancer = Harness::new(&balancer_with(forwarding, backend, ""));
-        let sized = |ip: usize| Packet { payload: vec![0; ip - 40], ..Packet::default() };
+        let sized = |ip: u16| Packet { payload: vec![0; usize::from(ip) - 40], ..Packet::default() };
         assert_eq!(
             balancer.run(&sized(1500 - overhead).build()).reason,
             Transmitted,
@@ -244,11 +238,7 @@ fn packet_that_does_not_fit_is_answered_with_what_would() {
         let larger = sized(1501 - overhead);
         let outcome = balancer.run(&larger.build());
         assert_eq!(outcome.reason, TooBig, "{forwarding} {backend}");
-        assert_eq!(
-            outcome.frame,
-            answers::too_big(&larger, 1500 - overhead as u16),
-            "{forwarding} {backend}"
-        );
+        assert_eq!(outcome.frame, answers::too_big(&larger, 1500 - overhead), "{forwarding} {backend}");
     }
 }
 

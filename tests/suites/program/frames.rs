@@ -12,11 +12,9 @@ use sluice::{dataplane::DataPlane as _, neighbours::NextHop};
 
 use crate::{
     decap::Decapsulator,
-    harness::{Harness, service},
+    harness::{Harness, V4_BACKEND, WAYS, service},
 };
 
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
 /// MTU of every way.
 const JUMBO: u16 = 9000;
 
@@ -39,14 +37,8 @@ fn sized(packet: &Packet, ip: usize) -> Packet {
 
 #[test]
 fn jumbo_frame_reaches_its_backend_whole_in_every_mode() {
-    let ways = [
-        ("l2", V4_BACKEND, 0),
-        ("ipip", V4_BACKEND, 20),
-        ("ipip", V6_BACKEND, 40),
-        ("gue", V4_BACKEND, 32),
-        ("gue", V6_BACKEND, 52),
-    ];
-    for (forwarding, backend, outer) in ways {
+    for (forwarding, backend, outer) in WAYS {
+        let outer = usize::from(outer);
         let mut balancer = balancer(forwarding, backend);
         for packet in [Packet::default(), Packet::v6()] {
             for ip in [200, 3500, 8000, usize::from(JUMBO) - outer] {

@@ -38,6 +38,20 @@ backends = 256
 slots = 131072
 "#;
 
+/// A backend of either family.
+pub const V4_BACKEND: &str = "198.51.100.11";
+/// See [`V4_BACKEND`].
+pub const V6_BACKEND: &str = "2001:db8:51::11";
+
+/// Ways to forward packets as clients have sent them: mode, backend, and bytes of what is put around a packet.
+pub const WAYS: [(&str, &str, u16); 5] = [
+    ("l2", V4_BACKEND, 0),
+    ("ipip", V4_BACKEND, 20),
+    ("ipip", V6_BACKEND, 40),
+    ("gue", V4_BACKEND, 32),
+    ("gue", V6_BACKEND, 52),
+];
+
 /// What a balancer that guards nothing is loaded for, whatever a test configures.
 pub const UNGUARDED: u32 = FEATURE_ANY_PORT
     | FEATURE_TRACKING

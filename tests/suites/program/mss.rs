@@ -9,10 +9,7 @@ use lb_tests::{
     packet::{Packet, UDP},
 };
 
-use crate::harness::{Harness, service};
-
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
+use crate::harness::{Harness, V4_BACKEND, WAYS, service};
 
 fn services(rest: &str, backend: &str) -> String {
     let rest = format!("protocol = \"tcp\"\n{rest}");
@@ -123,15 +120,7 @@ fn what_announces_no_mss_is_left_alone() {
 
 #[test]
 fn automatic_mss_is_what_fits_on_the_way_to_the_backend() {
-    // (forwarding, backend, overhead)
-    let ways = [
-        ("l2", V4_BACKEND, 0),
-        ("ipip", V4_BACKEND, 20),
-        ("ipip", V6_BACKEND, 40),
-        ("gue", V4_BACKEND, 32),
-        ("gue", V6_BACKEND, 52),
-    ];
-    for (forwarding, backend, overhead) in ways {
+    for (forwarding, backend, overhead) in WAYS {
         let mut balancer = balancer("\"auto\"", forwarding, backend);
         for (packet, headers) in [(Packet::default(), 40), (Packet::v6(), 60)] {
             let before = syn(&packet, &announces(9000));

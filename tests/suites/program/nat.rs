@@ -14,12 +14,10 @@ use lb_tests::{
 };
 use sluice::neighbours::NextHop;
 
-use crate::harness::{EGRESS_MAC, Harness, backend_mac, service};
+use crate::harness::{EGRESS_MAC, Harness, V4_BACKEND, V6_BACKEND, backend_mac, service};
 
 const V4_POOL: &str = "198.51.100.250";
 const V6_POOL: &str = "2001:db8:51::fa";
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
 
 fn pool(ports: &str) -> String {
     format!("[balancer.nat]\naddresses = [\"{V4_POOL}\", \"{V6_POOL}\"]\nports = \"{ports}\"\n")

@@ -12,10 +12,8 @@ use lb_tests::{
 };
 
 use super::signs;
-use crate::harness::{Harness, Outcome, service};
+use crate::harness::{Harness, Outcome, V4_BACKEND, V6_BACKEND, service};
 
-const V4_BACKEND: &str = "198.51.100.11";
-const V6_BACKEND: &str = "2001:db8:51::11";
 const POOL: &str = "[balancer.nat]\naddresses = [\"198.51.100.250\", \"2001:db8:51::fa\"]\n";
 
 const PROTOCOL_UNREACHABLE: Kind = ("protocol unreachable", 3, 2, [0; 4]);
