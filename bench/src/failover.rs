@@ -26,8 +26,14 @@ use crate::timing::{Progress, Spread, spread};
 const RUNS: usize = 50;
 const QUICK_RUNS: usize = 2;
 
-/// How long nothing may have been sent to the backend until it is taken for the end.
-const SILENCE: Duration = Duration::from_millis(500);
+/// Each run ends another one, while those of before still get their slots back.
+const BACKENDS: usize = 3;
+
+/// How long nothing may have been sent to the backend until it is taken for the end,
+const SILENCE: Duration = Duration::from_millis(250);
+
+/// and how often the client has sent since then: a third of every burst would have been for the backend.
+const BURSTS: u64 = 200;
 
 /// Within which a dead backend is to have had its last packet: as long as its probes may take to find it, and a little for
 /// everything else.
@@ -103,7 +109,7 @@ const CASES: [Case; 4] = [
 pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let runs = if settings.quick { QUICK_RUNS } else { RUNS };
     let object = settings.bench_object()?;
-    let lan = Lan::with_backends(&bpf::object()?, 3)?;
+    let lan = Lan::with_backends(&bpf::object()?, BACKENDS as u8)?;
     let mut scene = Scene::set_up(&lan, &object)?;
     let (mut rows, mut kept) = (Vec::new(), Vec::new());
     for case in &CASES {
@@ -112,7 +118,7 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
         for run in 0..runs {
             progress.tell(run + 1, &format!("{}, {}", case.group, case.name));
             interrupt::check()?;
-            samples.push(milliseconds(case.run(&mut scene)?));
+            samples.push(milliseconds(case.run(&mut scene, run % BACKENDS)?));
         }
         kept.extend(case.kept(&samples));
         let reference = case.reference(&scene)?;
@@ -127,23 +133,26 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
 }
 
 impl Case {
-    /// Ends the first backend, and gives how long packets were sent to it after that.
-    fn run(&self, scene: &mut Scene<'_>) -> anyhow::Result<Duration> {
+    /// Ends that backend, and gives how long packets were sent to it after that.
+    fn run(&self, scene: &mut Scene<'_>, backend: usize) -> anyhow::Result<Duration> {
         scene.wait_whole(self.target)?;
         let traffic = scene.traffic(self.target)?;
-        scene.watch(self.target)?;
+        scene.watch(self.target, backend)?;
         wait_until(DEADLINE, "packets to the backend", || {
             scene.last_seen().is_ok_and(|last| last > Duration::ZERO)
         })?;
         let start = now();
-        self.end(scene)?;
+        self.end(scene, backend)?;
+        let (mut last, mut sent) = (scene.last_seen()?, traffic.sent());
         wait_until(DEADLINE, "the last packet to the backend", || {
-            scene.last_seen().is_ok_and(|last| now().saturating_sub(last) > SILENCE)
+            let Ok(seen) = scene.last_seen() else { return false };
+            if seen != last {
+                (last, sent) = (seen, traffic.sent());
+            }
+            now().saturating_sub(last) > SILENCE && traffic.sent() - sent > BURSTS
         })?;
-        let last = scene.last_seen()?;
-        traffic.check()?;
         drop(traffic);
-        self.undo(scene)?;
+        self.undo(scene, backend)?;
         Ok(last.saturating_sub(start))
     }
 
@@ -158,21 +167,25 @@ impl Case {
         Some(Row::new(&case, &name, Unit::Count, in_time, all))
     }
 
-    fn end(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    fn end(&self, scene: &mut Scene<'_>, backend: usize) -> anyhow::Result<()> {
         match self.end {
-            End::ServerDies => scene.servers[0] = None,
-            End::HostDies => scene.lan.backends[0].netns.ip("link set eth0 down")?,
-            End::Drained => scene.sluice(&["drain", "web/b1"])?,
+            End::ServerDies => scene.servers[backend] = None,
+            End::HostDies => scene.lan.backends[backend].netns.ip("link set eth0 down")?,
+            End::Drained => scene.sluice(&["drain", &self.drained(scene, backend)])?,
         }
         Ok(())
     }
 
-    fn undo(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
+    fn undo(&self, scene: &mut Scene<'_>, backend: usize) -> anyhow::Result<()> {
         match self.end {
-            End::ServerDies => scene.start_server(0),
-            End::HostDies => scene.lan.backends[0].netns.ip("link set eth0 up"),
-            End::Drained => scene.sluice(&["ready", "web/b1"]),
+            End::ServerDies => scene.start_server(backend),
+            End::HostDies => scene.lan.backends[backend].netns.ip("link set eth0 up"),
+            End::Drained => scene.sluice(&["ready", &self.drained(scene, backend)]),
         }
+    }
+
+    fn drained(&self, scene: &Scene<'_>, backend: usize) -> String {
+        format!("{}/{}", self.target.name, scene.lan.backends[backend].name)
     }
 
     fn reference(&self, scene: &Scene<'_>) -> anyhow::Result<Spread> {

@@ -9,6 +9,7 @@ mod bulk;
 mod certificate;
 mod content;
 mod cookies;
+mod cookies_over_time;
 mod curl;
 mod jumbo;
 mod kernel;

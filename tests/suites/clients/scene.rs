@@ -1,6 +1,10 @@
 //! What every test starts from: a balancer on two interfaces whose backends are up, and who answers for what it does.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use lb_common::counter::{Fate, Reason};
 use lb_tests::{
@@ -24,7 +28,7 @@ pub(crate) struct Scene<'net> {
     /// One on each backend. The probes ask it.
     pub(crate) servers: Vec<Nginx>,
     _prepared: Vec<Prepared<'net>>,
-    _pins: Pins,
+    pins: Pins,
     files: TempDir,
 }
 
@@ -66,15 +70,27 @@ impl<'net> Scene<'net> {
         let mut daemon =
             Daemon::start(&network.balancer, &binary, &path, &config.socket, &["--detach"]).unwrap();
         daemon.wait_ready().unwrap();
-        Self { daemon, config, servers, _prepared: prepared, _pins: pins, files }
+        Self { daemon, config, servers, _prepared: prepared, pins, files }
     }
 
     /// Writes [`Scene::config`] to the file, as an editor does, and waits until the status meets `condition`.
     pub(crate) fn reload(&mut self, what: &str, condition: impl Fn(&Status) -> bool) {
+        self.save_config();
+        self.daemon.wait_for(what, condition).unwrap();
+    }
+
+    fn save_config(&self) {
         let draft = self.files.path().join("draft");
         fs::write(&draft, self.config.to_string()).unwrap();
         fs::rename(draft, config_path(&self.files)).unwrap();
-        self.daemon.wait_for(what, condition).unwrap();
+    }
+
+    /// Kills the daemon, and starts another one with what `change` makes of the configuration and of the pins.
+    pub(crate) fn kill_and_change(&mut self, network: &'net Routed, change: impl FnOnce(&mut Config, &Path)) {
+        self.kill();
+        change(&mut self.config, self.pins.path());
+        self.save_config();
+        self.restart(network);
     }
 
     /// Kills the daemon, and starts another one with further limits.
@@ -86,8 +102,16 @@ impl<'net> Scene<'net> {
 
     /// Kills the daemon, and starts another one that goes on where that was.
     pub(crate) fn kill_and_restart(&mut self, network: &'net Routed) {
+        self.kill();
+        self.restart(network);
+    }
+
+    fn kill(&mut self) {
         self.daemon.process.signal(Signal::KILL).unwrap();
         self.daemon.process.wait(READY_DEADLINE).unwrap();
+    }
+
+    fn restart(&mut self, network: &'net Routed) {
         let path = config_path(&self.files);
         let start =
             Daemon::start(&network.balancer, &binary().unwrap(), &path, &self.config.socket, &["--detach"]);
