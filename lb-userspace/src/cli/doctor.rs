@@ -13,7 +13,7 @@ use super::daemon::{Output, print, print_json};
 use crate::{
     admin::{Endpoint, client, status::Status},
     config::Config,
-    doctor::{self, Finding, Served, Severity},
+    doctor::{self, Finding, Port, Served, Severity},
     host::{self, Paths},
 };
 
@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// The interface that packets from the balancer arrive at
     #[arg(long, value_name = "NAME", requires = "vips")]
     interface: Option<String>,
+    /// A port of the VIPs at which a server is to listen, such as 80 or 53/udp; may be given several times
+    #[arg(long = "port", value_name = "PORT[/udp]", conflicts_with = "config")]
+    ports: Vec<Port>,
     /// The balancer forwards to this backend by l2: nothing arrives in tunnels
     #[arg(long, requires = "vips")]
     no_decap: bool,
@@ -69,8 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 /// A host that neither has a configuration nor is asked as a backend is what `sluice backend up` has made it.
 async fn examine(args: &Args) -> Result<Report> {
     if let Some(interface) = &args.interface {
-        let served =
-            Served { interface: interface.clone(), vips: args.vips.clone(), tunnelled: !args.no_decap };
+        let (interface, vips) = (interface.clone(), args.vips.clone());
+        let served = Served { interface, vips, tunnelled: !args.no_decap, ports: args.ports.clone() };
         return backend(args, &served).await;
     }
     if args.config.exists() {
@@ -85,20 +88,27 @@ async fn examine(args: &Args) -> Result<Report> {
         );
     };
     let state = report.state;
-    let served = Served { interface: state.interface, vips: state.vips, tunnelled: state.decap.is_some() };
+    let (interface, vips) = (state.interface, state.vips);
+    let served = Served { interface, vips, tunnelled: state.decap.is_some(), ports: args.ports.clone() };
     backend(args, &served).await
 }
 
 async fn balancer(file: &Path) -> Result<Report> {
     let (config, _) = Config::load(file)?;
-    let facts = doctor::gather(&[&config.balancer.pin_path]).await?;
-    let endpoint = Endpoint::on_socket(config.balancer.socket.clone());
+    let balancer = &config.balancer;
+    let places = [
+        ("balancer.state_path", balancer.state_path.clone()),
+        ("balancer.socket", balancer.socket.parent().unwrap_or(Path::new("/")).to_owned()),
+        ("balancer.pin_path", balancer.pin_path.clone()),
+    ];
+    let facts = doctor::gather(&[&balancer.pin_path], &places).await?;
+    let endpoint = Endpoint::on_socket(balancer.socket.clone());
     let answers = client::get::<Status>(&endpoint, "/v1/status").await.is_ok();
     Ok(Report { role: "balancer", daemon: Some(answers), findings: doctor::balancer(&facts, &config) })
 }
 
 async fn backend(args: &Args, served: &Served) -> Result<Report> {
-    let facts = doctor::gather(&[&args.pin_path]).await?;
+    let facts = doctor::gather(&[&args.pin_path], &[]).await?;
     Ok(Report { role: "backend", daemon: None, findings: doctor::backend(&facts, served) })
 }
 

@@ -1,11 +1,43 @@
 //! A host that serves VIPs: what direct server return asks of it.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, str::FromStr};
 
-use super::{Facts, Finding, Served};
+use super::{Facts, Finding, Listener, Served, Transport};
 use crate::interface::Mode;
 
 const LOOPBACK: &str = "lo";
+
+/// A port that clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// What comes there.
+    pub transport: Transport,
+}
+
+impl FromStr for Port {
+    type Err = String;
+
+    /// `80`, `80/tcp` or `53/udp`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, transport) = text.split_once('/').unwrap_or((text, "tcp"));
+        let transport = match transport {
+            "tcp" => Transport::Tcp,
+            "udp" => Transport::Udp,
+            other => return Err(format!("expected tcp or udp, not {other:?}")),
+        };
+        let number = number.parse().ok().filter(|number| *number != 0);
+        Ok(Self { number: number.ok_or("expected a port from 1 to 65535, such as 80/tcp")?, transport })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = if self.transport == Transport::Tcp { "tcp" } else { "udp" };
+        write!(f, "{}/{transport}", self.number)
+    }
+}
 
 pub(super) fn check(facts: &Facts, served: &Served) -> Vec<Finding> {
     let name = &served.interface;
@@ -23,7 +55,26 @@ pub(super) fn check(facts: &Facts, served: &Served) -> Vec<Finding> {
     if served.tunnelled {
         findings.extend(decapsulator(served, facts));
     }
+    for vip in &served.vips {
+        findings.extend(served.ports.iter().filter_map(|port| listener(*vip, *port, facts)));
+    }
     findings
+}
+
+/// A server takes in what comes to the VIP's port: one that listens there, or at every address. One of IPv6 that does so takes
+/// IPv4 in too, unless it has asked not to, which nobody can see.
+fn listener(vip: IpAddr, port: Port, facts: &Facts) -> Option<Finding> {
+    let is_there =
+        |listener: &&Listener| listener.transport == port.transport && listener.address.port() == port.number;
+    let all: Vec<IpAddr> = facts.listeners.iter().filter(is_there).map(|found| found.address.ip()).collect();
+    let takes = |ip: &IpAddr| *ip == vip || ip.is_unspecified() && (ip.is_ipv6() || vip.is_ipv4());
+    if all.iter().any(takes) {
+        return None;
+    }
+    let elsewhere: Vec<_> = all.iter().map(ToString::to_string).collect();
+    let but =
+        if elsewhere.is_empty() { String::new() } else { format!(", but at {} alone", elsewhere.join(", ")) };
+    Some(Finding::problem("server", format!("nothing listens at the VIP {vip}, port {port}{but}")))
 }
 
 /// The VIP has to be on `lo`, alone, and nowhere else: the network would take this host for its place.
@@ -130,7 +181,7 @@ mod tests {
 
     fn remedies(facts: &Facts, tunnelled: bool) -> Vec<String> {
         let vips = vec!["203.0.113.10".parse().unwrap()];
-        let served = Served { interface: "eth0".to_owned(), vips, tunnelled };
+        let served = Served { interface: "eth0".to_owned(), vips, tunnelled, ports: Vec::new() };
         check(facts, &served).into_iter().map(|finding| finding.remedy.unwrap()).collect()
     }
 
@@ -163,6 +214,37 @@ mod tests {
         let wide = "ip address del 203.0.113.10/24 dev lo && ip address add 203.0.113.10/32 dev lo";
         assert_eq!(remedies(&with("lo", 24), false), [wide]);
         assert_eq!(remedies(&with("eth0", 24), false), ["ip address del 203.0.113.10/24 dev eth0"]);
+    }
+
+    #[test]
+    fn server_listens_at_the_vip_or_everywhere() {
+        let found = |vip: &str, port: &str, listens: &[&str]| {
+            let listener = |at: &&str| {
+                let (address, transport) = at.split_once('/').unwrap();
+                let transport = if transport == "tcp" { Transport::Tcp } else { Transport::Udp };
+                Listener { transport, address: address.parse().unwrap() }
+            };
+            let facts = Facts { listeners: listens.iter().map(listener).collect(), ..Facts::default() };
+            let found = super::listener(vip.parse().unwrap(), port.parse().unwrap(), &facts);
+            found.map(|finding| finding.found)
+        };
+        for at in ["203.0.113.10:80/tcp", "0.0.0.0:80/tcp", "[::]:80/tcp"] {
+            assert_eq!(found("203.0.113.10", "80", &[at]), None, "{at}");
+        }
+        assert_eq!(found("2001:db8::10", "53/udp", &["[2001:db8::10]:53/udp"]), None);
+        assert!(found("2001:db8::10", "80", &["0.0.0.0:80/tcp"]).is_some(), "of IPv4 alone");
+        assert!(found("203.0.113.10", "53/udp", &["0.0.0.0:53/tcp", "0.0.0.0:54/udp"]).is_some());
+        let told = found("203.0.113.10", "80", &["192.0.2.11:80/tcp"]).unwrap();
+        assert_eq!(told, "nothing listens at the VIP 203.0.113.10, port 80/tcp, but at 192.0.2.11 alone");
+    }
+
+    #[test]
+    fn ports_are_read_with_what_comes_there() {
+        assert_eq!("53/udp".parse::<Port>().unwrap().to_string(), "53/udp");
+        assert_eq!("80".parse::<Port>().unwrap().to_string(), "80/tcp");
+        for bad in ["0", "80/sctp", "http", "70000"] {
+            assert!(bad.parse::<Port>().is_err(), "{bad}");
+        }
     }
 
     #[test]

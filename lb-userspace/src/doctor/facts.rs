@@ -1,20 +1,37 @@
 //! What is so on this host, of all that checks ask for. What cannot be found out is missing, and nothing is said of it.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, process::Command};
+mod clock;
+mod hardware;
+mod places;
+mod sockets;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
 
 use anyhow::Result;
+use aya::programs::{SchedClassifier, TcAttachType};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::{
     address::AddressAttribute,
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo},
 };
-use rustix::{fs::statfs, system::uname, thread::capabilities};
+use rustix::{
+    fs::statfs,
+    process::geteuid,
+    system::uname,
+    thread::{MembarrierCommand, capabilities, membarrier},
+};
 
 use crate::{
     daemon::missing_capabilities,
     dataplane::pins::Pins,
     interface::{Attached, Interface, Netlink},
-    road::active_features,
+    road::{active_features, receive_queues},
 };
 
 /// An interface.
@@ -32,7 +49,19 @@ pub struct Link {
     pub features: Vec<String>,
     /// Its addresses, with prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Its driver, or what kind of virtual device it is, as `ethtool -i` names it.
+    pub driver: Option<String>,
+    /// The receive queues that it has, and may have.
+    pub queues: Option<(u32, u32)>,
+    /// Its interrupts that have come at least once.
+    pub interrupts: Vec<Interrupt>,
+    /// The other end of a pair of virtual devices, where that is in this network namespace too.
+    pub peer: Option<String>,
 }
+
+pub use hardware::Interrupt;
+pub use places::Place;
+pub use sockets::{Listener, Transport};
 
 /// What is so.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +78,18 @@ pub struct Facts {
     pub clock_synchronised: Option<bool>,
     /// What the kernel's clock is read from.
     pub clock_source: Option<String>,
+    /// CPUs that this process may use.
+    pub cpus: usize,
+    /// Whether the kernel says when no program runs any more that began before.
+    pub grace_periods: Option<bool>,
+    /// Whether programs can be attached where packets leave an interface, as far as that can be asked for.
+    pub egress_programs: Option<bool>,
+    /// The user that this process is.
+    pub user: u32,
+    /// Files and directories of the daemon.
+    pub places: Vec<Place>,
+    /// Sockets that take connections or datagrams in.
+    pub listeners: Vec<Listener>,
     /// Settings below `/proc/sys/net`.
     pub settings: BTreeMap<String, String>,
     /// Interfaces, by name.
@@ -70,16 +111,17 @@ impl Facts {
     }
 }
 
-/// Gathers what is so. Pins of Sluice's own are in one of these directories.
+/// Gathers what is so. Pins of Sluice's own are in one of the directories `pin_paths`; `places` are those of the daemon.
 ///
 /// # Errors
 ///
 /// Where the kernel's netlink does not answer.
-pub async fn gather(pin_paths: &[&Path]) -> Result<Facts> {
+pub async fn gather(pin_paths: &[&Path], places: &[(&'static str, PathBuf)]) -> Result<Facts> {
     let netlink = Netlink::open()?;
     let mut links = links(&netlink).await?;
     for (name, link) in &mut links {
         link.features = active_features(name).unwrap_or_default();
+        link.queues = receive_queues(name).ok();
         if let Ok(interface) = netlink.interface(name).await {
             link.program = interface.program.map(|program| (program, is_ours(&interface, pin_paths)));
         }
@@ -93,11 +135,25 @@ pub async fn gather(pin_paths: &[&Path]) -> Result<Facts> {
         missing_capabilities: capabilities(None)
             .map(|held| missing_capabilities(held.effective).into_iter().map(str::to_owned).collect())
             .unwrap_or_default(),
-        clock_synchronised: clock_synchronised(),
+        clock_synchronised: clock::synchronised(),
         clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        cpus: available_parallelism().map_or(1, usize::from),
+        grace_periods: Some(membarrier(MembarrierCommand::Global).is_ok()),
+        egress_programs: egress_programs(),
+        user: geteuid().as_raw(),
+        places: places.iter().map(|(key, path)| Place::look(key, path)).collect(),
+        listeners: sockets::listeners(),
         settings,
         links,
     })
+}
+
+/// From Linux 6.6 on (tcx) it can be asked without changing anything.
+fn egress_programs() -> Option<bool> {
+    let asked = SchedClassifier::query_tcx("lo", TcAttachType::Egress);
+    let recent = aya::util::KernelVersion::current().ok()? >= aya::util::KernelVersion::new(6, 6, 0);
+    let may_ask = missing_capabilities(capabilities(None).ok()?.effective).is_empty();
+    (recent && may_ask).then_some(asked.is_ok())
 }
 
 fn is_ours(interface: &Interface, pin_paths: &[&Path]) -> bool {
@@ -108,20 +164,40 @@ fn is_ours(interface: &Interface, pin_paths: &[&Path]) -> bool {
 
 async fn links(netlink: &Netlink) -> Result<BTreeMap<String, Link>> {
     let (mut links, mut names) = (BTreeMap::new(), BTreeMap::new());
+    let mut peers = Vec::new();
     let mut found = Box::pin(netlink.0.link().get().execute());
     while let Some(message) = found.try_next().await? {
         let (mut name, mut link) = (String::new(), Link::default());
+        let mut device = hardware::Device::default();
+        let mut other_end = (None, false);
         link.up = message.header.flags.contains(LinkFlags::Up);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(is) => name = is,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::LinkInfo(info) => link.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth)),
+                LinkAttribute::LinkInfo(info) => {
+                    link.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth));
+                    link.driver = info.iter().find_map(hardware::kind);
+                }
+                LinkAttribute::ParentDevName(is) => device.name = is,
+                LinkAttribute::ParentDevBusName(is) => device.bus = is,
+                LinkAttribute::Link(index) => other_end.0 = Some(index),
+                LinkAttribute::LinkNetNsId(_) => other_end.1 = true,
                 _ => {}
             }
         }
+        link.driver = link.driver.or_else(|| device.driver());
+        link.interrupts = device.interrupts();
+        if let (true, (Some(index), false)) = (link.veth, other_end) {
+            peers.push((name.clone(), index));
+        }
         names.insert(message.header.index, name.clone());
         links.insert(name, link);
+    }
+    for (name, peer) in peers {
+        if let Some(link) = links.get_mut(&name) {
+            link.peer = names.get(&peer).cloned();
+        }
     }
     let mut found = Box::pin(netlink.0.address().get().execute());
     while let Some(message) = found.try_next().await? {
@@ -151,17 +227,6 @@ fn settings<'a>(interfaces: impl Iterator<Item = &'a String>) -> BTreeMap<String
             .map(str::to_owned),
     );
     keys.filter_map(|key| Some((key.clone(), read(&format!("/proc/sys/net/{key}"))?))).collect()
-}
-
-/// What systemd says that the kernel's clock says; nothing is known where there is no systemd.
-fn clock_synchronised() -> Option<bool> {
-    let asked =
-        Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;
-    match std::str::from_utf8(&asked.stdout).ok()?.trim() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
 }
 
 fn read(path: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! An interface that clients' packets arrive at.
 
-use super::{Facts, Finding, Link};
+use super::{Facts, Finding, Link, driver, queues};
 use crate::{budget, config::Config, interface::Mode};
 
 /// What joins packets before XDP sees them, or instead of it (`linux/netdev_features.h`).
@@ -26,6 +26,8 @@ pub(super) fn check(name: &str, config: &Config, facts: &Facts) -> Vec<Finding> 
             "a veth device leaves checksums to hardware, and XDP at its other end forwards them unfinished";
         findings.push(Finding::hint(name, found).remedy(format!("ethtool -K {name} tx off")));
     }
+    findings.extend(other_end(link, facts));
+    findings.extend(queues::check(name, link, facts));
     findings.extend(sizes(name, link, config));
     findings
 }
@@ -39,12 +41,45 @@ fn program(name: &str, link: &Link) -> Option<Finding> {
             );
             Some(Finding::problem(name, found).remedy(format!("ip link set dev {name} xdp off")))
         }
-        Some((program, true)) if program.mode == Mode::Generic => Some(Finding::hint(
-            name,
-            "Sluice runs in generic mode, at several times the cost per packet: the driver has no native XDP",
-        )),
-        _ => None,
+        Some((program, true)) if program.mode == Mode::Generic => Some(Finding::hint(name, generic(link))),
+        Some(_) => None,
+        None => unattached(name, link.driver.as_deref()?),
     }
+}
+
+fn generic(link: &Link) -> String {
+    let costly = "Sluice runs in generic mode, at several times the cost per packet";
+    match link.driver.as_deref().filter(|driver| driver::has_native(driver) == Some(true)) {
+        Some(driver) => format!(
+            "{costly}, though its driver {driver} has native XDP: balancer.mode asks for it, or the log of `sluice run` says \
+             what the driver does not like"
+        ),
+        None => format!("{costly}: the driver has no native XDP"),
+    }
+}
+
+/// What is to be expected of a driver.
+fn unattached(name: &str, driver: &str) -> Option<Finding> {
+    let found = match driver::has_native(driver) {
+        Some(true) => return None,
+        Some(false) => format!(
+            "its driver {driver} has no native XDP: Sluice will run in generic mode, at several times the cost per packet"
+        ),
+        None => format!(
+            "whether its driver {driver} has native XDP is not known; `sluice status` will say which mode it is"
+        ),
+    };
+    Some(Finding::hint(name, found))
+}
+
+/// What XDP transmits into one end of a pair arrives only where the other end runs XDP too. An end in another namespace is not
+/// seen.
+fn other_end(link: &Link, facts: &Facts) -> Option<Finding> {
+    let peer = link.peer.as_deref()?;
+    let is_without = facts.links.get(peer)?.program.is_none();
+    let found = "it has no XDP program, so what Sluice transmits into this end of the pair never arrives: attach one that passes \
+                 everything";
+    is_without.then(|| Finding::problem(peer, found))
 }
 
 /// What tunnels take of the interface's packets.
@@ -85,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn other_end_of_a_pair_runs_xdp_too() {
+        let pair = |program| {
+            let near = Link { veth: true, peer: Some("peer0".to_owned()), ..good() };
+            let far = Link { program, ..good() };
+            let links = [("eth0".to_owned(), near), ("peer0".to_owned(), far)].into();
+            let found = check("eth0", &config("l2"), &Facts { links, ..Facts::default() });
+            found.into_iter().map(|finding| (finding.severity, finding.subject)).collect::<Vec<_>>()
+        };
+        assert_eq!(pair(None), [(Severity::Problem, "peer0".to_owned())]);
+        assert_eq!(pair(Some((Attached { id: 7, mode: Mode::Native }, false))), []);
+    }
+
+    #[test]
     fn each_finding_has_its_remedy() {
         let with = |feature: &str| Link { features: vec![feature.to_owned()], ..good() };
         let (native, foreign) =
@@ -111,6 +159,15 @@ mod tests {
             assert_eq!(found(link, forwarding), [(severity, Some(remedy.to_owned()))]);
         }
         assert_eq!(found(Link { program: Some((native, true)), ..good() }, "l2"), []);
+        let driven = |driver: &str| Link { driver: Some(driver.to_owned()), ..good() };
+        assert_eq!(found(driven("mlx5_core"), "l2"), []);
+        for driver in ["e1000e", "fancy"] {
+            assert_eq!(found(driven(driver), "l2"), [(Severity::Hint, None)], "{driver}");
+        }
+        assert_eq!(found(Link { program: Some((native, true)), ..driven("fancy") }, "l2"), []);
+        let generic = Attached { id: 9, mode: Mode::Generic };
+        let told = program("eth0", &Link { program: Some((generic, true)), ..driven("ena") }).unwrap().found;
+        assert!(told.contains("though its driver ena has native XDP"), "{told}");
         let none = check("eth0", &config("l2"), &Facts::default());
         assert!(none[0].found.contains("no such interface"), "{none:?}");
     }

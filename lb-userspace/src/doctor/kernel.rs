@@ -1,7 +1,10 @@
 //! What the kernel has, and this process may do.
 
 use super::{Facts, Finding};
-use crate::daemon::is_old_kernel;
+use crate::{
+    config::{Config, Via},
+    daemon::is_old_kernel,
+};
 
 /// Clocks that are read without asking a device.
 const FAST_CLOCKS: [&str; 5] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "xen"];
@@ -53,6 +56,24 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// What a daemon asks of the kernel beyond that.
+pub(super) fn check_daemon(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if facts.grace_periods == Some(false) {
+        let found = "grace periods cannot be waited for (membarrier refuses, as with `nohz_full` on the kernel's command line): \
+                     each change waits for 200 ms instead";
+        findings.push(Finding::hint("kernel", found));
+    }
+    let by_path =
+        |service: &crate::config::Service| service.probe.as_ref().is_some_and(|probe| probe.via == Via::Path);
+    if facts.egress_programs == Some(false) && config.services.iter().any(by_path) {
+        let found = "no program can be attached where packets leave (CONFIG_NET_CLS_ACT, CONFIG_NET_SCH_INGRESS), as probes by \
+                     the path of traffic need it; `via = \"direct\"` in their table does without";
+        findings.push(Finding::problem("kernel", found));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +84,25 @@ mod tests {
 
     fn with(key: &str, value: &str) -> Facts {
         Facts { settings: [(key.to_owned(), value.to_owned())].into(), ..good() }
+    }
+
+    #[test]
+    fn what_a_daemon_needs_of_the_kernel_is_asked_where_it_is_needed() {
+        let config = |probe: &str| {
+            let text = format!(
+                "[balancer]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n\
+                 protocol = \"tcp\"\nforwarding = \"l2\"\nprobe = {{ {probe} }}\n[[service.backend]]\nname = \"b1\"\n\
+                 address = \"192.0.2.11\"\n"
+            );
+            Config::parse("sluice.toml", &text).unwrap().0
+        };
+        let found = |probe: &str, facts: &Facts| check_daemon(&config(probe), facts).len();
+        let without = Facts { egress_programs: Some(false), ..good() };
+        assert_eq!(found("type = \"tcp\"", &without), 1);
+        assert_eq!(found("type = \"tcp\", via = \"direct\"", &without), 0);
+        assert_eq!(found("type = \"tcp\"", &Facts { egress_programs: Some(true), ..good() }), 0);
+        assert_eq!(found("type = \"none\"", &Facts { grace_periods: Some(false), ..good() }), 1);
+        assert_eq!(found("type = \"none\"", &good()), 0);
     }
 
     #[test]

@@ -5,15 +5,19 @@
 
 mod addresses;
 mod backend;
+mod driver;
 mod facts;
 mod interface;
 mod kernel;
+mod places;
+mod queues;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use facts::{Facts, Link, gather};
+pub use backend::Port;
+pub use facts::{Facts, Interrupt, Link, Listener, Place, Transport, gather};
 
 use crate::config::Config;
 
@@ -74,6 +78,8 @@ pub struct Served {
     pub vips: Vec<std::net::IpAddr>,
     /// Whether packets arrive in tunnels.
     pub tunnelled: bool,
+    /// The ports that clients connect to, as far as they are told.
+    pub ports: Vec<Port>,
 }
 
 /// Everything that is wrong with a balancer, the gravest first.
@@ -81,6 +87,8 @@ pub struct Served {
 pub fn balancer(facts: &Facts, config: &Config) -> Vec<Finding> {
     let interfaces = config.balancer.interfaces.iter();
     let mut findings = kernel::check(facts);
+    findings.extend(kernel::check_daemon(config, facts));
+    findings.extend(places::check(facts));
     findings.extend(interfaces.flat_map(|name| interface::check(name, config, facts)));
     findings.extend(addresses::check(config, facts));
     sorted(findings)

@@ -14,7 +14,7 @@
 
 mod devices;
 mod offload;
-pub(crate) use offload::active_features;
+pub(crate) use offload::{active_features, receive_queues};
 pub mod reply;
 
 use std::io;

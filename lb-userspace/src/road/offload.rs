@@ -19,6 +19,12 @@ const FEATURES_SET: u8 = 12;
 const FEATURES_HEADER: u16 = 1;
 const FEATURES_WANTED: u16 = 3;
 const FEATURES_ACTIVE: u16 = 4;
+const CHANNELS_GET: u8 = 17;
+const CHANNELS_HEADER: u16 = 1;
+const RX_MAX: u16 = 2;
+const COMBINED_MAX: u16 = 5;
+const RX_COUNT: u16 = 6;
+const COMBINED_COUNT: u16 = 9;
 const HEADER_DEV_NAME: u16 = 2;
 const BITSET_BITS: u16 = 3;
 const BIT: u16 = 1;
@@ -67,6 +73,31 @@ pub(crate) fn active_features(device: &str) -> io::Result<Vec<String>> {
     let header = attribute(FEATURES_HEADER | NESTED, &attribute(HEADER_DEV_NAME, &text(device)));
     let answer = ask(&socket, family, FEATURES_GET, &header)?;
     Ok(active(answer.get(HEADER + GENERIC..).unwrap_or_default()))
+}
+
+/// The receive queues that a device has, and may have.
+///
+/// # Errors
+///
+/// What the kernel says; many virtual devices have no such thing.
+pub(crate) fn receive_queues(device: &str) -> io::Result<(u32, u32)> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let family = family(&socket)?;
+    let header = attribute(CHANNELS_HEADER | NESTED, &attribute(HEADER_DEV_NAME, &text(device)));
+    let answer = ask(&socket, family, CHANNELS_GET, &header)?;
+    Ok(queues(answer.get(HEADER + GENERIC..).unwrap_or_default()))
+}
+
+/// Those that receive alone, and those that send too.
+fn queues(answer: &[u8]) -> (u32, u32) {
+    let number = |wanted| {
+        let found = attributes(answer).find(|(kind, _)| *kind == wanted);
+        let bytes = found.and_then(|(_, value)| value.first_chunk::<4>());
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    };
+    (number(RX_COUNT) + number(COMBINED_COUNT), number(RX_MAX) + number(COMBINED_MAX))
 }
 
 /// The names of the bits of an answer that are set: a set without a mask lists no others.
@@ -187,6 +218,15 @@ mod tests {
             [attribute(FEATURES_HEADER | NESTED, &[]), attribute(FEATURES_ACTIVE | NESTED, &bits)].concat();
         assert_eq!(active(&answer), ["rx-lro", "tx-tcp-segmentation"]);
         assert_eq!(active(&answer[..9]), Vec::<String>::new(), "cut short");
+    }
+
+    #[test]
+    fn queues_that_receive_are_added_up() {
+        let number = |kind, number: u32| attribute(kind, &number.to_ne_bytes());
+        let answer =
+            [number(COMBINED_MAX, 8), number(RX_MAX, 1), number(3, 9), number(COMBINED_COUNT, 2)].concat();
+        assert_eq!(queues(&answer), (2, 9));
+        assert_eq!(queues(&answer[..6]), (0, 0), "cut short");
     }
 
     #[test]

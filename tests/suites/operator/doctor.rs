@@ -1,6 +1,6 @@
 //! `sluice doctor`: it finds what is wrong, all of it and nothing else, and its remedies cure that.
 
-use std::process::Command;
+use std::{net::TcpListener, process::Command};
 
 use lb_tests::bpf::{self, PassProgram};
 use serde_json::Value;
@@ -13,7 +13,8 @@ fn problems(site: &Site, arguments: &[&str]) -> Vec<(String, String)> {
     let report: Value =
         serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
     let findings = report["findings"].as_array().unwrap().iter();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    // What is for somebody to decide has no remedy.
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let problems: Vec<_> = findings
         .filter(|finding| finding["severity"] == "problem")
         .map(|finding| (text(&finding["found"]), text(&finding["remedy"])))
@@ -62,9 +63,12 @@ fn what_keeps_a_balancer_from_balancing_is_found_and_cured() {
     let netns = &site.host.netns;
     let config = site.config_path();
     let balancer = ["--config", config.to_str().unwrap()];
+    let [(other_end, _)] = problems(&site, &balancer).try_into().unwrap();
+    assert!(other_end.contains("this end of the pair never arrives"), "{other_end}");
+    let pass = PassProgram::load(&bpf::object().unwrap()).unwrap();
+    pass.attach(netns, "peer0").unwrap();
     assert_eq!(problems(&site, &balancer), []);
     netns.ip("address add 203.0.113.10/32 dev eth0").unwrap();
-    let pass = PassProgram::load(&bpf::object().unwrap()).unwrap();
     pass.attach(netns, "eth0").unwrap();
     netns.ip("link set eth0 down").unwrap();
     let found = problems(&site, &balancer);
@@ -78,4 +82,23 @@ fn what_keeps_a_balancer_from_balancing_is_found_and_cured() {
     assert_eq!(problems(&site, &balancer), []);
     let _daemon = site.start(&["--detach"]);
     assert_eq!(problems(&site, &balancer), [], "its own program is no problem");
+}
+
+#[test]
+fn server_that_does_not_listen_at_the_vip_is_told() {
+    let site = Site::new();
+    let netns = &site.host.netns;
+    netns.ip("address add 203.0.113.10/32 dev lo").unwrap();
+    for (key, value) in [("all/arp_ignore", "1"), ("all/arp_announce", "2")] {
+        netns.set_sysctl(&format!("ipv4/conf/{key}"), value).unwrap();
+    }
+    let backend = ["--backend", "203.0.113.10", "--interface", "eth0", "--no-decap", "--port", "80"];
+    let told = |found: Vec<(String, String)>| found.into_iter().map(|(found, _)| found).collect::<Vec<_>>();
+    let nobody = "nothing listens at the VIP 203.0.113.10, port 80/tcp";
+    assert_eq!(told(problems(&site, &backend)), [nobody]);
+    let elsewhere = netns.run(|| TcpListener::bind("192.0.2.1:80")).unwrap().unwrap();
+    assert_eq!(told(problems(&site, &backend)), [format!("{nobody}, but at 192.0.2.1 alone")]);
+    drop(elsewhere);
+    let _at_vip = netns.run(|| TcpListener::bind("203.0.113.10:80")).unwrap().unwrap();
+    assert_eq!(problems(&site, &backend), []);
 }
