@@ -96,13 +96,12 @@ impl Scenes {
 
     /// That one, which is loaded when it is asked for first.
     pub(crate) fn scene(&mut self, name: Name) -> anyhow::Result<&mut Scene> {
-        let at = match self.loaded.iter().position(|(loaded, _)| *loaded == name) {
-            Some(at) => at,
-            None => {
-                let scene = name.load(self.egress).context("cannot fill the balancer's maps")?;
-                self.loaded.push((name, scene));
-                self.loaded.len() - 1
-            }
+        let at = if let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == name) {
+            at
+        } else {
+            let scene = name.load(self.egress).context("cannot fill the balancer's maps")?;
+            self.loaded.push((name, scene));
+            self.loaded.len() - 1
         };
         Ok(&mut self.loaded[at].1)
     }

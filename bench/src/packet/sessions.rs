@@ -20,13 +20,12 @@ impl Sessions {
         let Subject::Balancer(name, _) = case.subject else { return Ok(&[]) };
         let Some(handshake) = handshake(name) else { return Ok(&[]) };
         let key = (name, case.family);
-        let at = match self.0.iter().position(|(open, _)| *open == key) {
-            Some(at) => at,
-            None => {
-                let opened = open(object, case, last(name, case.family), handshake, scene);
-                self.0.push((key, opened.context("cannot open the sessions")?));
-                self.0.len() - 1
-            }
+        let at = if let Some(at) = self.0.iter().position(|(open, _)| *open == key) {
+            at
+        } else {
+            let opened = open(object, case, last(name, case.family), handshake, scene);
+            self.0.push((key, opened.context("cannot open the sessions")?));
+            self.0.len() - 1
         };
         Ok(&self.0[at].1)
     }
@@ -92,14 +91,14 @@ fn open(
     scene: &mut Scene,
 ) -> anyhow::Result<Vec<Ends>> {
     let flows = last as u32 + 1;
-    let mut list = vec![Ends::default(); flows as usize];
+    let mut told = vec![Ends::default(); flows as usize];
     for Step { segment, reason } in handshake {
         let records = matches!(segment, Segment::Syn | Segment::Cookie);
         let feed = segment.feed(case, last)?;
         let mut feeder = if records {
-            Feeder::recording(object, &feed, &list)?
+            Feeder::recording(object, &feed, &told)?
         } else {
-            Feeder::load(object, &feed, &list)?
+            Feeder::load(object, &feed, &told)?
         };
         feeder.aim_at(scene.program()?)?;
         let before = scene.packets(*reason);
@@ -108,10 +107,10 @@ fn open(
         let counted = scene.packets(*reason) - before;
         ensure!(counted >= u64::from(flows), "{counted} of {flows} packets were counted as {reason:?}");
         if records {
-            list = feeder.list()?;
+            told = feeder.list()?;
         }
     }
-    Ok(list)
+    Ok(told)
 }
 
 impl Segment {

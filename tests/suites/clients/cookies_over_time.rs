@@ -51,7 +51,9 @@ fn connections_opened_by_cookies_outlive_daemons_with_and_without() {
     let mut scene = Scene::start(&network, services(&network, "\"always\""));
     let mut first = open(&network, &scene, Opening::ByCookie);
     scene.kill_and_restart(&network);
-    first.iter_mut().for_each(|held| held.go_on().unwrap());
+    for held in &mut first {
+        held.go_on().unwrap();
+    }
     let second = open(&network, &scene, Opening::ByCookie);
     scene.kill_and_change(&network, |config, _| config.services = services(&network, "\"off\""));
     let third = open(&network, &scene, Opening::WithTheBackend);
@@ -67,7 +69,9 @@ fn daemon_that_finds_no_cookies_takes_over_and_sends_some() {
         let mut scene = Scene::start(&network, services(&network, "\"off\""));
         let older = open(&network, &scene, Opening::WithTheBackend);
         scene.kill_and_change(&network, |config, pins| {
-            maps.iter().for_each(|map| fs::remove_file(pins.join(map)).unwrap());
+            for map in maps {
+                fs::remove_file(pins.join(map)).unwrap();
+            }
             config.services = services(&network, "\"always\"");
         });
         assert!(scene.daemon.process.log().contains("moving over to new maps"), "without {maps:?}");
