@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const UNKNOWN: &str = "unknown";
 
 /// A machine, its kernel, and the state of the sources.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     processor: String,
     cores: usize,

@@ -1,7 +1,9 @@
-//! Plots of kept results, as SVG: for each part one picture beside its JSON.
+//! Plots of kept results, as SVG: for each part one picture beside its JSON, and an overview.
 //!
 //! A row is a bar to its median, with a line from the least figure to the largest; where all figures were kept, they
 //! are dots. Bars can be compared with each other within a picture wherever the unit is the same.
+
+mod overview;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,10 +36,11 @@ const OTHERS: RGBColor = RGBColor(219, 133, 54);
 
 /// Draws every part that is kept in `directory`, and says which.
 pub(crate) fn draw_all(directory: &Path, parts: &[String]) -> anyhow::Result<()> {
-    for part in parts {
-        let Some(report) = Report::kept(directory, part)? else { continue };
-        let path = directory.join(format!("{part}.svg"));
-        draw(&report, &path).with_context(|| format!("cannot draw {}", path.display()))?;
+    let kept = parts.iter().map(|part| Report::kept(directory, part)).collect::<anyhow::Result<Vec<_>>>()?;
+    let kept: Vec<_> = kept.into_iter().flatten().collect();
+    for report in kept.iter().chain(&overview::of(&kept)) {
+        let path = directory.join(format!("{}.svg", report.part));
+        draw(report, &path).with_context(|| format!("cannot draw {}", path.display()))?;
         println!("{}", path.display());
     }
     Ok(())
@@ -66,6 +69,7 @@ fn draw(report: &Report, path: &Path) -> anyhow::Result<()> {
 
 fn title(part: &str) -> &str {
     match part {
+        "overview" => "What a packet costs, and a table",
         "packet" => "Nanoseconds per packet, within the kernel",
         "wire" => "Through a balancer in a second",
         "table" => "Lookup tables",

@@ -53,7 +53,7 @@ pub(crate) enum Unit {
 }
 
 /// One measured thing.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// The setting, the same for all rows that stand together. They have one unit.
     pub(crate) case: String,

@@ -33,9 +33,11 @@ fn programs_are_told_the_same_by_fields() {
     let (code, told) = ask(&site.config);
     assert_eq!((code, &told["ok"], &told["services"][0]["slots"]), (Some(0), &true.into(), &4099.into()));
     let (code, told) = ask(&changed(&site.config, "slots = 4099", "slots = 4100"));
-    let complaint = &told["complaints"][0];
+    let mut complaints = told["complaints"].as_array().unwrap().iter();
+    // Beside it stands a warning of what limits leave room for.
+    let complaint = complaints.find(|complaint| complaint["severity"] == "error").unwrap();
     assert_eq!((code, &told["ok"], &complaint["key"]), (Some(1), &false.into(), &"service[0].slots".into()));
-    assert_eq!((&complaint["severity"], &complaint["column"]), (&"error".into(), &9.into()), "{told}");
+    assert_eq!(complaint["column"], 9, "{told}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn lost_pins_and_programs_are_found_and_put_back_over_the_api() {
             "sluice verify --repair",
         ],
     );
-    let repair = ask(&site, "/v1/verify/repair", &["-X", "POST"]).expect(200);
+    let repair = ask(&site, "/v1/verify/repair", &["--request", "POST"]).expect(200);
     assert_eq!((&repair["then"]["same"], &repair["failures"]), (&json!(true), &json!([])), "{repair:#}");
     assert!(pinned(&site, "services") && pinned(&site, "program"));
     assert_ne!(site.program("eth0"), Value::Null);
