@@ -244,6 +244,18 @@ async fn until(at: Option<Duration>) {
     }
 }
 
+/// What has come meanwhile behind `first`: as much as fits into the queue, so that the data plane follows even where more
+/// comes all the time.
+fn waiting<T>(first: T, inbox: &mut mpsc::Receiver<T>) -> Vec<T> {
+    let mut all = vec![first];
+    while all.len() < QUEUE
+        && let Ok(next) = inbox.try_recv()
+    {
+        all.push(next);
+    }
+    all
+}
+
 /// The task that owns the truth, with what it needs to act.
 struct Owner<'a> {
     truth: Truth,
@@ -347,10 +359,8 @@ impl Owner<'_> {
 
     /// Takes in an event and all that have come meanwhile, then makes the data plane follow.
     async fn handle(&mut self, event: Event, attachments: &mut Attachments) {
-        let mut next = Some(event);
         let mut changed = false;
-        for _ in 0..QUEUE {
-            let Some(event) = next.take() else { break };
+        for event in waiting(event, &mut self.inbox) {
             changed |= !event.only_asks() && !matches!(event, Event::Peer(_) | Event::TooBig(_));
             match event {
                 Event::Reload(reload) => self.reload(reload, attachments).await,
@@ -372,7 +382,6 @@ impl Owner<'_> {
                 Event::EndCapture(end) => self.end_capture(end, attachments).await,
                 event => self.note(event),
             }
-            next = self.inbox.try_recv().ok();
         }
         if changed {
             self.truth.converge_or_log();
@@ -440,5 +449,24 @@ impl Owner<'_> {
         *attachments = wanted;
         self.truth.set_interfaces(attachments.report());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_waits_is_lost_between_two_rounds() {
+        let all = 3 * QUEUE;
+        let (sender, mut inbox) = mpsc::channel(all);
+        (0..all).for_each(|number| sender.try_send(number).expect("there is room"));
+        let mut taken = Vec::new();
+        while let Ok(first) = inbox.try_recv() {
+            let round = waiting(first, &mut inbox);
+            assert!(round.len() <= QUEUE);
+            taken.extend(round);
+        }
+        assert_eq!(taken, (0..all).collect::<Vec<_>>());
     }
 }
