@@ -1,5 +1,6 @@
 //! How a handler asks the task that owns the truth.
 
+use axum::Json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::refused::Failure;
@@ -43,5 +44,17 @@ impl Daemon {
         event: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Event,
     ) -> Result<T, Failure> {
         self.ask(event).await?.map_err(Into::into)
+    }
+
+    /// The same, with what is answered as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::demand`].
+    pub async fn answer<T, E: Into<Failure>>(
+        &self,
+        event: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Event,
+    ) -> Result<Json<T>, Failure> {
+        self.demand(event).await.map(Json)
     }
 }

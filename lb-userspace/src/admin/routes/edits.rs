@@ -13,10 +13,13 @@ use axum::{
 use humantime::{format_duration, parse_duration};
 use serde::Deserialize;
 use toml::Table;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, IntoResponses};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::services::{Versioned, versioned};
+use super::{
+    parts::{Absent, OfBackend, OfService},
+    services::{Versioned, versioned},
+};
 use crate::{
     admin::{
         ask::Daemon,
@@ -27,7 +30,6 @@ use crate::{
     changes::{Condition, Edit, EditError, Patch, Unmet},
     config::{BackendKeys, ServiceKeys},
     daemon::{EditEvent, EditRefused, Event},
-    health::TargetKey,
 };
 
 /// How long a lease may last.
@@ -74,6 +76,30 @@ struct Conditions {
     if_none_match: Option<String>,
 }
 
+/// Why a change is not made, in the document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+enum Unwritten {
+    /// It cannot run
+    #[response(status = CONFLICT)]
+    Impossible(Refused),
+    /// The version is another one by now, or its condition does not hold
+    #[response(status = PRECONDITION_FAILED)]
+    Unmet(Refused),
+}
+
+/// Why something is not removed, in the document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+enum Unremoved {
+    /// It cannot go
+    #[response(status = CONFLICT)]
+    Impossible(Refused),
+    /// The version is another one by now, or its condition does not hold
+    #[response(status = PRECONDITION_FAILED)]
+    Unmet(Refused),
+}
+
 /// Adds or replaces a service
 ///
 /// The body has the keys of `[[service]]`. Backends that are not in its `backend` go, and keep their flows until those end;
@@ -82,27 +108,22 @@ struct Conditions {
     put,
     path = "/v1/services/{service}",
     tag = "services",
-    params(
-        ("service" = String, Path, description = "Its name"),
-        How,
-        Conditions,
-    ),
+    params(OfService, How, Conditions),
     request_body(content = ServiceKeys, content_type = "application/json"),
     responses(
         (status = OK, body = Changed, description = "It is so", headers(("etag" = String))),
-        (status = CONFLICT, body = Refused, description = "It cannot run"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
+        Unwritten,
     )
 )]
 async fn put_service(
     State(daemon): State<Daemon>,
-    Path(name): Path<String>,
+    Path(OfService { service }): Path<OfService>,
     Query(How { dry_run }): Query<How>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Versioned<Changed>, Failure> {
-    let table = named(&body, &name)?;
-    edit(&daemon, &headers, dry_run, Edit::PutService(name, table)).await
+    let table = named(&body, &service)?;
+    edit(&daemon, &headers, dry_run, Edit::PutService(service, table)).await
 }
 
 /// Changes single keys of a service
@@ -112,24 +133,23 @@ async fn put_service(
     patch,
     path = "/v1/services/{service}",
     tag = "services",
-    params(("service" = String, Path, description = "Its name"), How, Conditions),
+    params(OfService, How, Conditions),
     request_body(content((Object = "application/merge-patch+json"), (Object = "application/json"))),
     responses(
         (status = OK, body = Changed, description = "It is so", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
-        (status = CONFLICT, body = Refused, description = "It cannot run"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
+        Unwritten,
+        Absent,
     )
 )]
 async fn patch_service(
     State(daemon): State<Daemon>,
-    Path(name): Path<String>,
+    Path(OfService { service }): Path<OfService>,
     Query(How { dry_run }): Query<How>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Versioned<Changed>, Failure> {
-    let patch = patch_of(&body, &name)?;
-    edit(&daemon, &headers, dry_run, Edit::PatchService(name, patch)).await
+    let patch = patch_of(&body, &service)?;
+    edit(&daemon, &headers, dry_run, Edit::PatchService(service, patch)).await
 }
 
 /// Removes a service
@@ -137,25 +157,20 @@ async fn patch_service(
     delete,
     path = "/v1/services/{service}",
     tag = "services",
-    params(
-        ("service" = String, Path, description = "Its name"),
-        How,
-        Conditions,
-    ),
+    params(OfService, How, Conditions),
     responses(
         (status = OK, body = Changed, description = "It is gone", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
-        (status = CONFLICT, body = Refused, description = "It cannot go"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
+        Unremoved,
+        Absent,
     )
 )]
 async fn delete_service(
     State(daemon): State<Daemon>,
-    Path(name): Path<String>,
+    Path(OfService { service }): Path<OfService>,
     Query(How { dry_run }): Query<How>,
     headers: HeaderMap,
 ) -> Result<Versioned<Changed>, Failure> {
-    edit(&daemon, &headers, dry_run, Edit::DeleteService(name)).await
+    edit(&daemon, &headers, dry_run, Edit::DeleteService(service)).await
 }
 
 /// Adds or replaces a backend
@@ -166,30 +181,24 @@ async fn delete_service(
     put,
     path = "/v1/services/{service}/backends/{backend}",
     tag = "backends",
-    params(
-        ("service" = String, Path, description = "Name of the service"),
-        ("backend" = String, Path, description = "Name of the backend"),
-        HowLong,
-        Conditions,
-    ),
+    params(OfBackend, HowLong, Conditions),
     request_body(content = BackendKeys, content_type = "application/json"),
     responses(
         (status = OK, body = Changed, description = "It is so", headers(("etag" = String))),
+        Unwritten,
         (status = NOT_FOUND, body = Refused, description = "There is no such service"),
-        (status = CONFLICT, body = Refused, description = "It cannot run"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
     )
 )]
 async fn put_backend(
     State(daemon): State<Daemon>,
-    Path((service, backend)): Path<(String, String)>,
+    Path(key): Path<OfBackend>,
     Query(HowLong { dry_run, ttl }): Query<HowLong>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Versioned<Changed>, Failure> {
-    let table = named(&body, &backend)?;
+    let table = named(&body, &key.backend)?;
     let ttl = ttl.as_deref().map(lifetime).transpose()?;
-    edit(&daemon, &headers, dry_run, Edit::PutBackend(TargetKey { service, backend }, table, ttl)).await
+    edit(&daemon, &headers, dry_run, Edit::PutBackend(key.into(), table, ttl)).await
 }
 
 /// Changes single keys of a backend
@@ -199,29 +208,23 @@ async fn put_backend(
     patch,
     path = "/v1/services/{service}/backends/{backend}",
     tag = "backends",
-    params(
-        ("service" = String, Path, description = "Name of the service"),
-        ("backend" = String, Path, description = "Name of the backend"),
-        How,
-        Conditions,
-    ),
+    params(OfBackend, How, Conditions),
     request_body(content((Object = "application/merge-patch+json"), (Object = "application/json"))),
     responses(
         (status = OK, body = Changed, description = "It is so", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
-        (status = CONFLICT, body = Refused, description = "It cannot run"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
+        Unwritten,
+        Absent,
     )
 )]
 async fn patch_backend(
     State(daemon): State<Daemon>,
-    Path((service, backend)): Path<(String, String)>,
+    Path(key): Path<OfBackend>,
     Query(How { dry_run }): Query<How>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Versioned<Changed>, Failure> {
-    let patch = patch_of(&body, &backend)?;
-    edit(&daemon, &headers, dry_run, Edit::PatchBackend(TargetKey { service, backend }, patch)).await
+    let patch = patch_of(&body, &key.backend)?;
+    edit(&daemon, &headers, dry_run, Edit::PatchBackend(key.into(), patch)).await
 }
 
 /// Removes a backend
@@ -231,26 +234,20 @@ async fn patch_backend(
     delete,
     path = "/v1/services/{service}/backends/{backend}",
     tag = "backends",
-    params(
-        ("service" = String, Path, description = "Name of the service"),
-        ("backend" = String, Path, description = "Name of the backend"),
-        How,
-        Conditions,
-    ),
+    params(OfBackend, How, Conditions),
     responses(
         (status = OK, body = Changed, description = "It takes no new flows", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
-        (status = CONFLICT, body = Refused, description = "It cannot go"),
-        (status = PRECONDITION_FAILED, body = Refused, description = "The version is another one by now, or its condition does not hold"),
+        Unremoved,
+        Absent,
     )
 )]
 async fn delete_backend(
     State(daemon): State<Daemon>,
-    Path((service, backend)): Path<(String, String)>,
+    Path(key): Path<OfBackend>,
     Query(How { dry_run }): Query<How>,
     headers: HeaderMap,
 ) -> Result<Versioned<Changed>, Failure> {
-    edit(&daemon, &headers, dry_run, Edit::DeleteBackend(TargetKey { service, backend })).await
+    edit(&daemon, &headers, dry_run, Edit::DeleteBackend(key.into())).await
 }
 
 async fn edit(

@@ -9,6 +9,7 @@ mod envoy;
 mod explain;
 mod openapi;
 mod order;
+mod parts;
 mod plan;
 mod ready;
 mod refusals;

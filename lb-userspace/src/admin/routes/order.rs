@@ -3,6 +3,7 @@
 use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::parts::OfBackend;
 use crate::{
     admin::{
         ask::Daemon,
@@ -11,7 +12,6 @@ use crate::{
         refused::{Failure, Refused},
     },
     daemon::{Event, OrderEvent},
-    health::TargetKey,
     wishes::OrderError,
 };
 
@@ -26,10 +26,7 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     post,
     path = "/v1/services/{service}/backends/{backend}/admin",
     tag = "backends",
-    params(
-        ("service" = String, Path, description = "Name of the service"),
-        ("backend" = String, Path, description = "Name of the backend"),
-    ),
+    params(OfBackend),
     request_body = Request,
     responses(
         (status = OK, body = Obeyed, description = "How the backend is now"),
@@ -39,12 +36,11 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
 )]
 async fn order(
     State(daemon): State<Daemon>,
-    Path((service, backend)): Path<(String, String)>,
+    Path(key): Path<OfBackend>,
     body: Bytes,
 ) -> Result<Json<Obeyed>, Failure> {
     let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
-    let target = TargetKey { service, backend };
-    daemon.demand(|answer| Event::Order(OrderEvent { target, order, answer })).await.map(Json)
+    daemon.answer(|answer| Event::Order(OrderEvent { target: key.into(), order, answer })).await
 }
 
 impl From<OrderError> for Failure {

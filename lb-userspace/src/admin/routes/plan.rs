@@ -58,7 +58,7 @@ async fn plan(
     body: Bytes,
 ) -> Result<Json<Preview>, Failure> {
     let text = text(&body)?;
-    daemon.demand(|answer| Event::Plan(PlanEvent { text, path, answer })).await.map(Json)
+    daemon.answer(|answer| Event::Plan(PlanEvent { text, path, answer })).await
 }
 
 /// Makes a configuration the running one
@@ -83,7 +83,7 @@ async fn apply(
     body: Bytes,
 ) -> Result<Json<Outcome>, Failure> {
     let text = text(&body)?;
-    daemon.demand(|answer| Event::Apply(ApplyEvent { text, digest, answer })).await.map(Json)
+    daemon.answer(|answer| Event::Apply(ApplyEvent { text, digest, answer })).await
 }
 
 fn text(body: &Bytes) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 use axum::{Json, body::Bytes, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::parts::OfService;
 use crate::{
     admin::{
         ask::Daemon,
@@ -25,7 +26,7 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
     post,
     path = "/v1/services/{service}/rollout",
     tag = "services",
-    params(("service" = String, Path, description = "Name of the service")),
+    params(OfService),
     request_body = Request,
     responses(
         (status = OK, body = Obeyed, description = "How the roll-out stands now"),
@@ -35,11 +36,11 @@ pub(super) fn router() -> OpenApiRouter<Daemon> {
 )]
 async fn roll_out(
     State(daemon): State<Daemon>,
-    Path(service): Path<String>,
+    Path(OfService { service }): Path<OfService>,
     body: Bytes,
 ) -> Result<Json<Obeyed>, Failure> {
     let order = json::<Request>(&body)?.order().map_err(Failure::bad)?;
-    daemon.demand(|answer| Event::Rollout(RolloutEvent { service, order, answer })).await.map(Json)
+    daemon.answer(|answer| Event::Rollout(RolloutEvent { service, order, answer })).await
 }
 
 impl From<RolloutError> for Failure {

@@ -12,18 +12,18 @@ use serde_json::Value;
 use toml::Table;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::parts::{Absent, OfBackend, OfService};
 use crate::{
     admin::{
         ask::Daemon,
         caller::{Caller, Role},
         change::{Change, Changes, Keys, Services},
         read::Path,
-        refused::{Failure, Refused},
+        refused::Failure,
     },
     changes::{self, EditError, Said},
     config::{BackendKeys, ServiceKeys, redact},
     daemon::{EditRefused, Event, now},
-    health::TargetKey,
 };
 
 pub(super) fn router() -> OpenApiRouter<Daemon> {
@@ -54,10 +54,11 @@ async fn services(
     State(daemon): State<Daemon>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Versioned<Services>, Failure> {
-    let said = daemon.ask(Event::Said).await?;
-    let version = said.document().version();
-    let services = said.document().services().map(|service| keys(service, &caller)).collect();
-    Ok(versioned(&version.clone(), Services { version, services }))
+    told(&daemon, |said| {
+        let services = said.document().services().map(|service| keys(service, &caller)).collect();
+        Ok(Services { version: said.document().version(), services })
+    })
+    .await
 }
 
 /// A service that is to be
@@ -65,21 +66,22 @@ async fn services(
     get,
     path = "/v1/services/{service}",
     tag = "services",
-    params(("service" = String, Path, description = "Its name")),
+    params(OfService),
     responses(
         (status = OK, body = ServiceKeys, description = "Its keys", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
+        Absent,
     )
 )]
 async fn service(
     State(daemon): State<Daemon>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Path(OfService { service }): Path<OfService>,
 ) -> Result<Versioned<Keys>, Failure> {
-    let said = daemon.ask(Event::Said).await?;
-    let service = said.document().service(&name);
-    let service = service.ok_or_else(|| EditRefused::from(EditError::NoService(name)))?;
-    Ok(versioned(&said.document().version(), keys(service, &caller)))
+    told(&daemon, |said| {
+        let table = said.document().service(&service);
+        table.map(|table| keys(table, &caller)).ok_or(EditError::NoService(service))
+    })
+    .await
 }
 
 /// A backend that is to be
@@ -87,25 +89,23 @@ async fn service(
     get,
     path = "/v1/services/{service}/backends/{backend}",
     tag = "backends",
-    params(
-        ("service" = String, Path, description = "Name of the service"),
-        ("backend" = String, Path, description = "Name of the backend"),
-    ),
+    params(OfBackend),
     responses(
         (status = OK, body = BackendKeys, description = "Its keys", headers(("etag" = String))),
-        (status = NOT_FOUND, body = Refused, description = "There is none"),
+        Absent,
     )
 )]
 async fn backend(
     State(daemon): State<Daemon>,
     Extension(caller): Extension<Caller>,
-    Path((service, backend)): Path<(String, String)>,
+    Path(key): Path<OfBackend>,
 ) -> Result<Versioned<Keys>, Failure> {
-    let said = daemon.ask(Event::Said).await?;
-    let key = TargetKey { service, backend };
-    let backend = said.document().backend(&key);
-    let backend = backend.ok_or_else(|| EditRefused::from(EditError::NoBackend(key.clone())))?;
-    Ok(versioned(&said.document().version(), keys(backend, &caller)))
+    let key = key.into();
+    told(&daemon, |said| {
+        let table = said.document().backend(&key);
+        table.map(|table| keys(table, &caller)).ok_or(EditError::NoBackend(key))
+    })
+    .await
 }
 
 /// What was changed over the file
@@ -121,9 +121,18 @@ async fn changes(
     State(daemon): State<Daemon>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Versioned<Changes>, Failure> {
+    told(&daemon, |said| Ok(Changes { version: said.document().version(), changes: listed(said, &caller) }))
+        .await
+}
+
+/// What `tell` tells of what is said, with the version of that.
+async fn told<T>(
+    daemon: &Daemon,
+    tell: impl FnOnce(&Said) -> Result<T, EditError>,
+) -> Result<Versioned<T>, Failure> {
     let said = daemon.ask(Event::Said).await?;
-    let version = said.document().version();
-    Ok(versioned(&version.clone(), Changes { version, changes: listed(&said, &caller) }))
+    let told = tell(&said).map_err(EditRefused::from)?;
+    Ok(versioned(&said.document().version(), told))
 }
 
 fn listed(said: &Said, caller: &Caller) -> Vec<Change> {

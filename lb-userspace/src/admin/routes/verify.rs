@@ -1,6 +1,7 @@
 //! `GET /v1/verify` and `POST /v1/verify/repair`: whether the kernel holds what the daemon has applied.
 
 use axum::{Json, extract::State, http::StatusCode};
+use tokio::sync::oneshot;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -33,7 +34,7 @@ pub(super) fn changing() -> OpenApiRouter<Daemon> {
     )
 )]
 async fn verify(State(daemon): State<Daemon>) -> Result<Json<Verification>, Failure> {
-    daemon.ask(Event::Verify).await?.map(Json).map_err(failure)
+    looked(&daemon, Event::Verify).await
 }
 
 /// Writes anew what the kernel does not hold
@@ -49,9 +50,14 @@ async fn verify(State(daemon): State<Daemon>) -> Result<Json<Verification>, Fail
     )
 )]
 async fn repair(State(daemon): State<Daemon>) -> Result<Json<Repair>, Failure> {
-    daemon.ask(Event::Repair).await?.map(Json).map_err(failure)
+    looked(&daemon, Event::Repair).await
 }
 
-fn failure(error: String) -> Failure {
-    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+/// What the daemon answers to what only the kernel can fail.
+async fn looked<T>(
+    daemon: &Daemon,
+    event: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Event,
+) -> Result<Json<T>, Failure> {
+    let looked = daemon.ask(event).await?;
+    looked.map(Json).map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))
 }
