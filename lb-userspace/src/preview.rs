@@ -15,7 +15,7 @@ use lb_common::{
 use crate::{
     admin::plan::{BackendChange, Fate, ServiceChange},
     budget,
-    config::{Backend, Config, Keys, Service},
+    config::{Backend, Config, KeyChange, Keys, Service},
     moves::{Concerned, Moves, Standing},
     plan::{Plan, PlannedService},
     reconcile::{Applied, AppliedService, Op, ReadSlots},
@@ -295,17 +295,13 @@ fn digest(held: Option<Held<'_>>) -> Option<String> {
 }
 
 /// The name is no key of a service's own, and may be another one.
-fn renamed(
-    before: Option<Held<'_>>,
-    after: Option<Held<'_>>,
-    mut changes: Vec<crate::config::KeyChange>,
-) -> Vec<crate::config::KeyChange> {
+fn renamed(before: Option<Held<'_>>, after: Option<Held<'_>>, mut changes: Vec<KeyChange>) -> Vec<KeyChange> {
     let (Some(before), Some(after)) = (before, after) else { return changes };
     if before.service.name != after.service.name {
         let quoted = |name: &str| Some(format!("{name:?}"));
         let key = "name".to_owned();
         let (before, after) = (quoted(&before.service.name), quoted(&after.service.name));
-        changes.insert(0, crate::config::KeyChange { key, before, after });
+        changes.insert(0, KeyChange { key, before, after, secret: 0 });
     }
     changes
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use humantime::format_duration;
+use hyper::header::HeaderValue;
 use lb_common::guard::Rate;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -10,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Backend, Balancer, Check, Config, DEFAULT_SEED, Fleet, HttpCheck, HttpVersion, Limits, List,
-    MinHealthy, Mss, Nat, Probe, Service, Sharing, TlsCheck, Trust, secrets::REDACTED,
+    MinHealthy, Mss, Nat, Probe, Service, Sharing, TlsCheck, Trust,
+    secrets::{REDACTED, redact_probe},
 };
 
 /// A configuration that can be shown.
@@ -253,62 +255,55 @@ fn probe(probe: &Probe) -> Value {
         "port": probe.port,
         "via": word(&probe.via),
     }));
-    all.extend(object(details(&probe.check)));
+    all.extend(details(&probe.check));
+    redact_probe(&mut all, &mut Vec::new());
     Value::Object(all)
 }
 
-/// What a probe sends may hold passwords: headers, payloads, arguments of programs.
-fn details(check: &Check) -> Value {
-    let secret = |is_there: bool| is_there.then_some(REDACTED);
+/// What a check asks for and expects, secrets included.
+pub(super) fn details(check: &Check) -> Map<String, Value> {
+    let bytes = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.escape_ascii().to_string());
     match check {
-        Check::Tcp | Check::Icmp => json!({}),
+        Check::Tcp | Check::Icmp => Map::new(),
         Check::Http(check) => http(check),
         Check::Tls(check) => tls(check),
         Check::Grpc(check) => {
             let mut all = object(json!({ "grpc_service": check.service, "tls": check.tls.is_some() }));
-            all.extend(check.tls.as_ref().map(|check| object(tls(check))).unwrap_or_default());
-            Value::Object(all)
+            all.extend(check.tls.as_ref().map(tls).unwrap_or_default());
+            all
         }
-        Check::Udp(check) => json!({
-            "send": secret(!check.send.is_empty()), "expect": secret(!check.expect.is_empty()),
-        }),
+        Check::Udp(check) => object(json!({ "send": bytes(&check.send), "expect": bytes(&check.expect) })),
         Check::Dns(check) => {
-            json!({ "query": check.name, "record": check.record.1, "rcode": check.rcode.1 })
+            object(json!({ "query": check.name, "record": check.record.1, "rcode": check.rcode.1 }))
         }
-        Check::Exec(command) => {
-            let arguments = command.iter().skip(1).map(|_| REDACTED);
-            json!({ "command": command.iter().map(String::as_str).take(1).chain(arguments).collect::<Vec<_>>() })
-        }
-        Check::Agent { send } => json!({ "send": secret(!send.is_empty()) }),
+        Check::Exec(command) => object(json!({ "command": command })),
+        Check::Agent { send } => object(json!({ "send": bytes(send) })),
     }
 }
 
-fn http(check: &HttpCheck) -> Value {
+fn http(check: &HttpCheck) -> Map<String, Value> {
+    let value = |value: &HeaderValue| value.as_bytes().escape_ascii().to_string();
     let headers: Map<String, Value> =
-        check.headers.keys().map(|name| (name.to_string(), REDACTED.into())).collect();
+        check.headers.iter().map(|(name, is)| (name.to_string(), value(is).into())).collect();
     let status: Vec<_> =
         check.status.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
-    let path = match check.path.query() {
-        Some(_) => format!("{}?{REDACTED}", check.path.path()),
-        None => check.path.path().to_owned(),
-    };
     let version = if check.version == HttpVersion::Two { "2" } else { "1.1" };
     let mut all = object(json!({
         "method": check.method.as_str(),
-        "path": path,
+        "path": check.path.as_str(),
         "host": check.host,
         "headers": headers,
         "status": status,
         "body": check.body,
         "http_version": version,
     }));
-    all.extend(check.tls.as_ref().map(|check| object(tls(check))).unwrap_or_default());
-    Value::Object(all)
+    all.extend(check.tls.as_ref().map(tls).unwrap_or_default());
+    all
 }
 
-fn tls(check: &TlsCheck) -> Value {
+fn tls(check: &TlsCheck) -> Map<String, Value> {
     let ca = if let Trust::File(path) = &check.trust { Some(path) } else { None };
-    json!({ "verify": check.trust != Trust::Anybody, "ca": ca, "server_name": check.server_name })
+    object(json!({ "verify": check.trust != Trust::Anybody, "ca": ca, "server_name": check.server_name }))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A configuration as keys with values, by the names that the file uses, defaults filled in: what two of them differ in.
 //!
-//! The seed is told by a fingerprint, since whoever knows it can aim flows.
+//! The seed is told by a fingerprint, since whoever knows it can aim flows. Of what else is secret it is told only that it is
+//! another one: people show plans to each other, and keep them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +11,14 @@ use std::{
 
 use humantime::format_duration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    Api, Backend, Balancer, Check, Config, Fleet, Guard, Limits, List, MinHealthy, Mss, Probe, Service,
-    Sharing, fingerprint,
+    Api, Backend, Balancer, Config, Fleet, Guard, Limits, List, MinHealthy, Mss, Probe, Service, Sharing,
+    effective::details,
+    fingerprint,
+    secrets::{REDACTED, REDACTED_OTHER, redact_probe},
 };
 
 /// A key whose value is another one.
@@ -26,28 +30,36 @@ pub struct KeyChange {
     pub before: Option<String>,
     /// What it is then; none where it is not there any more.
     pub after: Option<String>,
+    /// Tells secrets apart that look alike in the two; zero where neither is one. It is told to nobody.
+    #[serde(skip)]
+    pub secret: u64,
+}
+
+/// A value, as far as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    text: String,
+    /// Fingerprint of what the text leaves out; zero where it leaves out nothing.
+    secret: u64,
 }
 
 /// Keys with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keys(BTreeMap<String, String>);
+pub struct Keys(BTreeMap<String, Told>);
 
 impl Keys {
     /// What has to change in these to get the others, by key.
     #[must_use]
     pub fn changes_to(&self, after: &Self) -> Vec<KeyChange> {
         let names: BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();
-        let changes = names.into_iter().map(|key| KeyChange {
-            key: key.clone(),
-            before: self.0.get(key).cloned(),
-            after: after.0.get(key).cloned(),
-        });
-        changes.filter(|change| change.before != change.after).collect()
+        let both = names.into_iter().map(|key| (key, self.0.get(key), after.0.get(key)));
+        let changes = both.filter(|(_, before, after)| before != after);
+        changes.map(|(key, before, after)| KeyChange::between(key, before, after)).collect()
     }
 
     /// A value as it is.
     fn plain(&mut self, key: &str, value: impl Display) {
-        self.0.insert(key.to_owned(), value.to_string());
+        self.0.insert(key.to_owned(), Told { text: value.to_string(), secret: 0 });
     }
 
     /// A text, in quotes.
@@ -69,9 +81,40 @@ impl Keys {
         self.plain(key, format_args!("{values:?}"));
     }
 
+    /// A value that is told as `told`, which leaves out what is secret of it: key by key where it is a table.
+    fn redacted(&mut self, key: &str, is: &Value, told: &Value) {
+        match (is, told) {
+            (Value::Null, _) => {}
+            (Value::Object(is), Value::Object(told)) => {
+                is.iter().for_each(|(name, is)| self.redacted(&format!("{key}.{name}"), is, &told[name]));
+            }
+            _ => {
+                let secret = if is == told { 0 } else { fingerprint(is.to_string().as_bytes()) };
+                self.0.insert(key.to_owned(), Told { text: told.to_string(), secret });
+            }
+        }
+    }
+
     /// Takes in the keys of a table.
     fn table(&mut self, name: &str, keys: Self) {
         self.0.extend(keys.0.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+    }
+}
+
+impl KeyChange {
+    fn between(key: &str, before: Option<&Told>, after: Option<&Told>) -> Self {
+        let text = |told: Option<&Told>| told.map(|told| told.text.clone());
+        let secret = |told: Option<&Told>| told.map_or(0, |told| told.secret);
+        let mut change = Self {
+            key: key.to_owned(),
+            before: text(before),
+            after: text(after),
+            secret: secret(before).rotate_left(1) ^ secret(after),
+        };
+        if change.before == change.after {
+            change.after = change.after.map(|text| text.replace(REDACTED, REDACTED_OTHER));
+        }
+        change
     }
 }
 
@@ -286,18 +329,12 @@ impl Probe {
         keys.plain("concurrency", self.concurrency);
         keys.plain("port", self.port);
         keys.word("via", self.via);
-        keys.plain("type", check(&self.check));
+        keys.text("type", self.check.name());
+        let details = details(&self.check);
+        let mut told = details.clone();
+        redact_probe(&mut told, &mut Vec::new());
+        details.iter().for_each(|(key, is)| keys.redacted(key, is, &told[key]));
         keys
-    }
-}
-
-/// A check with all that it asks for: one value, since another question is another probe.
-fn check(check: &Check) -> String {
-    match check {
-        Check::Tcp => "\"tcp\"".to_owned(),
-        Check::Icmp => "\"icmp\"".to_owned(),
-        Check::Exec(command) => format!("\"exec\" {command:?}"),
-        other => format!("{other:?}"),
     }
 }
 
@@ -377,9 +414,67 @@ mod tests {
         let heavier = FULL.replacen("weight = 3", "weight = 4", 1);
         let changes = parse(FULL).keys().changes_to(&parse(&heavier).keys());
         let (key, before, after) = ("service.web.backend.web-1.weight", "3", "4");
-        let expected =
-            KeyChange { key: key.to_owned(), before: Some(before.to_owned()), after: Some(after.to_owned()) };
+        let expected = KeyChange {
+            key: key.to_owned(),
+            before: Some(before.to_owned()),
+            after: Some(after.to_owned()),
+            secret: 0,
+        };
         assert_eq!(changes, [expected]);
+    }
+
+    /// Of a service whose probe has these keys.
+    fn probed(probe: &str) -> Keys {
+        let text = format!(
+            "[balancer]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\n\
+             protocol = \"tcp\"\nprobe = {{ {probe} }}\n"
+        );
+        parse(&text).keys()
+    }
+
+    /// What a change of the probe is told as: each key with both values, if there are any.
+    fn told(before: &str, after: &str) -> Vec<(String, Option<String>, Option<String>)> {
+        let changes = probed(before).changes_to(&probed(after)).into_iter();
+        changes.map(|KeyChange { key, before, after, .. }| (key, before, after)).collect()
+    }
+
+    #[test]
+    fn secret_of_a_probe_is_told_to_be_another_one_and_not_what_it_is() {
+        let http = |secret: &str, query: &str| {
+            format!(
+                "type = \"http\", path = \"/up?{query}\", headers = {{ Authorization = \"{secret}\", Cookie = \"same\" }}"
+            )
+        };
+        let key = |key: &str| format!("service.web.probe.{key}");
+        let change = |name: &str, before: &str, after: &str| {
+            (key(name), Some(before.to_owned()), Some(after.to_owned()))
+        };
+        assert_eq!(
+            told(&http("s1", "k=1"), &http("s2", "k=2")),
+            [
+                change("headers.authorization", "\"(secret)\"", "\"(another secret)\""),
+                change("path", "\"/up?(secret)\"", "\"/up?(another secret)\""),
+            ]
+        );
+        let without = "type = \"http\", path = \"/up?k=1\", headers = { Cookie = \"same\" }";
+        let added = (key("headers.authorization"), None, Some("\"(secret)\"".to_owned()));
+        assert_eq!(told(without, &http("s1", "k=1")), [added]);
+        assert_eq!(
+            told(
+                "type = \"exec\", command = [\"/bin/c\", \"p1\"]",
+                "type = \"exec\", command = [\"/bin/c\", \"p2\"]"
+            ),
+            [change("command", "[\"/bin/c\",\"(secret)\"]", "[\"/bin/c\",\"(another secret)\"]")]
+        );
+    }
+
+    #[test]
+    fn changes_to_two_secrets_are_two_changes() {
+        let send = |payload: &str| probed(&format!("type = \"agent\", port = 7, send = \"{payload}\""));
+        let of = |after: &str| send("s1").changes_to(&send(after));
+        assert_eq!(of("s1"), []);
+        assert_eq!(of("s2")[0].after, of("s3")[0].after);
+        assert_ne!(of("s2"), of("s3"), "who has agreed to one has not agreed to the other");
     }
 
     #[test]

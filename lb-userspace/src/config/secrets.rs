@@ -7,6 +7,9 @@ use super::schema;
 /// What stands in the place of a secret.
 pub(super) const REDACTED: &str = "(secret)";
 
+/// The same for one that stands beside another.
+pub(super) const REDACTED_OTHER: &str = "(another secret)";
+
 /// Keys under which everything is secret: what a probe sends and hears, and what flows are hashed by.
 const SECRET: [&str; 4] = ["headers", "send", "expect", "seed"];
 
@@ -43,7 +46,8 @@ fn redact_key(key: &str, value: &mut Value, secrets: &mut Vec<String>) {
     }
 }
 
-fn redact_probe(probe: &mut Map<String, Value>, secrets: &mut Vec<String>) {
+/// Takes them out of the keys of a probe.
+pub(super) fn redact_probe(probe: &mut Map<String, Value>, secrets: &mut Vec<String>) {
     for (key, value) in probe {
         if schema::PROBE.keys.contains(&key.as_str()) {
             redact_key(key, value, secrets);

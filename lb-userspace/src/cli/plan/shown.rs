@@ -45,7 +45,7 @@ impl Lines {
     }
 
     fn change(&mut self, indent: usize, change: &KeyChange) {
-        let KeyChange { key, before, after } = change;
+        let KeyChange { key, before, after, .. } = change;
         match (before, after) {
             (None, Some(after)) => self.add(indent, Fate::Added, &format!("{key} = {after}")),
             (Some(before), None) => self.add(indent, Fate::Removed, &format!("{key} = {before}")),
@@ -213,6 +213,7 @@ mod tests {
             key: key.to_owned(),
             before: before.map(str::to_owned),
             after: after.map(str::to_owned),
+            secret: 0,
         };
         let backend = |name: &str, fate, slots: (u32, u32), settings| BackendChange {
             backend: name.to_owned(),
