@@ -1,6 +1,8 @@
 //! `sluice verify`: what somebody writes to the kernel's maps is found by name, and `--repair` has packets go again where they
 //! were promised to.
 
+mod guards;
+
 use std::{path::Path, process::Command, time::Duration};
 
 use lb_tests::{
@@ -30,7 +32,6 @@ struct Map<'a> {
 
 impl Map<'_> {
     fn bpftool(&self, action: &str, index: u32, value: &[u8]) -> Command {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
         let mut bpftool = Command::new("bpftool");
         bpftool.args(["--json", "map", action, "pinned"]).arg(self.site.pins.path().join(self.name));
         bpftool.args(["key", "hex"]).args(hex(&index.to_le_bytes()));
@@ -40,17 +41,31 @@ impl Map<'_> {
         bpftool
     }
 
-    /// Changes bytes of one value, behind the daemon's back.
-    fn damage(&self, index: u32, change: impl FnOnce(&mut [u8])) {
+    /// A value, if there is one.
+    fn found(&self, index: u32) -> Option<Vec<u8>> {
         let found: Value =
-            serde_json::from_str(&output(&mut self.bpftool("lookup", index, &[])).unwrap()).unwrap();
+            serde_json::from_str(&output(&mut self.bpftool("lookup", index, &[])).ok()?).unwrap();
         let byte = |digits: &Value| {
             u8::from_str_radix(digits.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
         };
-        let mut value: Vec<u8> = found["value"].as_array().unwrap().iter().map(byte).collect();
+        Some(found["value"].as_array().unwrap().iter().map(byte).collect())
+    }
+
+    fn value(&self, index: u32) -> Vec<u8> {
+        self.found(index).unwrap()
+    }
+
+    /// Changes bytes of one value, behind the daemon's back.
+    fn damage(&self, index: u32, change: impl FnOnce(&mut [u8])) {
+        let mut value = self.value(index);
         change(&mut value);
         output(&mut self.bpftool("update", index, &value)).unwrap();
     }
+}
+
+/// Bytes as `bpftool` takes them.
+fn hex(bytes: &[u8]) -> Vec<String> {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `sluice verify` says, which must end with this status.
