@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::{
     AdminState, Backend, BackendLimits, MAX_WEIGHT,
     file::{File, Located, Place},
+    guard::MOST,
     location::location,
     policy::{Policy, forwarding},
     quic::server_id,
@@ -17,7 +18,10 @@ const ADMIN_STATES: &[(&str, AdminState)] =
     &[("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maintenance", AdminState::Maintenance)];
 
 /// The last level that there can be.
-const MAX_PRIORITY: u32 = 127;
+pub(super) const MAX_PRIORITY: u32 = 127;
+
+/// The most flows that a backend may be limited to.
+pub(super) const MAX_CONNECTIONS: u32 = 1 << 26;
 
 /// The backends of one service.
 #[derive(Debug)]
@@ -117,8 +121,8 @@ fn limits(section: &Section<'_>) -> BackendLimits {
     let limit =
         |key, most| section.optional(key, |entry| entry.integer(&(1..=most))).map(|limit| limit.value);
     BackendLimits {
-        max_new_per_sec: limit("max_new_per_sec", 100_000_000),
-        max_connections: limit("max_connections", 1 << 26),
+        max_new_per_sec: limit("max_new_per_sec", MOST),
+        max_connections: limit("max_connections", MAX_CONNECTIONS),
     }
 }
 

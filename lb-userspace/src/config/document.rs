@@ -1,17 +1,19 @@
-//! The keys of services and backends, for the document of the API: names only, since what each takes is said by the parser
-//! and in docs/config.md.
+//! The keys of services and backends with their types, for the document of the API. What each means is said in docs/config.md.
 
 use std::borrow::Cow;
 
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema,
-        schema::{AdditionalProperties, SchemaType, Type},
+        ArrayBuilder, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema,
+        schema::{AdditionalProperties, Type},
     },
 };
 
-use super::schema;
+use super::{
+    schema,
+    shape::{self, Shape},
+};
 
 /// A `[[service]]`.
 #[derive(Debug)]
@@ -33,21 +35,10 @@ impl ToSchema for ServiceKeys {
 
 impl PartialSchema for ServiceKeys {
     fn schema() -> RefOr<Schema> {
-        let backends = ArrayBuilder::new().items(Ref::from_schema_name(BackendKeys::name()));
-        let tables = [
-            ("gue", &schema::GUE),
-            ("rollout", &schema::ROLLOUT),
-            ("probe", &schema::PROBE),
-            ("guard", &schema::GUARD),
-            ("passive", &schema::PASSIVE),
-            ("quic", &schema::QUIC),
-        ];
-        let named = tables.map(|(key, keys)| (key, Schema::from(table(keys).build())));
-        let service =
-            named.into_iter().fold(table(&schema::SERVICE), |all, (key, keys)| all.property(key, keys));
+        let service = table(&schema::SERVICE);
         let service = ["address", "port", "protocol"].into_iter().fold(service, ObjectBuilder::required);
         let description = "The keys of a `[[service]]`, as docs/config.md has them; its name is in the path";
-        Schema::from(service.property("backend", backends).description(Some(description)).build()).into()
+        Schema::from(service.description(Some(description)).build()).into()
     }
 }
 
@@ -68,11 +59,31 @@ impl PartialSchema for BackendKeys {
 
 /// A table with these keys and no others.
 fn table(schema: &schema::Schema) -> ObjectBuilder {
-    // TOML has no null.
-    let any = [Type::String, Type::Number, Type::Boolean, Type::Array, Type::Object];
-    let anything = || ObjectBuilder::new().schema_type(SchemaType::from_iter(any.clone()));
     let table = ObjectBuilder::new()
         .schema_type(Type::Object)
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
-    schema.keys.iter().fold(table, |table, key| table.property(*key, anything()))
+    shape::keys(schema).fold(table, |table, (key, shape)| table.property(key, of(shape)))
+}
+
+fn of(shape: &Shape) -> RefOr<Schema> {
+    let plain = |kind| ObjectBuilder::new().schema_type(kind);
+    let built = match shape {
+        Shape::Text => plain(Type::String),
+        Shape::Boolean => plain(Type::Boolean),
+        Shape::Integer(range) => {
+            plain(Type::Integer).minimum(Some(*range.start())).maximum(Some(*range.end()))
+        }
+        Shape::Number(range) => plain(Type::Number).minimum(Some(*range.start())).maximum(Some(*range.end())),
+        Shape::Texts => plain(Type::Object).additional_properties(Some(of(&Shape::Text))),
+        Shape::Table(keys) if keys.header == schema::BACKEND.header => {
+            return Ref::from_schema_name(BackendKeys::name()).into();
+        }
+        Shape::Table(keys) => table(keys),
+        Shape::List(element) => return Schema::from(ArrayBuilder::new().items(of(element)).build()).into(),
+        Shape::Either(shapes) => {
+            let either = shapes.iter().fold(OneOfBuilder::new(), |all, shape| all.item(of(shape)));
+            return Schema::from(either.build()).into();
+        }
+    };
+    Schema::from(built.build()).into()
 }

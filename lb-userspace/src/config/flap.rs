@@ -2,10 +2,12 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use toml::de::DeValue;
+
 use super::{schema, section::Entry};
 
 /// More changes than a backend's history has room for could not be counted after a restart.
-const CHANGES: RangeInclusive<u32> = 2..=15;
+pub(super) const CHANGES: RangeInclusive<u32> = 2..=15;
 const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
@@ -39,13 +41,14 @@ impl Damping {
 
 /// A table with all of its keys, or a word.
 pub(super) fn flap(entry: &Entry<'_>) -> Option<Damping> {
-    if !entry.value.is_table() {
-        const EXPECTED: &str = "expected { changes = 6, within = \"5m\", hold = \"10m\" } or \"off\"";
-        return if entry.value.as_str() == Some("off") {
-            Some(Damping::Off)
-        } else {
-            entry.refuse_type(EXPECTED)
-        };
+    const EXPECTED: &str = "expected { changes = 6, within = \"5m\", hold = \"10m\" } or \"off\"";
+    match entry.value {
+        DeValue::Table(_) => {}
+        DeValue::String(text) if text == "off" => return Some(Damping::Off),
+        DeValue::String(_) => {
+            return entry.refuse(format!("{} is not a value of this key", entry.excerpt()), EXPECTED);
+        }
+        _ => return entry.refuse_type(EXPECTED),
     }
     let section = entry.section(&schema::FLAP)?;
     let changes = section.required("changes", "changes = 6", |entry| entry.integer(&CHANGES));

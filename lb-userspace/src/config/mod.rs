@@ -40,6 +40,7 @@ mod schema;
 mod secrets;
 mod section;
 mod service;
+mod shape;
 mod sharing;
 mod suggest;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::{Protocol, section::Entry, service::Reading};
 
 /// From what every host takes (RFC 9293 section 3.7.1) to what fits into an IPv4 packet.
-const RANGE: RangeInclusive<u32> = 536..=65_495;
+pub(super) const RANGE: RangeInclusive<u32> = 536..=65_495;
 
 /// The largest MSS that a client's SYN may announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub(super) fn mss(entry: &Entry<'_>) -> Option<Mss> {
     match entry.value {
         DeValue::Integer(_) => entry.integer(&RANGE).map(|bytes| Mss::Bytes(bytes as u16)),
         DeValue::String(text) if text == "auto" => Some(Mss::Auto),
-        _ => entry.refuse(
-            format!("{} is not an MSS", entry.excerpt()),
-            format!("expected \"auto\", or {} to {} bytes", RANGE.start(), RANGE.end()),
-        ),
+        DeValue::String(_) => entry.refuse(format!("{} is not an MSS", entry.excerpt()), expected()),
+        _ => entry.refuse_type(expected()),
     }
+}
+
+fn expected() -> String {
+    format!("expected \"auto\", or {} to {} bytes", RANGE.start(), RANGE.end())
 }
 
 impl Reading<'_> {

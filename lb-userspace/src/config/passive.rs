@@ -6,6 +6,7 @@ use lb_common::service::Track;
 
 use super::{Protocol, probe::ProbePolicy, schema, section::Entry, service::Reading};
 
+pub(super) const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(10);
 const HOLDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
@@ -32,7 +33,7 @@ impl Default for Passive {
 pub(super) fn passive(entry: &Entry<'_>) -> Option<Passive> {
     let section = entry.section(&schema::PASSIVE)?;
     let share = section.optional("share", Entry::percent);
-    let connections = section.optional("connections", |entry| entry.integer(&(1..=1_000_000)));
+    let connections = section.optional("connections", |entry| entry.integer(&CONNECTIONS));
     let window = section.optional("window", |entry| entry.duration(&WINDOWS));
     let hold = section.optional("hold", |entry| entry.duration(&HOLDS));
     let default = Passive::default();

@@ -23,7 +23,13 @@ const DEFAULT_JITTER_PART: u32 = 16;
 
 /// Shorter ones measure the scheduler, longer ones leave a dead backend in the table for an hour.
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
-const COUNTS: RangeInclusive<u32> = 1..=1000;
+pub(super) const COUNTS: RangeInclusive<u32> = 1..=1000;
+
+/// How many probes of a service may be under way at once.
+pub(super) const CONCURRENCIES: RangeInclusive<u32> = 1..=65_535;
+
+/// The statuses that HTTP has.
+pub(super) const STATUSES: RangeInclusive<u32> = 100..=599;
 
 const VIAS: &[(&str, Via)] = &[(Via::Path.name(), Via::Path), (Via::Direct.name(), Via::Direct)];
 
@@ -106,7 +112,7 @@ impl ProbePolicy {
             rise: section.optional("rise", |entry| entry.integer(&COUNTS)),
             fall: section.optional("fall", |entry| entry.integer(&COUNTS)),
             grace: section.optional("grace", |entry| entry.duration(&delays)),
-            concurrency: section.optional("concurrency", |entry| entry.integer(&(1..=65_535))),
+            concurrency: section.optional("concurrency", |entry| entry.integer(&CONCURRENCIES)),
             port: section.optional("port", port),
             via: section.optional("via", |entry| entry.choice(VIAS)),
             details: Details::read(section),

@@ -17,7 +17,10 @@ const PANICS: &[(&str, Panic)] = &[("all", Panic::All), ("none", Panic::None)];
 const ALL_DOWN: &[(&str, AllDown)] = &[("open", AllDown::Open), ("closed", AllDown::Closed)];
 
 /// A level that can carry no more than its part, and one that can carry all of its flows with a tenth of its backends.
-const OVERPROVISIONING: (u32, u32) = (100, 1_000);
+pub(super) const OVERPROVISIONING: (u32, u32) = (100, 1_000);
+
+/// The most backends that can be asked to be healthy.
+pub(super) const MAX_BACKENDS: u32 = 65_535;
 
 const MAX_SLOW_START: Duration = Duration::from_hours(1);
 
@@ -251,7 +254,7 @@ fn overprovisioning(entry: &Entry<'_>) -> Option<u32> {
 /// A number of backends, or a part of the weight.
 fn min_healthy(entry: &Entry<'_>) -> Option<MinHealthy> {
     match entry.value {
-        DeValue::Integer(_) => entry.integer(&(0..=65_535)).map(MinHealthy::Backends),
+        DeValue::Integer(_) => entry.integer(&(0..=MAX_BACKENDS)).map(MinHealthy::Backends),
         DeValue::String(text) if text.ends_with('%') => entry.percent().map(MinHealthy::Percent),
         DeValue::String(_) => entry.refuse(
             format!("{} is not a part of the weight", entry.excerpt()),

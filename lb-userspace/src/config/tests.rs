@@ -10,6 +10,7 @@ mod nat;
 mod questionable;
 mod quic;
 mod rollout;
+mod shapes;
 mod sharing;
 mod valid;
 

@@ -11,7 +11,10 @@ use rustls::pki_types::ServerName;
 use simple_dns::{Name, RCODE, TYPE};
 use toml::de::DeValue;
 
-use super::super::super::{Rcode, Record, file::Place, section::Entry, value::in_range};
+use super::super::{
+    super::{Rcode, Record, file::Place, section::Entry, value::in_range},
+    STATUSES,
+};
 
 pub(super) const RECORDS: &[(&str, Record)] = &[
     ("A", Record(TYPE::A, "A")),
@@ -30,9 +33,6 @@ pub(super) const RCODES: &[(&str, Rcode)] = &[
     ("NXDOMAIN", Rcode(RCODE::NameError, "NXDOMAIN")),
     ("REFUSED", Rcode(RCODE::Refused, "REFUSED")),
 ];
-
-/// The statuses that HTTP has.
-const STATUSES: RangeInclusive<u32> = 100..=599;
 
 pub(super) fn method(entry: &Entry<'_>) -> Option<Method> {
     let text = entry.string("a method such as \"GET\"")?;
