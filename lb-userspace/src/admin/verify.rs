@@ -17,7 +17,7 @@ pub struct Verification {
     pub differences: Vec<Difference>,
     /// What was looked at.
     pub looked_at: LookedAt,
-    /// How long that took, in seconds. The daemon has done nothing else meanwhile.
+    /// How long the daemon has done nothing else for that, in seconds. Prefixes of lists are read beside it, but for a repair.
     pub took: f64,
 }
 

@@ -376,7 +376,7 @@ impl Owner<'_> {
                 Event::Apply(ApplyEvent { text, digest, answer }) => {
                     drop(answer.send(Box::pin(self.apply(&text, digest.as_deref(), attachments)).await));
                 }
-                Event::Verify(answer) => drop(answer.send(Box::pin(self.verify(attachments)).await)),
+                Event::Verify(answer) => Box::pin(self.verify(attachments, answer)).await,
                 Event::Repair(answer) => drop(answer.send(Box::pin(self.repair(attachments)).await)),
                 Event::BeginCapture(begin) => self.begin_capture(begin, attachments).await,
                 Event::EndCapture(end) => self.end_capture(end, attachments).await,

@@ -1,12 +1,21 @@
 //! Whether the kernel holds what the daemon has applied: maps, pins, and the program on every interface.
 //!
-//! All of it is read in the daemon's one task, between two events, since nothing else knows what was applied. Maps are read
-//! through the memory that is shared with the kernel, so ten thousand services take a fraction of a second. What is fixed with the
+//! It is read in the daemon's one task, between two events, since nothing else knows what was applied. Maps are read
+//! through the memory that is shared with the kernel, so ten thousand services take a fraction of a second. Rules are read prefix by
+//! prefix, and a million of them take seconds: a look leaves that to a thread, with what they are to be, while the task goes
+//! on; only a repair reads them in the task, since it writes what it has found. What is fixed with the
 //! program (the constants of `lb_common::knobs`) cannot be changed after it was loaded: its number stands for them.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Result;
+use tokio::{
+    sync::oneshot,
+    task::{block_in_place, spawn_blocking},
+};
 use tracing::warn;
 
 use super::{Owner, interfaces::Attachments, now, truth::Found};
@@ -18,6 +27,9 @@ use crate::{
         pins::{MAPS, PROGRAM},
     },
 };
+
+/// Whose turn it is to read rules.
+static READING: Mutex<()> = Mutex::new(());
 
 /// What is known of a name in the directory of pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,18 +55,35 @@ enum Attached {
 }
 
 impl Owner<'_> {
-    /// Compares what the kernel holds with what was applied.
-    pub(super) async fn verify(&mut self, attachments: &Attachments) -> Result<Verification, String> {
+    /// Compares what the kernel holds with what was applied, and has it answered when rules have been read too.
+    pub(super) async fn verify(
+        &mut self,
+        attachments: &Attachments,
+        answer: oneshot::Sender<Result<Verification, String>>,
+    ) {
         let began = now();
-        let looked = self.look_at_all(attachments).await.map_err(|error| with_causes(error.as_ref()))?;
-        Ok(looked.concluded(now().saturating_sub(began)))
+        let looked = self.look_at_all(attachments).await;
+        let took = now().saturating_sub(began);
+        spawn_blocking(move || {
+            // One at a time, however many ask.
+            let _turn = READING.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = looked.and_then(Looked::with_rules).map(|looked| looked.concluded(took));
+            drop(answer.send(read.map_err(|error| with_causes(error.as_ref()))));
+        });
+    }
+
+    /// The same in this task, rules included, and how long it took.
+    async fn look_closely(&mut self, attachments: &Attachments) -> Result<(Looked, Duration), String> {
+        let began = now();
+        let looked = self.look_at_all(attachments).await;
+        let looked = looked.and_then(|looked| block_in_place(|| looked.with_rules()));
+        let looked = looked.map_err(|error| with_causes(error.as_ref()))?;
+        Ok((looked, now().saturating_sub(began)))
     }
 
     /// Writes anew what the kernel does not hold, and looks once more.
     pub(super) async fn repair(&mut self, attachments: &mut Attachments) -> Result<Repair, String> {
-        let began = now();
-        let looked = self.look_at_all(attachments).await.map_err(|error| with_causes(error.as_ref()))?;
-        let took = now().saturating_sub(began);
+        let (looked, took) = self.look_closely(attachments).await?;
         if looked.differences.is_empty() {
             let found = looked.concluded(took);
             return Ok(Repair { then: found.clone(), found, failures: Vec::new() });
@@ -75,8 +104,8 @@ impl Owner<'_> {
         for failure in &failures {
             warn!("not written anew: {failure}");
         }
-        let then = self.verify(attachments).await?;
-        Ok(Repair { found: looked.concluded(took), failures, then })
+        let (then, again) = self.look_closely(attachments).await?;
+        Ok(Repair { found: looked.concluded(took), failures, then: then.concluded(again) })
     }
 
     async fn look_at_all(&mut self, attachments: &Attachments) -> Result<Looked> {
@@ -139,6 +168,11 @@ struct Looked {
 }
 
 impl Looked {
+    fn with_rules(mut self) -> Result<Self> {
+        self.differences.extend(self.maps.read_rules()?);
+        Ok(self)
+    }
+
     fn concluded(self, took: Duration) -> Verification {
         let Self { maps, pins, interfaces, differences } = self;
         let (pins, interfaces) = (pins.len() as u32 + interfaces.len() as u32, interfaces.len() as u32);

@@ -30,7 +30,7 @@ use super::{
     counters::{Counters, SignCounters, clear, counters, signs},
     debug_log::DebugLog,
     flows::{Flows, flows},
-    guards::{Astray, GuardMaps},
+    guards::{Astray, GuardMaps, PlacedRules},
     image,
     inherited::Inherited,
     load::{Knobs, LoadError, Maps, balancer, check_kernel, load_object, program, signature},
@@ -180,13 +180,19 @@ impl EbpfDataPlane {
         Ok(signed == signature(seed))
     }
 
-    /// What the maps of guards hold otherwise than `guards` ask for.
+    /// What the maps of guards hold otherwise than `guards` ask for, but for rules.
+    #[must_use]
+    pub fn verify_guards(&self, guards: &Guards) -> Vec<Astray> {
+        self.guards.verify(guards)
+    }
+
+    /// The rules that `guards` ask for, with those that packets meet.
     ///
     /// # Errors
     ///
     /// [`DataPlaneError`] where the kernel refuses.
-    pub fn verify_guards(&self, guards: &Guards) -> Result<Vec<Astray>, DataPlaneError> {
-        self.guards.verify(guards)
+    pub fn placed_rules(&self, guards: &Guards) -> Result<Vec<PlacedRules>, DataPlaneError> {
+        self.guards.placed_rules(guards)
     }
 
     /// Has [`Self::follow`] write anew what is astray.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -58,6 +59,52 @@ pub enum Numbered {
     Service(u32),
     /// A backend.
     Backend(u32),
+}
+
+/// The rules that a service is to have, and those that its packets meet. Nothing is written to a trie that is in its place, so
+/// it can be read by whoever has time, whatever takes its place meanwhile.
+pub struct PlacedRules {
+    service: u32,
+    rules: Arc<Rules>,
+    trie: Option<Trie>,
+}
+
+impl fmt::Debug for PlacedRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlacedRules").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl PlacedRules {
+    /// Whose they are.
+    #[must_use]
+    pub const fn owner(&self) -> Numbered {
+        Numbered::Service(self.service)
+    }
+
+    /// How the two differ, if they do. Prefixes are read one by one: a million of them take seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`DataPlaneError::Map`].
+    pub fn astray(&self) -> Result<Option<Astray>, DataPlaneError> {
+        let held = self.held()?;
+        let entries = self.rules.entries();
+        let right = entries.iter().filter(|(prefix, rule)| held.get(&parts(prefix)) == Some(&(*rule as u32)));
+        let (right, all) = (right.count(), entries.len());
+        if right == all && held.len() == all {
+            return Ok(None);
+        }
+        let found = format!("{} prefixes, of which {right} are right", held.len());
+        let expected = format!("{all} prefixes");
+        Ok(Some(Astray { map: "rules", owner: self.owner(), expected, found }))
+    }
+
+    fn held(&self) -> Result<HashMap<(u32, [u8; PREFIX_DATA]), u32>, DataPlaneError> {
+        let entry = |(key, rule): (Key<[u8; PREFIX_DATA]>, u32)| ((key.prefix_len(), key.data()), rule);
+        let entries = self.trie.iter().flat_map(Trie::iter).map(|found| found.map(entry));
+        entries.collect::<Result<_, _>>().map_err(refused("rules"))
+    }
 }
 
 /// The maps, and what has been written to them.
@@ -223,8 +270,8 @@ impl GuardMaps {
 }
 
 impl GuardMaps {
-    /// What the maps hold otherwise than `guards` ask for. Rules are read one by one: a million of them take seconds.
-    pub(super) fn verify(&self, guards: &Guards) -> Result<Vec<Astray>, DataPlaneError> {
+    /// What the maps of limits and cookies hold otherwise than `guards` ask for.
+    pub(super) fn verify(&self, guards: &Guards) -> Vec<Astray> {
         let mut astray = Vec::new();
         for (number, expected, found) in differing(&guards.limits, &written(&self.limits)) {
             let (expected, found) = (limit_word(expected), limit_word(found));
@@ -234,20 +281,15 @@ impl GuardMaps {
             let (expected, found) = (rate_word(expected), rate_word(found));
             astray.push(Astray { map: "cookie_rates", owner: Numbered::Service(number), expected, found });
         }
-        for (&service, rules) in &guards.rules {
-            let held = self.rules_of(service)?;
-            let wrong = rules.entries().iter().filter(|(prefix, rule)| {
-                let (bits, data) = parts(prefix);
-                held.get(&(bits, data)) != Some(&(*rule as u32))
-            });
-            let (wrong, all) = (wrong.count(), rules.entries().len());
-            if wrong > 0 || held.len() != all {
-                let found = format!("{} prefixes, of which {} are right", held.len(), all - wrong);
-                let (owner, expected) = (Numbered::Service(service), format!("{all} prefixes"));
-                astray.push(Astray { map: "rules", owner, expected, found });
-            }
-        }
-        Ok(astray)
+        astray
+    }
+
+    /// The rules that `guards` ask for, with the tries that are in their places.
+    pub(super) fn placed_rules(&self, guards: &Guards) -> Result<Vec<PlacedRules>, DataPlaneError> {
+        let placed = |(&service, rules): (&u32, &Arc<Rules>)| {
+            Ok(PlacedRules { service, rules: Arc::clone(rules), trie: self.trie_of(service)? })
+        };
+        guards.rules.iter().map(placed).collect()
     }
 
     /// Takes what the maps hold for what was written, so that [`Self::prepare`] and [`Self::tidy`] write the rest. Rules get
@@ -260,13 +302,11 @@ impl GuardMaps {
         }
     }
 
-    fn rules_of(&self, service: u32) -> Result<HashMap<(u32, [u8; PREFIX_DATA]), u32>, DataPlaneError> {
-        let trie = match self.rules.get(&service, 0) {
-            Err(error) if is_absent(&error) => return Ok(HashMap::new()),
-            trie => trie.map_err(refused("rules"))?,
-        };
-        let entry = |(key, rule): (Key<[u8; PREFIX_DATA]>, u32)| ((key.prefix_len(), key.data()), rule);
-        trie.iter().map(|found| found.map(entry)).collect::<Result<_, _>>().map_err(refused("rules"))
+    fn trie_of(&self, service: u32) -> Result<Option<Trie>, DataPlaneError> {
+        match self.rules.get(&service, 0) {
+            Err(error) if is_absent(&error) => Ok(None),
+            trie => trie.map(Some).map_err(refused("rules")),
+        }
     }
 }
 

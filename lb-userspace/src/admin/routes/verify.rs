@@ -23,7 +23,8 @@ pub(super) fn changing() -> OpenApiRouter<Daemon> {
 
 /// Compares what the kernel holds with what the daemon has applied
 ///
-/// Maps, pins, and the program on every interface. Nothing changes by it; the daemon does nothing else while it looks.
+/// Maps, pins, and the program on every interface. Nothing changes by it; but for prefixes of lists, the daemon does nothing else
+/// while it looks.
 #[utoipa::path(
     get,
     path = "/v1/verify",
