@@ -395,6 +395,12 @@ impl EbpfDataPlane {
         self.counted.backend_opened(id)
     }
 
+    /// Entries that the budgets have refused, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn refused_entries(&self) -> [u64; Kind::COUNT] {
+        Kind::ALL.map(|kind| refusals(&self.budgets, kind))
+    }
+
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].
     #[must_use]
     pub fn refusals(&self, service: u32) -> [u64; Refusal::COUNT] {
@@ -558,7 +564,7 @@ impl DataPlane for EbpfDataPlane {
         let mut live = delete_flows(&mut self.openings, "openings", self.limit, doomed)?;
         let openings = live.len() as u32;
         let connections = delete_flows(&mut self.connections, "connections", self.limit, doomed)?;
-        let refused = Kind::ALL.map(|kind| refusals(&self.budgets, kind));
+        let refused = self.refused_entries();
         self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
         self.correct_loads(&before, &live, &connections, now);
         live.extend(connections);
