@@ -1,4 +1,4 @@
-//! A plain Maglev loop in C (`c/maglev.c`), and all of this package's `unsafe`.
+//! A plain Maglev loop in C (`c/maglev.c`).
 
 /// How the loop finds the next slot of a permutation.
 #[derive(Clone, Copy)]

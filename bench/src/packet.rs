@@ -52,6 +52,7 @@ fn measure_here(settings: &Settings) -> anyhow::Result<Report> {
     let mut contenders: Vec<_> = runs.iter_mut().map(|run| run.contender(packets)).collect();
     let times = race(&mut contenders, rounds)?;
     drop(contenders);
+    scenes.ensure_nothing_was_refused()?;
     let rows = runs.iter().zip(&times).map(|(run, &all)| run.row(all, floor(&runs, &times, run.case)));
     Ok(Report::new("packet", "the MAC swap with XDP_TX", rows.collect()))
 }
@@ -113,6 +114,10 @@ impl Run {
         let replies = sessions.open(object, case, scene)?;
         let mut feeder = Feeder::load(object, &feed, replies)?;
         feeder.aim_at(scene.program()?)?;
+        if name.remembers() && !case.opens {
+            // From its second packet on, a flow is among the connections.
+            feeder.run(2 * (flows.last() as u32 + 1))?;
+        }
         let before = scene.packets(reason);
         feeder.run(TRIAL)?;
         let counted = scene.packets(reason) - before;

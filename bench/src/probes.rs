@@ -5,10 +5,11 @@
 //!     eth0 192.0.2.1 ------------- veth ------------- eth0 192.0.2.254, all of 10.0.0.0/8 is local
 //! ```
 //!
-//! Starts are counted where they arrive: the listener notes when a connection came, and to whom. So what the listener
-//! itself is late counts against the daemon.
+//! Starts are counted where they arrive: a start is a SYN at the backends' end, at the time when the kernel there took it
+//! from the wire.
 
 mod arrivals;
+mod syns;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -67,7 +68,7 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
     place.listener.clear();
     let pid = busy.daemon.process.id();
     let usage = watch(pid, size.seconds)?;
-    let arrivals = place.listener.arrivals();
+    let arrivals = place.listener.arrivals()?;
     let status = busy.daemon.status()?;
     anyhow::ensure!(status.is_ready(), "not every backend is up: the machine is too slow for this");
     Ok(report(&size, &usage, &arrivals, [resident(pid)?, idle_memory]))

@@ -127,7 +127,7 @@ fn run_suite(workspace: &Workspace, suite: Suite, builds: Option<&Builds>, skips
     let start = Instant::now();
     let skips_file = workspace.target.join(format!("skips-{}", std::process::id()));
     let mut cargo = workspace.cargo("test");
-    cargo.args(suite.arguments()).arg("--no-fail-fast").env(SKIPS_FILE, &skips_file);
+    cargo.args(suite.packages()).args(suite.targets()).arg("--no-fail-fast").env(SKIPS_FILE, &skips_file);
     if let Some(Builds { sluice, other }) = builds {
         cargo.env(SLUICE_BINARY, sluice).envs(other.iter().map(|other| (OTHER_BINARY, other)));
     }
@@ -173,20 +173,29 @@ impl Suite {
         }
     }
 
-    /// What `cargo test` is told.
-    fn arguments(self) -> &'static [&'static str] {
+    /// The packages that `cargo test` is told. What dependencies are built with follows from them, so they are the same for
+    /// all that lies in these, and everything is built once.
+    fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Host => &["--workspace", "--exclude", "lb-tests", "--exclude", "lb-fuzz", "--all-features"],
-            Self::Program => &["--package", "lb-tests", "--test", "program"],
-            Self::Packets => &["--package", "lb-tests", "--test", "packets"],
-            Self::Fuzz => &["--package", "lb-fuzz"],
-            // The harness's own tests make namespaces too.
-            Self::Netns => &["--package", "lb-tests", "--lib", "--test", "netns"],
-            Self::Cli => &["--package", "lb-tests", "--test", "cli"],
-            Self::Operator => &["--package", "lb-tests", "--test", "operator"],
-            Self::Health => &["--package", "lb-tests", "--test", "health"],
-            Self::Clients => &["--package", "lb-tests", "--test", "clients"],
-            Self::Churn => &["--package", "lb-tests", "--test", "churn"],
+            _ => &workspace::OF_SUITES,
+        }
+    }
+
+    /// Which of their tests.
+    fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &[],
+            Self::Program => &["--test", "program"],
+            Self::Packets => &["--test", "packets"],
+            Self::Fuzz => &["--test", "short"],
+            // The harness's own tests make namespaces too. The fuzzers' own come along.
+            Self::Netns => &["--lib", "--test", "netns"],
+            Self::Cli => &["--test", "cli"],
+            Self::Operator => &["--test", "operator"],
+            Self::Health => &["--test", "health"],
+            Self::Clients => &["--test", "clients"],
+            Self::Churn => &["--test", "churn"],
         }
     }
 }

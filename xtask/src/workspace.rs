@@ -15,6 +15,9 @@ use crate::command;
 /// Names the compiled programs for whoever embeds or loads them. Unset means `target/bpf/sluice.o`.
 pub(crate) const BPF_OBJECT: &str = "SLUICE_BPF_OBJECT";
 
+/// The packages that suites are in, as cargo is told them.
+pub(crate) const OF_SUITES: [&str; 4] = ["--package", "lb-tests", "--package", "lb-fuzz"];
+
 /// The checkout that this binary was compiled from.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {

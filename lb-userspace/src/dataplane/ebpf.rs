@@ -11,6 +11,7 @@ use aya::{
 };
 use lb_common::{
     backend::Backend,
+    budget::Kind,
     connection::Tracked,
     control::Control,
     guard::Refusal,
@@ -27,7 +28,7 @@ use super::{
     DataPlane, DataPlaneError, Tracking,
     capture::{BeginError, CaptureProgram},
     counted::Counted,
-    counters::{Counters, SignCounters, clear, counters, signs},
+    counters::{Counters, SignCounters, clear, counters, refusals, signs},
     debug_log::DebugLog,
     flows::{Flows, flows},
     guards::{Astray, GuardMaps, PlacedRules},
@@ -378,6 +379,12 @@ impl EbpfDataPlane {
     #[must_use]
     pub fn backend_opened(&self, id: u32) -> u64 {
         self.counted.backend_opened(id)
+    }
+
+    /// Entries that the budgets have refused, in the order of [`Kind::ALL`].
+    #[must_use]
+    pub fn refused_entries(&self) -> [u64; Kind::COUNT] {
+        Kind::ALL.map(|kind| refusals(&self.budgets, kind))
     }
 
     /// What was refused of a service's packets, in the order of [`Refusal::ALL`].

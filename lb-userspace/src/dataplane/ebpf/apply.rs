@@ -10,7 +10,6 @@ use std::{
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
-    budget::Kind,
     connection::{Closing, Connection},
     counter::{Reason, Traffic},
     flow::Flow,
@@ -24,12 +23,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tracing::{debug, warn};
 
 use super::{
-    super::{
-        DataPlane, DataPlaneError, Tracking,
-        counters::{refusals, total},
-        flows::delete_flows,
-        is_live, refused,
-    },
+    super::{DataPlane, DataPlaneError, Tracking, counters::total, flows::delete_flows, is_live, refused},
     EbpfDataPlane,
 };
 use crate::{
@@ -76,7 +70,7 @@ impl DataPlane for EbpfDataPlane {
         let mut live = delete_flows(&mut self.openings, "openings", self.limit, doomed)?;
         let openings = live.len() as u32;
         let connections = delete_flows(&mut self.connections, "connections", self.limit, doomed)?;
-        let refused = Kind::ALL.map(|kind| refusals(&self.budgets, kind));
+        let refused = self.refused_entries();
         self.tracking = Tracking { connections: connections.len() as u32, openings, refused };
         self.correct_loads(&before, &live, &connections, now);
         live.extend(connections);
