@@ -19,6 +19,7 @@ mod turns;
 mod walk;
 
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use length::{DEFAULT_LENGTH, MAX_LENGTH, SLOTS_PER_MEMBER, is_prime, length_for, next_prime};
@@ -110,7 +111,8 @@ impl Table {
 /// The table of full health, and what it takes to refill it.
 #[derive(Clone, Debug)]
 pub struct Base {
-    table: Table,
+    /// Shared with whoever uses it as it is: of ten thousand services these are most of the memory.
+    table: Arc<Table>,
     /// Where the turns stopped when the last slot was taken.
     turns: Turns,
     /// The members' hashed names and their weights, in their order.
@@ -132,19 +134,19 @@ impl Base {
         let mut slots = alloc::vec![slot::NONE; length as usize];
         fill::fill(&mut slots, &mut turns);
         let weights = members.iter().map(|member| member.weight).collect();
-        Ok(Self { table: Table::new(slots, &names), turns, names, weights })
+        Ok(Self { table: Arc::new(Table::new(slots, &names)), turns, names, weights })
     }
 
     /// The table while every member takes new flows.
     #[must_use]
-    pub const fn table(&self) -> &Table {
+    pub const fn table(&self) -> &Arc<Table> {
         &self.table
     }
 
     /// The table while only the members for whose index `takes_new` holds take new flows. The others' slots go round
     /// among these, from whoever's turn it would have been next, so that the smaller shares come first.
     #[must_use]
-    pub fn refill(&self, takes_new: impl Fn(usize) -> bool) -> Table {
+    pub fn refill(&self, takes_new: impl Fn(usize) -> bool) -> Arc<Table> {
         let quotas: Vec<u32> =
             (0..self.names.len()).map(|member| if takes_new(member) { UNBOUNDED } else { 0 }).collect();
         self.with_quotas(&quotas)

@@ -6,7 +6,7 @@
 //! takes turns until it has so many. So a target that changes a little moves few slots: those that are given up or taken
 //! for it, and those that others choose differently for that.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{Base, Table, fill, turns::UNBOUNDED, walk::Walk};
 use crate::slot;
@@ -17,15 +17,15 @@ impl Base {
     ///
     /// Where each target is the member's weight (or the same multiple of it) or 0, this is [`Base::refill`].
     #[must_use]
-    pub fn with_targets(&self, targets: &[u64]) -> Table {
+    pub fn with_targets(&self, targets: &[u64]) -> Arc<Table> {
         self.with_quotas(&quotas(&self.weights, targets, self.table.slots.len() as u32))
     }
 
     /// The table in which nobody has more slots than its quota. Somebody's is [`UNBOUNDED`], or all are 0.
-    pub(super) fn with_quotas(&self, quotas: &[u32]) -> Table {
+    pub(super) fn with_quotas(&self, quotas: &[u32]) -> Arc<Table> {
         let is_kept = |(&quota, &share): (&u32, &u32)| quota == share || quota == UNBOUNDED || share == 0;
         if quotas.iter().zip(&self.table.shares).all(is_kept) {
-            return self.table.clone();
+            return Arc::clone(&self.table);
         }
         let mut slots = self.kept(quotas);
         let rooms = quotas.iter().zip(&self.table.shares).map(|(&quota, &share)| match quota {
@@ -33,7 +33,7 @@ impl Base {
             _ => quota.saturating_sub(share),
         });
         fill::fill(&mut slots, &mut self.turns.within(&rooms.collect::<Vec<_>>()));
-        Table::new(slots, &self.names)
+        Arc::new(Table::new(slots, &self.names))
     }
 
     /// The slots of the base whose owners keep them. The others are [`slot::NONE`].

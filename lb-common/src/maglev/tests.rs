@@ -77,7 +77,7 @@ fn paper(names: &[String], length: u32) -> Vec<u16> {
 
 #[test]
 fn table_without_members_names_nobody() {
-    let table = base(&[], 101).table().clone();
+    let table = Table::clone(base(&[], 101).table());
     assert_eq!(table.slots(), [NONE; 101]);
     assert!(table.shares().is_empty());
 }
