@@ -6,6 +6,7 @@
 pub mod journal;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     time::Duration,
 };
@@ -44,9 +45,9 @@ pub struct Change {
     /// What.
     pub aspect: Aspect,
     /// What it is from then on.
-    pub is: String,
+    pub is: Cow<'static, str>,
     /// Why.
-    pub why: String,
+    pub why: Cow<'static, str>,
 }
 
 /// What a backend is while damping holds it.
@@ -102,7 +103,8 @@ impl Histories {
 
     /// Adds a change. What is oldest makes room, but for what says that the backend is held while it is.
     pub fn add(&mut self, key: TargetKey, change: Change) {
-        let history = self.of.entry(key).or_default();
+        // Most have one change, and there may be a million of them.
+        let history = self.of.entry(key).or_insert_with(|| VecDeque::with_capacity(1));
         history.push_back(change);
         if history.len() > KEPT {
             let mark = is_held(history).then(|| mark(history)).flatten();
@@ -155,7 +157,7 @@ mod tests {
     }
 
     pub(super) fn change(at: u64, aspect: Aspect, is: &str) -> Change {
-        Change { at: Duration::from_secs(at), aspect, is: is.to_owned(), why: "a test".to_owned() }
+        Change { at: Duration::from_secs(at), aspect, is: is.to_owned().into(), why: "a test".into() }
     }
 
     fn histories(changes: impl IntoIterator<Item = Change>) -> Histories {

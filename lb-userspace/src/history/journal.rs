@@ -161,6 +161,7 @@ impl Line {
     fn new(key: &TargetKey, change: &Change, boot: Duration) -> Self {
         let TargetKey { service, backend } = key.clone();
         let Change { at, aspect: what, is, why } = change.clone();
+        let (is, why) = (is.into_owned(), why.into_owned());
         Self { at: (boot + at).as_secs_f64(), service, backend, what, is, why }
     }
 
@@ -172,7 +173,7 @@ impl Line {
     fn into_change(self, boot: Duration, now: Duration) -> (TargetKey, Change) {
         let Self { at, service, backend, what: aspect, is, why } = self;
         let at = Duration::try_from_secs_f64(at).unwrap_or_default().saturating_sub(boot).min(now);
-        (TargetKey { service, backend }, Change { at, aspect, is, why })
+        (TargetKey { service, backend }, Change { at, aspect, is: is.into(), why: why.into() })
     }
 }
 
