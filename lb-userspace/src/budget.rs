@@ -1,7 +1,5 @@
 //! How large a client's packet may be: what the way to a backend carries, less its tunnel's headers.
 
-use std::collections::HashMap;
-
 use lb_common::{
     backend::{Backend as Entry, Forwarding},
     service::ServiceKey,
@@ -64,11 +62,9 @@ pub fn of_service(service: &PlannedService) -> Option<u16> {
 
 /// Tells of services whose largest packet is another than it was, if it is smaller than clients' packets, or was.
 pub fn log_changes(before: &Plan, after: &Plan) {
-    let before: HashMap<ServiceKey, u16> =
-        before.services.iter().filter_map(|service| Some((service.key, of_service(service)?))).collect();
-    for service in &after.services {
+    for (before, service) in before.changes(after) {
         let Some(largest) = of_service(service) else { continue };
-        let was = before.get(&service.key).copied();
+        let was = before.and_then(of_service);
         if was == Some(largest) {
             continue;
         }

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,20 +18,26 @@ pub const EVERY: Duration = Duration::from_secs(10);
 
 /// The last readings, the oldest first.
 #[derive(Clone, Debug)]
-pub struct Readings<Service, Backend> {
+pub struct Readings<Service, Backend: Hash + Eq> {
     last: VecDeque<Reading<Service, Backend>>,
 }
 
 #[derive(Clone, Debug)]
-struct Reading<Service, Backend> {
+struct Reading<Service, Backend: Hash + Eq> {
     at: Duration,
-    packets: Packets<Service, Backend>,
+    packets: HashMap<Service, Arc<Packets<Backend>>>,
 }
 
-/// What each backend of each service was sent.
-pub type Packets<Service, Backend> = HashMap<Service, HashMap<Backend, u64>>;
+/// What a service and its backends were sent. Readings share it where nothing was sent between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packets<Backend: Hash + Eq> {
+    /// The service's packets.
+    pub all: u64,
+    /// Those of each backend.
+    pub of: HashMap<Backend, u64>,
+}
 
-impl<Service, Backend> Default for Readings<Service, Backend> {
+impl<Service, Backend: Hash + Eq> Default for Readings<Service, Backend> {
     fn default() -> Self {
         Self { last: VecDeque::new() }
     }
@@ -44,11 +51,17 @@ impl<Service: Hash + Eq + Copy, Backend: Hash + Eq + Copy> Readings<Service, Bac
     }
 
     /// Adds a reading of all counters, and lets go of those that are older than the window needs.
-    pub fn add(&mut self, at: Duration, packets: Packets<Service, Backend>) {
+    pub fn add(&mut self, at: Duration, packets: HashMap<Service, Arc<Packets<Backend>>>) {
         self.last.push_back(Reading { at, packets });
         while self.last.get(1).is_some_and(|second| second.at + WINDOW <= at) {
             self.last.pop_front();
         }
+    }
+
+    /// The last reading of a service.
+    #[must_use]
+    pub fn last_of(&self, service: &Service) -> Option<&Arc<Packets<Backend>>> {
+        self.last.back()?.packets.get(service)
     }
 
     /// The part of a service's packets that each of its backends got between the first reading and the last one, 0 to 1;
@@ -62,8 +75,8 @@ impl<Service: Hash + Eq + Copy, Backend: Hash + Eq + Copy> Readings<Service, Bac
         let (Some(before), Some(after)) = (first.packets.get(service), last.packets.get(service)) else {
             return HashMap::new();
         };
-        let counted = after.iter().map(|(backend, &packets)| {
-            let before = before.get(backend).copied().unwrap_or(0);
+        let counted = after.of.iter().map(|(backend, &packets)| {
+            let before = before.of.get(backend).copied().unwrap_or(0);
             // One that has begun anew has counted all of its packets since.
             (*backend, packets.checked_sub(before).unwrap_or(packets))
         });
@@ -88,8 +101,9 @@ mod tests {
     type Example = Readings<char, u8>;
 
     fn add(readings: &mut Example, second: u64, packets: &[(u8, u64)]) {
-        let packets = HashMap::from([('s', packets.iter().copied().collect())]);
-        readings.add(Duration::from_secs(second), packets);
+        let all = packets.iter().map(|(_, packets)| packets).sum();
+        let packets = Packets { all, of: packets.iter().copied().collect() };
+        readings.add(Duration::from_secs(second), HashMap::from([('s', Arc::new(packets))]));
     }
 
     #[test]

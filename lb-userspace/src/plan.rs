@@ -4,6 +4,7 @@ pub(crate) mod advice;
 mod damped;
 pub(crate) mod entry;
 pub mod guards;
+pub mod kept;
 mod policy;
 pub mod rollout;
 pub mod shares;
@@ -30,7 +31,7 @@ use lb_common::{
 };
 
 use crate::{
-    config::{AdminState, Backend, Config, OnRemove, Service},
+    config::{AdminState, Backend, Config, Location, OnRemove, Service},
     health::{Health, TargetKey, agent::Advice},
     neighbours::NextHop,
     path_mtu::PathMtus,
@@ -39,6 +40,7 @@ use crate::{
 };
 use advice::{advice, percent, stricter};
 use entry::{Decided, entry, is_reachable, verdict};
+use kept::Kept;
 use shares::{Candidate, Shares, Started, Takers, Taking, WHOLE, shares};
 use state::Wanted;
 pub use translation::Translation;
@@ -87,19 +89,39 @@ pub struct Verdict {
 }
 
 /// What the data plane ought to hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The services, sorted by name.
-    pub services: Vec<PlannedService>,
+    pub services: Vec<Arc<PlannedService>>,
+    /// Where the balancer was taken to be.
+    pub location: Option<Location>,
     /// What flows are translated to.
     pub translation: Translation,
     /// When the plan changes by itself: a grace or a drain ends, a slow start goes on. On the monotonic clock.
     pub next_change: Option<Duration>,
 }
 
+impl Plan {
+    /// The services that are not the very same in `after`, by what packets find them by: what they are here, where they are,
+    /// and there.
+    pub fn changes<'a>(
+        &'a self,
+        after: &'a Self,
+    ) -> impl Iterator<Item = (Option<&'a PlannedService>, &'a PlannedService)> {
+        let before: HashMap<ServiceKey, &Arc<PlannedService>> =
+            self.services.iter().map(|planned| (planned.key, planned)).collect();
+        after.services.iter().filter_map(move |after| match before.get(&after.key) {
+            Some(before) if Arc::ptr_eq(before, after) => None,
+            before => Some((before.map(|before| &***before), &**after)),
+        })
+    }
+}
+
 /// A service as it ought to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedService {
+    /// What it was planned from.
+    pub source: Arc<Service>,
     /// Its name.
     pub name: String,
     /// What packets find it by.
@@ -130,6 +152,8 @@ pub struct PlannedService {
     pub parts: Vec<rollout::Part>,
     /// Entries of backends that are gone from the configuration and keep their old flows.
     pub leaving: Vec<Entry>,
+    /// When it changes by itself, on the monotonic clock.
+    pub until: Option<Duration>,
 }
 
 /// Tables that were computed before. Building one costs milliseconds, and most events change none.
@@ -150,21 +174,34 @@ struct Memo {
 /// Computes the plan. `now` is on the monotonic clock; `tables` only saves work.
 #[must_use]
 pub fn plan(config: &Config, view: &View, tables: &mut Tables, now: Duration) -> Plan {
+    plan_others(config, view, tables, &Kept::nothing(config), now)
+}
+
+/// The same, where some services stay as they were planned.
+#[must_use]
+pub fn plan_others(config: &Config, view: &View, tables: &mut Tables, kept: &Kept, now: Duration) -> Plan {
     let names: HashSet<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
     tables.memo.retain(|name, _| names.contains(name.as_str()));
-    let planned = config.services.iter().map(|service| plan_service(config, service, view, tables, now));
-    let (services, changes): (Vec<_>, Vec<_>) = planned.unzip();
-    let translation = Translation::of(config.balancer.nat.as_ref(), &view.translated);
-    Plan { services, translation, next_change: changes.into_iter().flatten().min() }
+    let services = config.services.iter().zip(kept.services()).map(|(service, kept)| match kept {
+        Some(planned) => Arc::clone(planned),
+        None => Arc::new(plan_service(config, service, view, tables, now)),
+    });
+    let services: Vec<_> = services.collect();
+    Plan {
+        next_change: services.iter().filter_map(|planned| planned.until).min(),
+        services,
+        location: config.balancer.location.clone(),
+        translation: Translation::of(config.balancer.nat.as_ref(), &view.translated),
+    }
 }
 
 fn plan_service(
     config: &Config,
-    service: &Service,
+    service: &Arc<Service>,
     view: &View,
     tables: &mut Tables,
     now: Duration,
-) -> (PlannedService, Option<Duration>) {
+) -> PlannedService {
     let wanted: Vec<Wanted> = service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
     let Considered { candidates, rollout, until } = consider(config, service, &wanted, view, now);
     let shares = shares(&service.sharing, &candidates, sweep(service), now);
@@ -186,7 +223,8 @@ fn plan_service(
         entry_of(&leaving.backend, Decided { wanted, takes_new: false, follows_probes })
     });
     let leaving = leaving.collect();
-    let planned = PlannedService {
+    PlannedService {
+        source: Arc::clone(service),
         name: service.name.clone(),
         key: service.key(),
         track: service.track,
@@ -202,8 +240,8 @@ fn plan_service(
         runs,
         parts,
         leaving,
-    };
-    (planned, until)
+        until,
+    }
 }
 
 /// The backends of a service, with what damping and a roll-out make of them.
@@ -257,19 +295,28 @@ fn started(service: &Service, backend: &Backend, view: &View) -> Option<Duration
     starts_slowly.then(|| view.started.of(&key())).flatten()
 }
 
-/// Who takes flows, of the services whose backends start slowly.
+/// Who takes flows, of the services whose backends start slowly. Those of services that stay as they were planned are those
+/// of before.
 #[must_use]
-pub fn taking(config: &Config, view: &View, now: Duration) -> Taking {
-    let slow = config.services.iter().filter(|service| !service.sharing.slow_start.is_zero());
-    let of_service = |service: &Service| {
-        let wanted: Vec<Wanted> =
-            service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
-        let Considered { candidates, .. } = consider(config, service, &wanted, view, now);
-        let taking = service.backends.iter().zip(candidates).filter(|(_, candidate)| candidate.takes());
-        let names = taking.map(|(backend, _)| backend.name.clone()).collect();
-        (service.name.clone(), Takers { slow_start: service.sharing.slow_start, names })
+pub fn taking(config: &Config, view: &View, kept: &Kept, now: Duration) -> Taking {
+    let slow = config.services.iter().zip(kept.services());
+    let slow = slow.filter(|(service, _)| !service.sharing.slow_start.is_zero());
+    let of_service = |(service, kept): (&Arc<Service>, Option<&Arc<PlannedService>>)| {
+        let before = kept.and_then(|_| view.started.takers(&service.name));
+        (
+            service.name.clone(),
+            before.map_or_else(|| Arc::new(takers(config, service, view, now)), Arc::clone),
+        )
     };
     slow.map(of_service).collect()
+}
+
+fn takers(config: &Config, service: &Service, view: &View, now: Duration) -> Takers {
+    let wanted: Vec<Wanted> = service.backends.iter().map(|backend| wanted(service, backend, view)).collect();
+    let Considered { candidates, .. } = consider(config, service, &wanted, view, now);
+    let taking = service.backends.iter().zip(candidates).filter(|(_, candidate)| candidate.takes());
+    let names = taking.map(|(backend, _)| backend.name.clone()).collect();
+    Takers { slow_start: service.sharing.slow_start, names }
 }
 
 /// Within which time a cause that all backends have in common is seen by all of their probes. Over a restart, moments are
@@ -309,16 +356,11 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 
 impl Tables {
     fn table(&mut self, config: &Config, service: &Service, targets: &[u64]) -> Arc<Table> {
-        let members = service.backends.iter().map(|backend| (backend.name.clone(), backend.weight));
-        let members: Vec<_> = members.collect();
-        if let Some(memo) = self.memo.get_mut(&service.name)
-            && memo.members == members
-            && memo.length == service.slots
-        {
+        if let Some(memo) = self.memo.get_mut(&service.name).filter(|memo| memo.is_of(service)) {
             memo.aim(targets);
             return Arc::clone(&memo.table);
         }
-        let memo = Memo::build(config, members, service.slots, targets);
+        let memo = Memo::build(config, service, targets);
         let table = Arc::clone(&memo.table);
         self.memo.insert(service.name.clone(), memo);
         table
@@ -326,17 +368,26 @@ impl Tables {
 }
 
 impl Memo {
-    fn build(config: &Config, members: Vec<(String, u32)>, length: u32, targets: &[u64]) -> Self {
-        let of_base: Vec<_> = members.iter().map(|(name, weight)| Member { name, weight: *weight }).collect();
-        let base = Base::build(&of_base, length, &config.fleet.seed)
+    fn build(config: &Config, service: &Service, targets: &[u64]) -> Self {
+        let members = service.backends.iter();
+        let of_base: Vec<_> =
+            members.clone().map(|backend| Member { name: &backend.name, weight: backend.weight }).collect();
+        let base = Base::build(&of_base, service.slots, &config.fleet.seed)
             .expect("a checked configuration has a prime length, unique names and few enough backends");
-        let table = Arc::new(base.with_targets(targets));
-        Self { members, length, base, targets: targets.to_vec(), table }
+        let table = base.with_targets(targets);
+        let members = members.map(|backend| (backend.name.clone(), backend.weight)).collect();
+        Self { members, length: service.slots, base, targets: targets.to_vec(), table }
+    }
+
+    fn is_of(&self, service: &Service) -> bool {
+        let members = service.backends.iter().map(|backend| (backend.name.as_str(), backend.weight));
+        self.length == service.slots
+            && members.eq(self.members.iter().map(|(name, weight)| (name.as_str(), *weight)))
     }
 
     fn aim(&mut self, targets: &[u64]) {
         if self.targets != targets {
-            self.table = Arc::new(self.base.with_targets(targets));
+            self.table = self.base.with_targets(targets);
             self.targets = targets.to_vec();
         }
     }

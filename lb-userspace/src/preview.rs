@@ -108,7 +108,7 @@ pub fn services(
 }
 
 fn held(side: Side<'_>) -> BTreeMap<ServiceKey, Held<'_>> {
-    let planned: HashMap<_, _> = side.plan.services.iter().map(|planned| (planned.key, planned)).collect();
+    let planned: HashMap<_, _> = side.plan.services.iter().map(|planned| (planned.key, &**planned)).collect();
     let of = |service: &'_ Service| {
         let key = service.key();
         (key, planned.get(&key).copied(), side.applied.service(&key))
@@ -308,7 +308,7 @@ fn renamed(before: Option<Held<'_>>, after: Option<Held<'_>>, mut changes: Vec<K
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
     use crate::{
@@ -360,7 +360,7 @@ mod tests {
         fn reconciled(&self, config: &Config) -> (View, Plan, Vec<Op>, Applied) {
             let mut known = View { next_hops: view(config).next_hops, ..self.view.clone() };
             known.wishes.release(&self.config, config, NOW);
-            known.wishes.follow(config, NOW);
+            known.wishes.follow(None, config, NOW);
             let plan = plan(config, &known, &mut Memo::default(), NOW);
             let (ops, next) = reconcile(&self.applied, &plan, &self.memory, NOW).unwrap();
             (known, plan, ops, next)
@@ -461,7 +461,7 @@ mod tests {
     fn table_of_another_length_moves_as_a_whole() {
         let world = World::new(config("", &THREE));
         let mut longer = config("", &THREE);
-        longer.services[0].slots = 997;
+        Arc::make_mut(&mut longer.services[0]).slots = 997;
         let [told] = &world.preview(&longer, &[])[..] else { panic!("one service") };
         assert_eq!((told.moved_slots, told.slots, told.collateral_slots), (997, 997, None));
         assert_eq!(told.settings.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(), ["slots"]);

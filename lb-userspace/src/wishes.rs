@@ -15,6 +15,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,6 +34,7 @@ pub use rollout::{Go, RolloutError, RolloutOrder, RolloutWish};
 pub struct Wishes {
     /// Those of which more is known than that the file says "ready".
     backends: BTreeMap<TargetKey, Wish>,
+    /// Sorted by service.
     leaving: Vec<Leaving>,
     /// By service.
     rollouts: BTreeMap<String, RolloutWish>,
@@ -116,17 +118,25 @@ impl Wishes {
 
     /// Those that are leaving `service`.
     pub fn leaving_of(&self, service: ServiceKey) -> impl Iterator<Item = &Leaving> {
-        self.leaving.iter().filter(move |leaving| leaving.service == service)
+        let begin = self.leaving.partition_point(|leaving| leaving.service < service);
+        self.leaving[begin..].iter().take_while(move |leaving| leaving.service == service)
+    }
+
+    fn add_leaving(&mut self, added: impl IntoIterator<Item = Leaving>) {
+        self.leaving.extend(added);
+        self.leaving.sort_by_key(|leaving| leaving.service);
     }
 
     /// Takes the backends that `to` has not any more for leaving. A drain goes on where it was.
     pub fn release(&mut self, from: &Config, to: &Config, now: Duration) {
-        let stay: HashMap<ServiceKey, HashSet<IpAddr>> = to
-            .services
-            .iter()
-            .map(|service| (service.key(), service.backends.iter().map(|backend| backend.address).collect()))
+        let addresses = |service: &Service| service.backends.iter().map(|backend| backend.address).collect();
+        let changes = || from.changes(to);
+        let stay: HashMap<ServiceKey, HashSet<IpAddr>> = changes()
+            .filter_map(|(_, after)| after)
+            .map(|service| (service.key(), addresses(service)))
             .collect();
-        for service in &from.services {
+        let mut released = Vec::new();
+        for service in changes().filter_map(|(before, _)| before) {
             let Some(stay) = stay.get(&service.key()) else { continue };
             for backend in service.backends.iter().filter(|backend| !stay.contains(&backend.address)) {
                 let wish =
@@ -136,9 +146,10 @@ impl Wishes {
                 // What it had of new flows and what the file said of it is over.
                 let limits = BackendLimits::default();
                 let backend = Backend { weight: 0, admin: AdminState::Drain, limits, ..backend.clone() };
-                self.leaving.push(Leaving { service: service.key(), backend, wish });
+                released.push(Leaving { service: service.key(), backend, wish });
             }
         }
+        self.add_leaving(released);
     }
 
     /// Takes backends for leaving that the data plane has and nobody knows of. Their names are in no map, so they are
@@ -154,12 +165,11 @@ impl Wishes {
         for service in &config.services {
             known.extend(service.backends.iter().map(|backend| (service.key(), backend.address)));
         }
-        for (service, entry) in members.filter(|(key, entry)| !known.contains(&(*key, entry.address.into())))
-        {
-            let address = entry.address.into();
+        let unknown = members.filter(|(key, entry)| !known.contains(&(*key, entry.address.into())));
+        self.add_leaving(unknown.map(|(service, entry)| {
             let forwarding = Forwarding::of(entry.forwarding).unwrap_or(Forwarding::Ipip);
-            self.leaving.push(Leaving::found(service, address, forwarding, now));
-        }
+            Leaving::found(service, entry.address.into(), forwarding, now)
+        }));
     }
 
     /// Takes a backend for leaving that other balancers still have, and the file has not. Whether it is new.
@@ -172,21 +182,39 @@ impl Wishes {
     ) -> bool {
         let known = self.leaving_of(service).any(|leaving| leaving.backend.address == address);
         if !known {
-            self.leaving.push(Leaving::found(service, address, forwarding, now));
+            self.add_leaving([Leaving::found(service, address, forwarding, now)]);
         }
         !known
     }
 
-    /// Follows the file to `config`. What was said by command stays, unless the file says something else of that
-    /// backend than it did then; the names of those are given.
-    pub fn follow(&mut self, config: &Config, now: Duration) -> Vec<TargetKey> {
-        self.leaving.retain(|leaving| leaves(leaving, config));
+    /// Follows the file to `config`, from the one that was followed `before`, if any was. What was said by command stays,
+    /// unless the file says something else of that backend than it did then; the names of those are given.
+    pub fn follow(&mut self, before: Option<&Config>, config: &Config, now: Duration) -> Vec<TargetKey> {
+        let services: HashMap<ServiceKey, &Service> = match self.leaving.as_slice() {
+            [] => HashMap::new(),
+            _ => config.services.iter().map(|service| (service.key(), &**service)).collect(),
+        };
+        self.leaving.retain(|leaving| leaves(leaving, &services));
         self.rename_leaving(config);
-        let mut before = std::mem::take(&mut self.backends);
+        let services: Vec<&Arc<Service>> = match before {
+            Some(before) => before.changes(config).filter_map(|(_, after)| after).collect(),
+            None => config.services.iter().collect(),
+        };
+        let changed: HashSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let known = std::mem::take(&mut self.backends).into_iter();
+        let known = known.filter(|(key, _)| config.service(&key.service).is_some());
+        let (mut before, others): (BTreeMap<_, _>, _) =
+            known.partition(|(key, _)| changed.contains(key.service.as_str()));
+        self.backends = others;
         let mut overruled = Vec::new();
+        let wished: HashSet<String> = before.keys().map(|key| key.service.clone()).collect();
         let backends =
-            config.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        for (service, backend) in backends {
+            services.into_iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
+        // Mostly nobody wants anything, and a key costs two allocations.
+        let matter = |(service, backend): &(&Arc<Service>, &Backend)| {
+            backend.admin != AdminState::Ready || wished.contains(&service.name)
+        };
+        for (service, backend) in backends.filter(matter) {
             let key = key(&service.name, &backend.name);
             let wish = before.remove(&key);
             if wish.is_some_and(|wish| wish.over.is_some_and(|over| over != backend.admin)) {
@@ -239,9 +267,9 @@ fn followed(wish: Option<Wish>, file: AdminState, now: Duration) -> Option<Wish>
     }
 }
 
-/// Whether `config` has its service, and not it.
-fn leaves(leaving: &Leaving, config: &Config) -> bool {
-    let service = config.services.iter().find(|service| service.key() == leaving.service);
+/// Whether its service is there, and has it not.
+fn leaves(leaving: &Leaving, services: &HashMap<ServiceKey, &Service>) -> bool {
+    let service = services.get(&leaving.service);
     service.is_some_and(|service| service.backends.iter().all(|b| b.address != leaving.backend.address))
 }
 

@@ -1,24 +1,62 @@
 //! A configuration as it is written: tables of keys, with neither defaults nor places.
 
+use std::sync::{Arc, OnceLock};
+
 use toml::{Table, Value};
 
 use crate::{config::fingerprint, health::TargetKey};
 
 /// What a file says, or would.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Document(Table);
+#[derive(Clone, Debug, Default)]
+pub struct Document(Arc<Written>);
+
+/// A text, and what it says, for whoever asks for that: mostly nobody does, and of a large file it takes a while.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    text: Arc<String>,
+    table: OnceLock<Table>,
+}
+
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.table() == other.table()
+    }
+}
+
+impl From<Table> for Document {
+    fn from(table: Table) -> Self {
+        Self(Arc::new(Written { text: Arc::default(), table: table.into() }))
+    }
+}
 
 impl Document {
     /// The document that `text` is, if it is one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse().ok().map(Self)
+        Some(Self::from(text.parse::<Table>().ok()?))
+    }
+
+    /// The document that `text` is, which has been read as one.
+    #[must_use]
+    pub fn of(text: Arc<String>) -> Self {
+        Self(Arc::new(Written { text, table: OnceLock::new() }))
+    }
+
+    fn table(&self) -> &Table {
+        self.0.table.get_or_init(|| self.0.text.parse().unwrap_or_default())
+    }
+
+    fn change(&mut self, change: impl FnMut(&mut Table)) {
+        self.table();
+        let written = Arc::make_mut(&mut self.0);
+        written.table.get_mut().into_iter().for_each(change);
+        written.text = Arc::default();
     }
 
     /// A text that says the same.
     #[must_use]
     pub fn text(&self) -> String {
-        self.0.to_string()
+        self.table().to_string()
     }
 
     /// Tells documents apart, as 16 hex digits.
@@ -29,7 +67,7 @@ impl Document {
 
     /// All services.
     pub fn services(&self) -> impl Iterator<Item = &Table> {
-        tables(&self.0, "service")
+        tables(self.table(), "service")
     }
 
     /// A service.
@@ -81,16 +119,18 @@ impl Document {
             own.extend(backends.map(|backends| ("backend".to_owned(), backends)));
             own
         });
-        set(&mut self.0, "service", name, own);
+        self.change(|table| set(table, "service", name, own.clone()));
     }
 
     /// Has a backend of a service that there is have these keys, or takes it out.
     pub(super) fn set_backend(&mut self, key: &TargetKey, table: Option<&Table>) {
-        let services = self.0.get_mut("service").and_then(Value::as_array_mut);
-        let services = services.into_iter().flatten().filter_map(Value::as_table_mut);
-        for service in services.filter(|service| is_called(service, &key.service)) {
-            set(service, "backend", &key.backend, table.cloned());
-        }
+        self.change(|document| {
+            let services = document.get_mut("service").and_then(Value::as_array_mut);
+            let services = services.into_iter().flatten().filter_map(Value::as_table_mut);
+            for service in services.filter(|service| is_called(service, &key.service)) {
+                set(service, "backend", &key.backend, table.cloned());
+            }
+        });
     }
 }
 

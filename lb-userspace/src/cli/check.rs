@@ -184,7 +184,7 @@ fn summary(config: &Config) -> String {
     table
         .load_style(presets::NOTHING)
         .set_header(["service", "address", "port", "protocol", "backends", "slots"]);
-    table.add_rows(config.services.iter().map(row));
+    table.add_rows(config.services.iter().map(|service| row(service)));
     format!("{}\n\n{total}", table.trim_fmt())
 }
 

@@ -34,7 +34,7 @@ impl Effective {
             "fleet": fleet(shared),
             "limits": sizes(limits),
             "list": lists.iter().map(list).collect::<Vec<_>>(),
-            "service": services.iter().map(service).collect::<Vec<_>>(),
+            "service": services.iter().map(|one| service(one)).collect::<Vec<_>>(),
         }));
         let digest = format!("{:016x}", DEFAULT_SEED.sip(configuration.to_string().as_bytes(), 0));
         Self { digest, configuration }

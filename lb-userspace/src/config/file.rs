@@ -1,6 +1,9 @@
 //! The file being checked, and what was found in it so far.
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::{OnceCell, RefCell},
+    ops::Range,
+};
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity, Spot, Warning};
 
@@ -9,21 +12,26 @@ use super::diagnostics::{Diagnostic, Diagnostics, Severity, Spot, Warning};
 pub(super) struct File<'a> {
     path: &'a str,
     text: &'a str,
-    line_starts: Vec<usize>,
+    /// Looked for once something has to be said.
+    line_starts: OnceCell<Vec<usize>>,
     errors: RefCell<Vec<Diagnostic>>,
     warnings: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> File<'a> {
     pub(super) fn new(path: &'a str, text: &'a str) -> Self {
-        let line_ends = text.match_indices('\n').map(|(end, _)| end + 1);
         Self {
             path,
             text,
-            line_starts: std::iter::once(0).chain(line_ends).collect(),
+            line_starts: OnceCell::new(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
         }
+    }
+
+    fn line_starts(&self) -> &[usize] {
+        let line_ends = self.text.match_indices('\n').map(|(end, _)| end + 1);
+        self.line_starts.get_or_init(|| std::iter::once(0).chain(line_ends).collect())
     }
 
     /// Starts an error about `place`; [`Self::report`] it.
@@ -57,8 +65,9 @@ impl<'a> File<'a> {
     /// Where `place` is, for the reader.
     pub(super) fn spot(&self, place: &Place) -> Option<Spot> {
         let span = place.span.clone()?;
-        let line = self.line_starts.partition_point(|&start| start <= span.start);
-        Some(Spot::new(line, self.line_starts[line - 1], self.text, span))
+        let starts = self.line_starts();
+        let line = starts.partition_point(|&start| start <= span.start);
+        Some(Spot::new(line, starts[line - 1], self.text, span))
     }
 
     /// The first line of what is written at `place`, shortened.

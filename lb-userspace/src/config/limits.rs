@@ -1,10 +1,10 @@
 //! `[limits]`: the sizes of the maps, and whether the services fit.
 
 use lb_common::slot::LINE;
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use super::{
-    Limits,
+    Limits, Service,
     file::{File, Located, Place},
     nat::NatReading,
     schema,
@@ -72,9 +72,15 @@ impl LocatedLimits {
         }
     }
 
-    /// Reports which of them the services exceed, and by how much.
-    pub(super) fn check(&self, file: &File<'_>, nat: Option<&NatReading>, readings: &[Reading<'_>]) {
-        let (services, vips) = (readings.len(), count_vips(readings));
+    /// Reports which of them the services exceed, those included that are `known`, and by how much.
+    pub(super) fn check(
+        &self,
+        file: &File<'_>,
+        nat: Option<&NatReading>,
+        readings: &[Reading<'_>],
+        known: &[Arc<Service>],
+    ) {
+        let (services, vips) = (readings.len() + known.len(), count_vips(readings, known));
         let translated = nat.map_or(0, NatReading::count);
         let and_translated =
             if translated > 0 { format!(", and {translated} for nat,") } else { String::new() };
@@ -84,9 +90,12 @@ impl LocatedLimits {
             services + vips + translated,
             &format!("{services} services and {vips} VIPs{and_translated} take an entry each"),
         );
-        let backends = readings.iter().map(|reading| reading.backends.written).sum();
+        let read = readings.iter().map(|reading| reading.backends.written);
+        let backends = read.chain(known.iter().map(|service| service.backends.len())).sum();
         check_limit(file, &self.backends, backends, &format!("there are {backends} backends in all"));
-        let lengths = || readings.iter().map(|reading| (reading.slots.value as usize).next_multiple_of(LINE));
+        let read = || readings.iter().map(|reading| reading.slots.value);
+        let slots = || read().chain(known.iter().map(|service| service.slots));
+        let lengths = || slots().map(|slots| (slots as usize).next_multiple_of(LINE));
         let (sum, longest, shortest) =
             (lengths().sum::<usize>(), lengths().max().unwrap_or(0), lengths().min().unwrap_or(0));
         // Tables of one length fit into each other's gaps; those of several leave gaps that none of them fits.
@@ -114,7 +123,7 @@ fn check_limit(file: &File<'_>, limit: &Located<u32>, needed: usize, why: &str) 
     }
 }
 
-fn count_vips(readings: &[Reading<'_>]) -> usize {
-    let vips = readings.iter().filter_map(|reading| reading.address.as_ref());
-    vips.map(|vip| vip.value).collect::<HashSet<IpAddr>>().len()
+fn count_vips(readings: &[Reading<'_>], known: &[Arc<Service>]) -> usize {
+    let read = readings.iter().filter_map(|reading| Some(reading.address.as_ref()?.value));
+    read.chain(known.iter().map(|service| service.address)).collect::<HashSet<IpAddr>>().len()
 }

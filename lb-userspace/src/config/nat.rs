@@ -1,11 +1,11 @@
 //! `[balancer.nat]`: the addresses that packets are translated to, and what backends behind `forwarding = "nat"` need.
 
-use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use lb_common::nat::MAX_ADDRESSES;
 
 use super::{
-    Fleet, Forwarding, Nat,
+    Fleet, Forwarding, Nat, Service,
     backend::Reading as BackendReading,
     file::{File, Located, Place},
     policy::family,
@@ -96,9 +96,17 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| is_number && *port > 0)
 }
 
-/// Reports what backends that packets are translated for lack, and addresses that are somebody else's.
-pub(super) fn check(file: &File<'_>, nat: Option<&NatReading>, fleet: &Fleet, readings: &[Reading<'_>]) {
-    let mut is_used = false;
+/// Reports what backends that packets are translated for lack, and addresses that are somebody else's. Of services that are
+/// `known` to be right it matters only whether they are translated for.
+pub(super) fn check(
+    file: &File<'_>,
+    nat: Option<&NatReading>,
+    fleet: &Fleet,
+    readings: &[Reading<'_>],
+    known: &[Arc<Service>],
+) {
+    let mut others = known.iter().flat_map(|service| &service.backends);
+    let mut is_used = nat.is_some() && others.any(|backend| backend.forwarding == Forwarding::Nat);
     for reading in readings {
         for backend in &reading.backends.read {
             if backend.backend.forwarding == Forwarding::Nat {

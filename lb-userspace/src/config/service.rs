@@ -88,6 +88,8 @@ impl<'a> Reading<'a> {
         let mut backends: Vec<Backend> =
             self.backends.read.into_iter().map(|reading| reading.backend).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
+        // They have been collected in the place of what was read, which is several times as large.
+        backends.shrink_to_fit();
         Some(Service {
             name: self.name?.value,
             address,

@@ -1,5 +1,6 @@
 //! What files become, and what is said of those that cannot become anything.
 
+mod again;
 mod api;
 mod broken;
 mod documents;

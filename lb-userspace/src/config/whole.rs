@@ -1,6 +1,10 @@
 //! The whole file: all tables, and what the services mean together.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::{
     Balancer, Config, Fleet, Service,
@@ -17,16 +21,25 @@ use super::{
     service::Reading,
 };
 
-/// Reads and checks the document; `None` if it was refused.
-pub(super) fn config(root: &Section<'_>, read_list: ReadList<'_>) -> Option<Config> {
+/// Reads and checks the document, to which services belong that are `known` to be right; `None` if it was refused. Its own
+/// services are given too, in their order.
+pub(super) fn config(
+    root: &Section<'_>,
+    read_list: ReadList<'_>,
+    known: &[Arc<Service>],
+) -> Option<(Config, Vec<Arc<Service>>)> {
     let balancer = balancer(root);
     let fleet = fleet(root);
-    let beside = Beside { balancer: balancer.balancer.as_ref(), nat: balancer.nat.as_ref(), fleet: &fleet };
+    let (nat, own) = (balancer.nat.as_ref(), balancer.balancer.as_ref());
+    let beside = Beside { balancer: own, nat, fleet: &fleet, services: known };
     let limits = LocatedLimits::read(root);
     let mut lists = Lists::read(root, read_list);
-    let services = services(root, &beside, &limits, &mut lists);
+    let read = services(root, &beside, &limits, &mut lists);
     let lists = lists.into_sorted();
-    Some(Config { balancer: balancer.balancer?, fleet, limits: limits.values(), lists, services })
+    let mut services = [known, &read].concat();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let config = Config { balancer: balancer.balancer?, fleet, limits: limits.values(), lists, services };
+    Some((config, read))
 }
 
 /// What the services are checked against, beside each other.
@@ -34,6 +47,8 @@ struct Beside<'a> {
     balancer: Option<&'a Balancer>,
     nat: Option<&'a NatReading>,
     fleet: &'a Fleet,
+    /// Services that are right, alone and with each other.
+    services: &'a [Arc<Service>],
 }
 
 fn services(
@@ -41,35 +56,59 @@ fn services(
     beside: &Beside<'_>,
     limits: &LocatedLimits,
     lists: &mut Lists,
-) -> Vec<Service> {
+) -> Vec<Arc<Service>> {
     let defaults = root.section("defaults", &schema::DEFAULTS);
     let defaults = defaults.map(|section| Policy::read(&section, &OF_DEFAULTS)).unwrap_or_default();
     let sections = root.sections("service", &schema::SERVICE);
     let readings: Vec<_> = sections.into_iter().map(|section| Reading::new(section, &defaults)).collect();
     readings.iter().for_each(Reading::check);
-    check_together(root, &readings);
+    check_together(root, &readings, beside.services);
     if let Some(balancer) = beside.balancer {
         for reading in &readings {
             check_places(balancer, reading);
         }
     }
-    nat::check(root.file, beside.nat, beside.fleet, &readings);
-    limits.check(root.file, beside.nat, &readings);
-    let mut services: Vec<_> =
-        readings.into_iter().filter_map(|reading| reading.into_service(lists)).collect();
-    services.sort_by(|a, b| a.name.cmp(&b.name));
-    services
+    nat::check(root.file, beside.nat, beside.fleet, &readings, beside.services);
+    limits.check(root.file, beside.nat, &readings, beside.services);
+    readings.into_iter().filter_map(|reading| reading.into_service(lists)).map(Arc::new).collect()
 }
 
-fn check_together(root: &Section<'_>, readings: &[Reading<'_>]) {
+fn check_together(root: &Section<'_>, readings: &[Reading<'_>], known: &[Arc<Service>]) {
     let file = root.file;
-    if readings.is_empty() {
+    if readings.is_empty() && known.is_empty() {
         let warning = file.warning(&root.place_of("service"), "there are no services");
         file.warn(warning.help("expected at least one [[service]]"));
     }
     refuse_repeated_names(file, readings);
     refuse_overlap(file, readings);
     refuse_vips_as_backends(file, readings);
+    if !known.is_empty() && !go_together(readings, known) {
+        file.report(file.error(&root.place_of("service"), "two services do not go together"));
+    }
+}
+
+/// Whether services that were read go with those that are known. Why they do not is told by reading all.
+fn go_together(readings: &[Reading<'_>], known: &[Arc<Service>]) -> bool {
+    let (mut names, mut endpoints) = (HashSet::new(), HashSet::new());
+    let known_endpoint = |service: &Service| (service.address, service.port, service.protocol.number());
+    let are_new = |(name, endpoint)| names.insert(name) && endpoints.insert(endpoint);
+    let of_known = known.iter().map(|service| (service.name.as_str(), known_endpoint(service)));
+    let of_read = readings.iter().filter_map(|reading| {
+        let (vip, port, protocol) = reading.endpoint()?;
+        Some((reading.name.as_ref()?.value.as_str(), (vip, port, protocol.number())))
+    });
+    if !of_known.chain(of_read).all(are_new) {
+        return false;
+    }
+    let vips: HashSet<IpAddr> = known.iter().map(|service| service.address).collect();
+    let mut backends = readings.iter().flat_map(|reading| &reading.backends.read);
+    if backends.any(|backend| vips.contains(&backend.backend.address)) {
+        return false;
+    }
+    let read = readings.iter().filter_map(|reading| Some(reading.address.as_ref()?.value));
+    let added: Vec<IpAddr> = read.filter(|vip| !vips.contains(vip)).collect();
+    let mut backends = known.iter().flat_map(|service| &service.backends);
+    added.is_empty() || !backends.any(|backend| added.contains(&backend.address))
 }
 
 fn refuse_repeated_names(file: &File<'_>, readings: &[Reading<'_>]) {

@@ -1,6 +1,6 @@
 //! Another configuration: what it would change, and how it becomes the running one.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use tracing::info;
 
@@ -57,14 +57,14 @@ impl Owner<'_> {
     pub(super) async fn plan(&mut self, text: &str, path: Option<&Path>) -> Result<Preview, CandidateError> {
         let path = path.unwrap_or(self.truth.path());
         let (config, warnings) = Config::read(path, text)?;
-        let (config, ..) = self.layers.over(path, config, Document::parse(text).unwrap_or_default())?;
+        let (config, ..) = self.layers.over(path, config, Document::of(Arc::new(text.to_owned())))?;
         Ok(self.preview(&config, &warnings).await)
     }
 
     pub(super) async fn preview(&mut self, config: &Config, warnings: &[Warning]) -> Preview {
         let mut preview = self.truth.preview(config);
         let found = Attachments::find(config, &self.netlink, self.pins).await;
-        let places = found.and_then(|found| found.features(config)).map(drop);
+        let places = found.and_then(|found| found.features(config, &config.services)).map(drop);
         for problem in [places, next_program(config).map(drop)] {
             preview.refused.extend(problem.err().map(|error| with_causes(error.as_ref())));
         }
@@ -81,7 +81,7 @@ impl Owner<'_> {
         attachments: &mut Attachments,
     ) -> Result<Outcome, CandidateError> {
         let (config, warnings) = Config::read(self.truth.path(), text)?;
-        let file = Document::parse(text).unwrap_or_default();
+        let file = Document::of(Arc::new(text.to_owned()));
         let (config, said, overruled) = self.layers.over(self.truth.path(), config, file)?;
         let plan = self.preview(&config, &warnings).await;
         if let Some(shown) = digest.filter(|digest| *digest != plan.digest) {

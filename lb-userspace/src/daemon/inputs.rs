@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
+    config::{Config, Service},
     health::{Metered, Scheduler, Target, Targets, check::Network, way::Guide},
     neighbours::Neighbours,
     path_mtu::Listener,
@@ -52,9 +53,18 @@ impl Inputs {
         Ok(Self { addresses, targets, neighbours })
     }
 
+    /// Has the tasks look at what is there now. Nothing is sent to one that goes on looking at the same.
     pub(super) fn update(&self, truth: &Truth) {
-        self.addresses.send_replace(addresses(truth));
-        self.targets.send_replace(targets(truth));
+        replace(&self.addresses, addresses(truth));
+        replace(&self.targets, targets(truth));
+    }
+
+    /// The same after another configuration took the place of `before`, which mostly changes little.
+    pub(super) fn follow(&self, before: &Config, truth: &Truth) {
+        let mut changes = before.changes(truth.config());
+        if !changes.all(|(before, after)| before.zip(after).is_some_and(|(a, b)| are_looked_at_alike(a, b))) {
+            self.update(truth);
+        }
     }
 
     /// Ends the task that has neighbours under management, and waits until it has released them.
@@ -76,6 +86,25 @@ fn listen_for_path_mtus(events: &mpsc::Sender<Event>) {
     let (told, heard) = mpsc::channel(QUEUE);
     task::spawn(async move { listener.run(told).await.map_err(failed) });
     task::spawn(forward(heard, events.clone(), Event::TooBig));
+}
+
+fn are_looked_at_alike(one: &Service, other: &Service) -> bool {
+    fn looks(service: &Service) -> impl Iterator<Item = impl PartialEq> {
+        service.backends.iter().map(|backend| {
+            let target = service.probe_target(backend);
+            (&backend.name, backend.address, target, service.is_probed_by_path(backend))
+        })
+    }
+    one.probe == other.probe && looks(one).eq(looks(other))
+}
+
+/// Tells whoever listens, if it is something else than before.
+pub(super) fn replace<T: PartialEq>(told: &watch::Sender<T>, now: T) {
+    told.send_if_modified(|told| {
+        let differs = *told != now;
+        *told = now;
+        differs
+    });
 }
 
 /// Passes everything from one channel on as events.

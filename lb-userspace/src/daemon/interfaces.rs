@@ -1,6 +1,6 @@
 //! The interfaces that the program is attached to.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::knobs::{FEATURE_FRAMES, FEATURE_NEXT};
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::truth;
 use crate::{
     admin::status,
-    config::{Config, XdpMode},
+    config::{Config, Service, XdpMode},
     dataplane::{
         attach::{self, Place},
         ebpf::EbpfDataPlane,
@@ -78,8 +78,12 @@ impl Attachments {
     /// # Errors
     ///
     /// What is pinned as the next program takes frames of one piece, as does what jumps to it.
-    pub(super) fn features(&self, config: &Config) -> Result<u32> {
-        let features = truth::features(config);
+    pub(super) fn features<'a>(
+        &self,
+        config: &Config,
+        services: impl IntoIterator<Item = &'a Arc<Service>>,
+    ) -> Result<u32> {
+        let features = truth::features(config, services);
         let large = self.interfaces.iter().find(|attachment| attachment.interface.has_large_frames());
         let Some(Attachment { interface, .. }) = large else { return Ok(features) };
         if features & FEATURE_NEXT != 0 {

@@ -1,8 +1,7 @@
 //! The file with what was changed over it at run time: how it is read, kept, and becomes what runs.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -11,7 +10,7 @@ use crate::{
     admin::change::Changed,
     causes::with_causes,
     changes::{Changes, Condition, Document, Edit, EditError, Said, Unmet, file::ChangesFile},
-    config::{Config, Diagnostics, Warning},
+    config::{Config, Diagnostics, Reader, Text, Warning},
     health::TargetKey,
     metrics::Leases,
     wishes::file::StateError,
@@ -60,6 +59,10 @@ pub enum EditRefused {
 /// What is said, and where it is kept.
 #[derive(Debug)]
 pub(super) struct Layers {
+    /// Reads the file.
+    reader: Reader,
+    /// Reads what it and the changes come to.
+    merged: Reader,
     said: Said,
     store: ChangesFile,
     /// When a lease is looked at again that could not be ended.
@@ -67,33 +70,35 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// What the file at `path` comes to, which alone is `config`, with what was kept.
+    /// What the `text` of the file at `path` comes to, with what was kept.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read.
-    pub(super) fn start(config: Config, path: &Path) -> Result<(Config, Self)> {
-        let file = document(path)?;
+    /// What is wrong with it.
+    pub(super) fn start(path: &Path, text: &Text) -> Result<(Config, Self), Diagnostics> {
+        let mut reader = Reader::default();
+        let (config, file) = load(&mut reader, path, text)?;
         let mut store = ChangesFile::beside(&config.balancer.state_path);
         let kept = store.load(boot(), now()).unwrap_or_else(|error| {
             warn!("{}; what was changed at run time is lost", with_causes(&error));
             put_aside(&mut store);
             Changes::default()
         });
-        let (said, overruled) = Said::new(file, kept);
+        let (said, overruled) = Said::new(file.clone(), kept);
         for name in &overruled {
             tell_overruled(name);
         }
-        match read(path, config.clone(), &said) {
-            Ok((config, _)) => Ok((config, Self { said, store, retry: None })),
+        let mut merged = Reader::default();
+        match read(&mut merged, path, config.clone(), &said) {
+            Ok((config, _)) => Ok((config, Self { reader, merged, said, store, retry: None })),
             Err(diagnostics) => {
                 error!(
                     "what was changed at run time does not go with the file any more, so the file holds alone: {}",
                     diagnostics.unnamed()
                 );
                 put_aside(&mut store);
-                let (said, _) = Said::new(document(path)?, Changes::default());
-                Ok((config, Self { said, store, retry: None }))
+                let (said, _) = Said::new(file, Changes::default());
+                Ok((config, Self { reader, merged, said, store, retry: None }))
             }
         }
     }
@@ -103,19 +108,33 @@ impl Layers {
         &self.said
     }
 
-    /// What another text of the file would come to, and what of the changes it overrules.
+    /// What another `text` of the file at `path` comes to, and what of the changes it overrules.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn load(
+        &mut self,
+        path: &Path,
+        text: &Text,
+    ) -> Result<(Config, Said, Vec<String>), Diagnostics> {
+        let (config, file) = load(&mut self.reader, path, text)?;
+        self.over(path, config, file)
+    }
+
+    /// What another text of the file would come to, which alone is `config`, and what of the changes it overrules.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
     pub(super) fn over(
-        &self,
+        &mut self,
         path: &Path,
         config: Config,
         file: Document,
     ) -> Result<(Config, Said, Vec<String>), Diagnostics> {
         let (said, overruled) = Said::new(file, self.said.changes().clone());
-        let (config, _) = read(path, config, &said)?;
+        let (config, _) = read(&mut self.merged, path, config, &said)?;
         Ok((config, said, overruled))
     }
 
@@ -148,24 +167,36 @@ impl Layers {
     }
 }
 
-/// What `path` holds.
-pub(super) fn document(path: &Path) -> Result<Document> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Document::parse(&text).with_context(|| format!("{} has changed while it was read", path.display()))
+/// What a text of the file at `path` comes to alone. The log is told what is questionable in it.
+fn load(reader: &mut Reader, path: &Path, text: &Text) -> Result<(Config, Document), Diagnostics> {
+    let (config, warnings) = reader.take(path, text)?;
+    for warning in warnings {
+        warn!("{}", warning.unnamed());
+    }
+    Ok((config, reader.text().map_or_else(Document::default, |text| Document::of(Arc::clone(text)))))
 }
 
 /// The configuration that is said; `of_file` where nothing was changed.
-fn read(path: &Path, of_file: Config, said: &Said) -> Result<(Config, Vec<Warning>), Diagnostics> {
+fn read(
+    reader: &mut Reader,
+    path: &Path,
+    of_file: Config,
+    said: &Said,
+) -> Result<(Config, Vec<Warning>), Diagnostics> {
     if said.changes().is_empty() {
         return Ok((of_file, Vec::new()));
     }
-    read_document(path, said.document())
+    read_document(reader, path, said.document())
 }
 
-fn read_document(path: &Path, document: &Document) -> Result<(Config, Vec<Warning>), Diagnostics> {
+fn read_document(
+    reader: &mut Reader,
+    path: &Path,
+    document: &Document,
+) -> Result<(Config, Vec<Warning>), Diagnostics> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Lines of this text are in no file, which the messages should not pretend.
-    Config::read(&path.with_file_name(format!("{name}, changed at run time")), &document.text())
+    reader.read(&path.with_file_name(format!("{name}, changed at run time")), Arc::new(document.text()))
 }
 
 fn put_aside(store: &mut ChangesFile) {
@@ -202,8 +233,8 @@ impl Owner<'_> {
             return Ok(Changed { version, ..changed(kept) });
         }
         let path = self.truth.path().to_owned();
-        let (config, warnings) =
-            read_document(&path, said.document()).map_err(|wrong| broken(&wrong, edit, &said))?;
+        let (config, warnings) = read_document(&mut self.layers.merged, &path, said.document())
+            .map_err(|wrong| broken(&wrong, edit, &said))?;
         let warnings = warnings_about(&warnings, edit, &said);
         if dry_run {
             let preview = Box::pin(self.preview(&config, &[])).await;
@@ -220,7 +251,7 @@ impl Owner<'_> {
     pub(super) async fn lapse(&mut self, attachments: &mut Attachments) {
         let (said, lapsed) = self.layers.said().lapsed(now());
         let path = self.truth.path().to_owned();
-        let result = match read_document(&path, said.document()) {
+        let result = match read_document(&mut self.layers.merged, &path, said.document()) {
             Ok((config, _)) => Box::pin(self.try_adopt(config, attachments)).await,
             Err(wrong) => Err(wrong.into()),
         };
@@ -297,7 +328,8 @@ mod tests {
         let table = "name = 'b2'\naddress = '192.0.2.2'\nwieght = 70000".parse().unwrap();
         let edit = Edit::PutBackend(key, table, None);
         let said = said().edited(&edit, Duration::ZERO).unwrap();
-        let wrong = read_document(Path::new("/etc/sluice.toml"), said.document()).unwrap_err();
+        let file = Path::new("/etc/sluice.toml");
+        let wrong = read_document(&mut Reader::default(), file, said.document()).unwrap_err();
         let EditRefused::Broken { error, key, remedy } = broken(&wrong, &edit, &said) else { panic!() };
         assert_eq!(error, "wieght: unknown key `wieght` in [[service.backend]]");
         assert_eq!((key.as_deref(), remedy.as_deref()), (Some("wieght"), Some("did you mean `weight`?")));

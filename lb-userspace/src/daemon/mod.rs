@@ -28,7 +28,7 @@ mod remember;
 mod truth;
 mod verify;
 
-use std::{future::pending, path::PathBuf, time::Duration};
+use std::{future::pending, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lb_common::knobs::FEATURE_COOKIES;
@@ -44,7 +44,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin,
     causes::with_causes,
-    config::{Config, Diagnostics},
+    config::{Config, Diagnostics, Text},
     dataplane::{inherited::Inherited, load, next::NextProgram, pins::Pins},
     fleet,
     interface::Netlink,
@@ -87,7 +87,7 @@ struct Start {
     config: Config,
     layers: Layers,
     /// The file's text, which later ones are compared with.
-    text: Option<Vec<u8>>,
+    text: Text,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -96,9 +96,8 @@ struct Start {
 ///
 /// What keeps it from starting, with the remedy. A running daemon logs its errors and goes on.
 pub async fn run(options: Options) -> Result<()> {
-    // Read before it is parsed, so that a change in between is seen as one.
-    let text = std::fs::read(&options.config).ok();
-    let (config, layers) = Layers::start(load(&options.config)?, &options.config)?;
+    let text = Text::read(&options.config)?;
+    let (config, layers) = Layers::start(&options.config, &text)?;
     let start = Start { config, layers, text };
     preflight::check()?;
     let pins = Pins::open(&start.config.balancer.pin_path)?;
@@ -147,7 +146,7 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     let next = next_program(&config)?;
     // Connections that cookies have opened outlive what has asked for cookies.
     let spliced = if load::has_splices(pins.path()) { FEATURE_COOKIES } else { 0 };
-    let features = attachments.features(&config)? | spliced;
+    let features = attachments.features(&config, &config.services)? | spliced;
     let Opened { dataplane, applied, inherited } = maps::open(&config, features, pins)?;
 
     let (events, inbox) = mpsc::channel(QUEUE);
@@ -173,15 +172,6 @@ async fn balance(start: Start, options: &Options, pins: &Pins, listener: UnixLis
     Manager::stopping();
     owner.inputs.stop().await;
     result
-}
-
-/// Reads the configuration for the first time.
-fn load(path: &std::path::Path) -> Result<Config> {
-    let (config, warnings) = Config::load(path)?;
-    for warning in warnings {
-        warn!("{}", warning.unnamed());
-    }
-    Ok(config)
 }
 
 /// Opens the program that gets what passes.
@@ -402,37 +392,47 @@ impl Owner<'_> {
     /// Reads the file again. Whatever is wrong with it, what ran goes on running.
     async fn reload(&mut self, reload: Reload, attachments: &mut Attachments) {
         Manager::reloading();
-        let reloaded = self.try_reload(attachments).await;
+        let Reload { cause, text } = reload;
+        let reloaded = self.try_reload(text, attachments).await;
         self.truth.meters().note_reload(reloaded.is_ok(), now());
         match reloaded {
-            Ok(()) => {
-                self.inputs.update(&self.truth);
-                info!(cause = %reload, services = self.truth.config().services.len(), "configuration reloaded");
+            Ok(before) => {
+                self.inputs.follow(&before, &self.truth);
+                info!(%cause, services = self.truth.config().services.len(), "configuration reloaded");
             }
             Err(error) => {
                 let causes = logged(&error);
-                error!("configuration not reloaded ({reload}), the running one stays: {causes}");
+                error!("configuration not reloaded ({cause}), the running one stays: {causes}");
             }
         }
         self.manager.ready(self.truth.summary());
     }
 
-    async fn try_reload(&mut self, attachments: &mut Attachments) -> Result<()> {
-        let path = self.truth.path();
-        let (config, said, overruled) = self.layers.over(path, load(path)?, layers::document(path)?)?;
+    /// Gives the configuration before.
+    async fn try_reload(
+        &mut self,
+        text: Result<Text, Diagnostics>,
+        attachments: &mut Attachments,
+    ) -> Result<Arc<Config>> {
+        let (config, said, overruled) = self.layers.load(self.truth.path(), &text?)?;
         let api = self.api.prepare(&config.balancer)?;
+        let before = Arc::clone(self.truth.config());
         self.try_adopt(config, attachments).await?;
         self.api.adopt(api);
         self.layers.adopt_or_log(said, &overruled, &self.truth.meters().leases);
-        Ok(())
+        Ok(before)
     }
 
-    async fn try_adopt(&mut self, config: Config, attachments: &mut Attachments) -> Result<()> {
-        self.lists.send_replace(reload::list_files(&config, self.truth.path()));
+    async fn try_adopt(&mut self, mut config: Config, attachments: &mut Attachments) -> Result<()> {
+        config.share(self.truth.config());
+        inputs::replace(&self.lists, reload::list_files(&config, self.truth.path()));
         truth::check_change(self.truth.config(), &config)?;
         let mut wanted = Attachments::find(&config, &self.netlink, self.pins).await?;
         let next = next_program(&config)?;
-        let former = self.truth.specialise(wanted.features(&config)?, next, self.pins.path())?;
+        // What the others use the program has already.
+        let changed = self.truth.config().changes(&config).filter_map(|(_, after)| after);
+        let features = wanted.features(&config, changed)?;
+        let former = self.truth.specialise(features, next, self.pins.path())?;
         self.truth.roads_mut().prepare(&config, &self.netlink, self.pins).await;
         let result = wanted
             .attach(self.truth.dataplane_mut(), self.pins.path())

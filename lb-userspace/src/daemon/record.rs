@@ -1,8 +1,10 @@
 //! What has become of backends: their histories, here and in the file that outlives the daemon, and their damping.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +15,7 @@ use super::now;
 use crate::{
     admin::status,
     causes::with_causes,
-    config::{AdminState, Backend, Config, Flap},
+    config::{AdminState, Backend, Config, Flap, Service},
     health::{
         Health, TargetKey,
         damping::{Damper, Turn},
@@ -30,6 +32,8 @@ use crate::{
 pub(super) struct Record {
     histories: Histories,
     dampers: HashMap<TargetKey, Damper>,
+    /// Whose dampers may hold them.
+    held: HashSet<TargetKey>,
     journal: Journal,
     /// Whether the file could not be written the last time: it is told once.
     is_failing: bool,
@@ -46,8 +50,10 @@ impl Record {
             warn!("{}; the histories of backends begin anew", with_causes(&error));
             Histories::default()
         });
-        let dampers = histories.backends().map(|key| (key.clone(), histories.damper(key))).collect();
-        Self { histories, dampers, journal, is_failing: false }
+        let dampers: HashMap<_, _> =
+            histories.backends().map(|key| (key.clone(), histories.damper(key))).collect();
+        let held = dampers.iter().filter(|(_, damper)| damper.is_held()).map(|(key, _)| key.clone());
+        Self { held: held.collect(), histories, dampers, journal, is_failing: false }
     }
 
     pub(super) const fn histories(&self) -> &Histories {
@@ -59,8 +65,8 @@ impl Record {
         &mut self,
         key: &TargetKey,
         aspect: Aspect,
-        is: impl Into<String>,
-        why: impl Into<String>,
+        is: impl Into<Cow<'static, str>>,
+        why: impl Into<Cow<'static, str>>,
     ) {
         let change = Change { at: now(), aspect, is: is.into(), why: why.into() };
         self.journal.note(key, &change);
@@ -68,7 +74,14 @@ impl Record {
     }
 
     /// Takes in a change and tells the log.
-    fn tell(&mut self, key: &TargetKey, aspect: Aspect, is: &str, why: String) {
+    fn tell(
+        &mut self,
+        key: &TargetKey,
+        aspect: Aspect,
+        is: impl Into<Cow<'static, str>>,
+        why: impl Into<Cow<'static, str>>,
+    ) {
+        let (is, why) = (is.into(), why.into());
         let TargetKey { service, backend } = key;
         info!(service, backend, "{} is {is}: {why}", aspect.name());
         self.change(key, aspect, is, why);
@@ -82,9 +95,11 @@ impl Record {
         reason: &str,
         rule: Option<Flap>,
     ) {
-        self.change(key, Aspect::Health, health.to_string(), reason);
+        self.change(key, Aspect::Health, health.to_string(), reason.to_owned());
+        let Some(rule) = rule else { return };
         let damper = self.dampers.entry(key.clone()).or_default();
-        if let Some((Turn::Held(changes), rule)) = damper.note_change(rule, now()).zip(rule) {
+        if let Some(Turn::Held(changes)) = damper.note_change(Some(rule), now()) {
+            self.held.insert(key.clone());
             let TargetKey { service, backend } = key;
             let why = format!(
                 "{changes} changes of health within {}; until it has stayed the same for {}",
@@ -98,9 +113,8 @@ impl Record {
 
     /// The backends that would be held under another configuration, and until when.
     pub(super) fn would_be_damped(&self, config: &Config) -> HashMap<TargetKey, Duration> {
-        let rules = rules(config);
-        let held = self.dampers.iter().filter_map(|(key, damper)| {
-            let (rule, mut damper) = (rules.get(key.service.as_str()).copied(), damper.clone());
+        let held = self.held.iter().filter_map(|key| {
+            let (rule, mut damper) = (rule(config, key), self.dampers.get(key)?.clone());
             damper.look(rule, now());
             Some((key.clone(), damper.until(rule)?))
         });
@@ -109,29 +123,28 @@ impl Record {
 
     /// Releases backends that have been calm. Gives those that are held, and until when they are.
     pub(super) fn damped(&mut self, config: &Config) -> HashMap<TargetKey, Duration> {
-        let rules = rules(config);
-        let rule = |key: &TargetKey| rules.get(key.service.as_str()).copied();
         let mut released = Vec::new();
-        for (key, damper) in &mut self.dampers {
-            if damper.look(rule(key), now()) == Some(Turn::Released) {
+        for key in &self.held {
+            let damper = self.dampers.get_mut(key);
+            if damper.and_then(|damper| damper.look(rule(config, key), now())) == Some(Turn::Released) {
                 released.push(key.clone());
             }
         }
         for key in released {
-            let why = rule(&key).map_or_else(
+            self.held.remove(&key);
+            let why = rule(config, &key).map_or_else(
                 || "its service has no `flap` any more".to_owned(),
                 |rule| format!("its health has stayed the same for {}", format_duration(rule.hold)),
             );
             self.tell(&key, Aspect::Damping, "released", why);
         }
-        let held =
-            self.dampers.iter().filter_map(|(key, damper)| Some((key.clone(), damper.until(rule(key))?)));
-        held.collect()
+        let until = |key: &TargetKey| self.dampers.get(key)?.until(rule(config, key));
+        self.held.iter().filter_map(|key| Some((key.clone(), until(key)?))).collect()
     }
 
     /// Takes in what the file says when a daemon starts: what is new in it, and what has changed since an earlier one.
     pub(super) fn begin(&mut self, config: &Config, wishes: &Wishes) {
-        for (key, (backend, admin)) in backends(config, wishes) {
+        for (key, (backend, admin)) in backends(&config.services, wishes) {
             if self.histories.of(&key).next().is_none() {
                 self.change(&key, Aspect::Admin, status::admin(admin), "the file has it");
             }
@@ -143,7 +156,7 @@ impl Record {
                     self.tell(
                         &key,
                         aspect,
-                        &is,
+                        is,
                         format!("the file says so; it was {was} for an earlier daemon"),
                     );
                 }
@@ -155,19 +168,26 @@ impl Record {
     /// Takes in the difference of two files, and of what was wanted under each.
     pub(super) fn follow(&mut self, from: (&Config, &Wishes), to: (&Config, &Wishes)) {
         self.rename_leaving(to);
-        let before: HashMap<_, _> = backends(from.0, from.1).collect();
-        for (key, (backend, admin)) in backends(to.0, to.1) {
-            match before.get(&key).filter(|(before, _)| before.address == backend.address) {
-                Some(&(former, was)) => self.compare(&key, (former, was), (backend, admin)),
+        let changes: Vec<_> = from.0.changes(to.0).collect();
+        let services_before = changes.iter().filter_map(|(before, _)| *before);
+        let services_after = changes.iter().filter_map(|(_, after)| *after);
+        let before: HashMap<_, _> = backends(services_before, from.1).collect();
+        let after: Vec<_> = backends(services_after, to.1).collect();
+        for (key, (backend, admin)) in &after {
+            match before.get(key).filter(|(before, _)| before.address == backend.address) {
+                Some(&(former, was)) => self.compare(key, (former, was), (backend, *admin)),
                 None => {
-                    self.tell(&key, Aspect::Admin, status::admin(admin), "the file has it now".to_owned());
+                    self.tell(key, Aspect::Admin, status::admin(*admin), "the file has it now");
                 }
             }
         }
         for (key, _) in leaving(to).filter(|(key, _)| before.contains_key(key)) {
-            self.tell(&key, Aspect::Admin, "leaving", "gone from the file".to_owned());
+            self.tell(&key, Aspect::Admin, "leaving", "gone from the file");
         }
-        self.forget(to.0, to.1);
+        let stay: HashSet<&TargetKey> = after.iter().map(|(key, _)| key).collect();
+        if before.keys().any(|key| !stay.contains(key)) {
+            self.forget(to.0, to.1);
+        }
     }
 
     fn compare(&mut self, key: &TargetKey, (former, was): Wanted<'_>, (backend, admin): Wanted<'_>) {
@@ -177,7 +197,7 @@ impl Record {
             (Aspect::Version, version(former), version(backend)),
         ];
         for (aspect, was, is) in changes.into_iter().filter(|(_, was, is)| was != is) {
-            self.tell(key, aspect, &is, format!("the file says so; it was {was}"));
+            self.tell(key, aspect, is, format!("the file says so; it was {was}"));
         }
     }
 
@@ -192,6 +212,9 @@ impl Record {
             let from = TargetKey { service: key.service.clone(), backend: former };
             if let Some(damper) = self.dampers.remove(&from) {
                 self.dampers.insert(key.clone(), damper);
+            }
+            if self.held.remove(&from) {
+                self.held.insert(key.clone());
             }
             if self.histories.rename(&from, key.clone()) {
                 self.change(
@@ -210,11 +233,12 @@ impl Record {
 
     /// Forgets backends that are neither in the file nor leaving.
     pub(super) fn forget(&mut self, config: &Config, wishes: &Wishes) {
-        let known: HashSet<TargetKey> = backends(config, wishes)
+        let known: HashSet<TargetKey> = backends(&config.services, wishes)
             .map(|(key, _)| key)
             .chain(leaving((config, wishes)).map(|(key, _)| key))
             .collect();
         self.dampers.retain(|key, _| known.contains(key));
+        self.held.retain(|key| known.contains(key));
         if self.histories.retain(|key| known.contains(key)) {
             self.rewrite();
         }
@@ -241,8 +265,11 @@ impl Record {
     }
 }
 
-fn backends<'a>(config: &'a Config, wishes: &'a Wishes) -> impl Iterator<Item = (TargetKey, Wanted<'a>)> {
-    config.services.iter().flat_map(move |service| {
+fn backends<'a>(
+    services: impl IntoIterator<Item = &'a Arc<Service>>,
+    wishes: &'a Wishes,
+) -> impl Iterator<Item = (TargetKey, Wanted<'a>)> {
+    services.into_iter().flat_map(move |service| {
         service.backends.iter().map(move |backend| {
             let wish = wishes.of(&service.name, &backend.name);
             let key = TargetKey { service: service.name.clone(), backend: backend.name.clone() };
@@ -267,7 +294,7 @@ fn version(backend: &Backend) -> String {
     backend.version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
-/// The services whose backends are held for changing too often.
-fn rules(config: &Config) -> HashMap<&str, Flap> {
-    config.services.iter().filter_map(|service| Some((service.name.as_str(), service.flap?))).collect()
+/// By which rule a backend is held for changing too often.
+fn rule(config: &Config, key: &TargetKey) -> Option<Flap> {
+    config.service(&key.service)?.flap
 }

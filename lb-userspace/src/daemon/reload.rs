@@ -23,21 +23,30 @@ use tokio::{
 use tracing::warn;
 
 use super::Event;
-use crate::config::{Config, fingerprint};
+use crate::config::{Config, Diagnostics, Text, fingerprint};
 
 /// How long a file has to be quiet before it is read: a writer may write it in parts.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// The file, read again.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// Why.
+    pub cause: Cause,
+    /// What it holds, or why that is not known.
+    pub text: Result<Text, Diagnostics>,
+}
+
 /// Why the file is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub enum Cause {
     /// Somebody sent SIGHUP.
     Signal,
     /// Its text is another than before.
     FileChanged,
 }
 
-impl fmt::Display for Reload {
+impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Signal => "SIGHUP",
@@ -63,7 +72,7 @@ pub(super) fn list_files(config: &Config, path: &Path) -> ListFiles {
 /// Where the kernel gives no watch or no signal handler.
 pub(super) fn watch(
     file: &Path,
-    text: Option<Vec<u8>>,
+    text: Text,
     lists: watch::Receiver<ListFiles>,
     events: mpsc::Sender<Event>,
 ) -> Result<AbortOnDrop> {
@@ -77,7 +86,7 @@ pub(super) fn watch(
     .context("cannot watch files")?;
     let mut files = Watched {
         file: file.to_owned(),
-        text,
+        text: Ok(text),
         lists,
         seen: HashMap::new(),
         watcher,
@@ -106,7 +115,7 @@ impl Drop for AbortOnDrop {
 /// What is watched, and what was seen of it.
 struct Watched {
     file: PathBuf,
-    text: Option<Vec<u8>>,
+    text: Result<Text, Diagnostics>,
     lists: watch::Receiver<ListFiles>,
     /// Fingerprints of lists that have changed since they were read.
     seen: HashMap<PathBuf, u64>,
@@ -124,20 +133,21 @@ impl Watched {
         // The files may have changed before they were watched.
         let mut first = true;
         loop {
-            let reload = tokio::select! {
-                () = ready(()), if mem::take(&mut first) => Reload::FileChanged,
-                Some(()) = hangups.recv() => Reload::Signal,
-                Some(()) = touches.recv() => Reload::FileChanged,
-                Ok(()) = self.lists.changed() => Reload::FileChanged,
+            let cause = tokio::select! {
+                () = ready(()), if mem::take(&mut first) => Cause::FileChanged,
+                Some(()) = hangups.recv() => Cause::Signal,
+                Some(()) = touches.recv() => Cause::FileChanged,
+                Ok(()) = self.lists.changed() => Cause::FileChanged,
                 else => return,
             };
-            if reload == Reload::FileChanged {
+            if cause == Cause::FileChanged {
                 self.watch_lists();
                 time::sleep(QUIET).await;
                 while touches.try_recv().is_ok() {}
             }
             let changed = self.look().await;
-            if (reload == Reload::Signal || changed) && events.send(Event::Reload(reload)).await.is_err() {
+            let reload = Reload { cause, text: self.text.clone() };
+            if (cause == Cause::Signal || changed) && events.send(Event::Reload(reload)).await.is_err() {
                 return;
             }
         }
@@ -145,7 +155,8 @@ impl Watched {
 
     /// Whether any file is another than when it was looked at last, or read.
     async fn look(&mut self) -> bool {
-        let read = fs::read(&self.file).await.ok();
+        let file = self.file.clone();
+        let Ok(read) = task::spawn_blocking(move || Text::read(&file)).await else { return false };
         let mut changed = read != self.text;
         self.text = read;
         let lists = self.lists.borrow().clone();

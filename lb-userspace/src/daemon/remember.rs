@@ -54,7 +54,7 @@ fn kept(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration
         .services()
         .flat_map(|(&key, service)| service.members.iter().flatten().map(move |member| (key, member.entry)));
     wishes.find(config, members, now());
-    for target in wishes.follow(config, now()) {
+    for target in wishes.follow(None, config, now()) {
         tell_overruled(&target.service, &target.backend);
     }
     for service in wishes.follow_rollouts(config) {
@@ -67,7 +67,7 @@ fn kept(config: &Config, applied: &Applied, file: &mut StateFile, boot: Duration
 pub(super) fn causes(view: &View, histories: &Histories) -> BTreeMap<TargetKey, String> {
     let cause = |(key, verdict): (&TargetKey, &Verdict)| {
         let change = histories.last(key, Aspect::Health)?;
-        (change.is == verdict.health.to_string()).then(|| (key.clone(), change.why.clone()))
+        (change.is == verdict.health.to_string()).then(|| (key.clone(), change.why.clone().into_owned()))
     };
     view.health.iter().filter_map(cause).collect()
 }

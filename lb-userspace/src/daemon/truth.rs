@@ -1,6 +1,7 @@
 //! The truth: configuration, what is known of the world, and what the data plane holds.
 
 mod changes;
+mod follow;
 mod look;
 mod names;
 mod orders;
@@ -30,14 +31,11 @@ use lb_common::{
     },
     service::Track,
 };
-use tokio::task::block_in_place;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{Event, census::Census, now, record::Record, remember, since_epoch};
 use crate::{
     admin::status,
-    budget,
-    causes::with_causes,
     config::{Backend, Config, Forwarding, Protocol, Service},
     dataplane::{ebpf::EbpfDataPlane, load::Knobs, next::NextProgram, pins::Pins},
     health::{Health, HealthEvent, TargetKey},
@@ -47,8 +45,11 @@ use crate::{
     metrics::Meters,
     neighbours::{Resolution, Unreachable},
     path_mtu::{self, TooBig},
-    plan::{Advised, Plan, Tables, Verdict, View, guards::Guards, plan, taking},
-    reconcile::{Applied, AppliedService, reconcile},
+    plan::{
+        Advised, Plan, Tables, Verdict, View,
+        kept::{Kept, Stale},
+    },
+    reconcile::{Applied, AppliedService},
     wishes::{Wishes, file::StateFile},
 };
 use orders::Pending;
@@ -59,9 +60,6 @@ use rollouts::PendingRollout;
 use tables::Published;
 pub(super) use verify::Found;
 
-/// When what failed is tried again, where nothing else happens.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// The owner's state.
 #[derive(Debug)]
 pub(super) struct Truth {
@@ -70,6 +68,8 @@ pub(super) struct Truth {
     view: View,
     tables: Tables,
     plan: Plan,
+    /// What has changed of the view since that plan was made.
+    stale: Stale,
     applied: Applied,
     dataplane: EbpfDataPlane,
     features: u32,
@@ -103,30 +103,38 @@ pub(super) struct Truth {
     meters: Arc<Meters>,
 }
 
-/// The features that a configuration uses.
-pub(super) fn features(config: &Config) -> u32 {
-    let any = |uses: fn(&Service) -> bool| config.services.iter().any(uses);
+/// The features that a configuration uses, as far as `services` of it go.
+pub(super) fn features<'a>(config: &Config, services: impl IntoIterator<Item = &'a Arc<Service>>) -> u32 {
     let used = [
-        (any(|service| service.port == 0), FEATURE_ANY_PORT),
-        (any(|service| service.track != Track::Never), FEATURE_TRACKING),
-        (any(|service| service.source_bits != 0), FEATURE_AFFINITY),
-        // Not only where the file says so: a command may ask for it at any time.
-        (any(|service| service.track != Track::Never && service.protocol == Protocol::Tcp), FEATURE_RESET),
         (!config.fleet.peers.is_empty(), FEATURE_PEERS),
         (config.balancer.next_program.is_some(), FEATURE_NEXT),
-        (any(|service| service.guard.drops_malformed), FEATURE_STRICT),
-        (any(|service| service.guard.rules.is_some()), FEATURE_LISTS),
-        (any(|service| service.guard.has_rates()), FEATURE_RATES),
-        (any(|service| service.guard.syn_cookies.is_some()), FEATURE_COOKIES),
-        (any(|service| service.backends.iter().any(|backend| backend.limits.is_some())), FEATURE_LIMITS),
-        (any(|service| service.passive.is_some()), FEATURE_PASSIVE),
-        (any(|service| service.echo), FEATURE_ECHO),
-        (any(|service| service.backends.iter().any(is_behind_gue)), FEATURE_GUE),
         (config.balancer.nat.is_some(), FEATURE_NAT),
-        (any(|service| service.fragments), FEATURE_FRAGMENTS),
-        (any(|service| service.mss.is_some()), FEATURE_MSS),
-        (any(|service| service.protocol == Protocol::Quic), FEATURE_QUIC),
     ];
+    services.into_iter().fold(all_of(used), |features, service| features | features_of(service))
+}
+
+fn features_of(service: &Service) -> u32 {
+    all_of([
+        (service.port == 0, FEATURE_ANY_PORT),
+        (service.track != Track::Never, FEATURE_TRACKING),
+        (service.source_bits != 0, FEATURE_AFFINITY),
+        // Not only where the file says so: a command may ask for it at any time.
+        (service.track != Track::Never && service.protocol == Protocol::Tcp, FEATURE_RESET),
+        (service.guard.drops_malformed, FEATURE_STRICT),
+        (service.guard.rules.is_some(), FEATURE_LISTS),
+        (service.guard.has_rates(), FEATURE_RATES),
+        (service.guard.syn_cookies.is_some(), FEATURE_COOKIES),
+        (service.backends.iter().any(|backend| backend.limits.is_some()), FEATURE_LIMITS),
+        (service.passive.is_some(), FEATURE_PASSIVE),
+        (service.echo, FEATURE_ECHO),
+        (service.backends.iter().any(is_behind_gue), FEATURE_GUE),
+        (service.fragments, FEATURE_FRAGMENTS),
+        (service.mss.is_some(), FEATURE_MSS),
+        (service.protocol == Protocol::Quic, FEATURE_QUIC),
+    ])
+}
+
+fn all_of<const N: usize>(used: [(bool, u32); N]) -> u32 {
     used.into_iter().filter(|(used, _)| *used).fold(0, |features, (_, feature)| features | feature)
 }
 
@@ -180,6 +188,7 @@ impl Truth {
             view,
             tables: Tables::default(),
             plan: Plan::default(),
+            stale: Stale::default(),
             applied,
             dataplane,
             features,
@@ -203,7 +212,7 @@ impl Truth {
         }
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(super) const fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -245,7 +254,8 @@ impl Truth {
 
     /// Has probes go where packets are to go.
     pub(super) fn follow_roads(&mut self) {
-        self.roads.follow(&self.config, &self.view);
+        let kept = Kept::of(&self.plan, &self.config, &self.stale, now());
+        self.roads.follow(&self.config, &self.view, &kept);
     }
 
     pub(super) fn set_interfaces(&mut self, interfaces: Vec<status::Interface>) {
@@ -324,6 +334,7 @@ impl Truth {
         if resolution == Resolution::Failed(Unreachable::Local) {
             return self.note_own(address);
         }
+        self.stale.address(address);
         if self.view.own.remove(&address) {
             info!(%address, "this host is the backend no more");
         }
@@ -373,6 +384,7 @@ impl Truth {
         });
         let TooBig { destination: backend, mtu, .. } = *told;
         if is_ours && self.view.path_mtus.learn(backend, mtu, now()) {
+            self.stale.address(backend);
             info!(%backend, mtu, "a router says what fits on the way to the backend");
             self.plan.next_change = Some(now());
         }
@@ -406,6 +418,7 @@ impl Truth {
         let at = services.binary_search_by(|candidate| candidate.name.as_str().cmp(service)).ok();
         let flap = at.and_then(|at| services[at].flap);
         self.record.change_health(&target, health, &reason, flap);
+        self.stale.service(service);
         self.causes.insert(target.clone(), reason);
         self.view.health.insert(target, verdict);
     }
@@ -417,7 +430,7 @@ impl Truth {
             leaving.into_iter().any(|leaving| leaving.backend.forwarding == forwarding)
         };
         let used = [(Forwarding::Gue, FEATURE_GUE), (Forwarding::Nat, FEATURE_NAT)];
-        used.into_iter().filter(|(forwarding, _)| any(*forwarding)).fold(0, |all, (_, feature)| all | feature)
+        all_of(used.map(|(forwarding, feature)| (any(forwarding), feature)))
     }
 
     fn note_advice(&mut self, target: &TargetKey, advised: Advised) {
@@ -426,6 +439,7 @@ impl Truth {
         }
         let TargetKey { service, backend } = target;
         info!(service, backend, "backend says of itself: {}", advised.advice);
+        self.stale.service(service);
         self.record.change(target, Aspect::Advice, advised.advice.to_string(), "the backend says so");
         self.view.advice.insert(target.clone(), advised);
     }
@@ -444,97 +458,6 @@ impl Truth {
         let former = self.dataplane.specialise(knobs(&self.config, features), next, pin_path)?;
         self.features = features;
         Ok(former)
-    }
-
-    /// Makes another configuration the one that runs: all of it, or nothing.
-    pub(super) fn adopt(&mut self, config: Config) -> Result<()> {
-        let config = Arc::new(config);
-        let before = self.view.wishes.clone();
-        self.view.wishes.release(&self.config, &config, now());
-        let overruled = self.view.wishes.follow(&config, now());
-        let overruled_rollouts = self.view.wishes.follow_rollouts(&config);
-        inherit_health(&mut self.view, &config);
-        if let Err(error) = self.follow(&config) {
-            self.view.wishes = before;
-            return Err(error);
-        }
-        for target in overruled {
-            remember::tell_overruled(&target.service, &target.backend);
-        }
-        for service in overruled_rollouts {
-            remember::tell_overruled_rollout(&service);
-        }
-        self.record.follow((&self.config, &before), (&config, &self.view.wishes));
-        self.config = config;
-        self.keep_or_log();
-        Ok(())
-    }
-
-    /// Makes the data plane hold what configuration and world ask for.
-    pub(super) fn converge(&mut self) -> Result<()> {
-        self.follow(&Arc::clone(&self.config))
-    }
-
-    /// As [`Self::converge`], for when there is nobody to tell.
-    pub(super) fn converge_or_log(&mut self) {
-        let problem = self.converge().err().map(|error| {
-            let problem = format!("the data plane does not follow: {}", with_causes(error.as_ref()));
-            error!("{problem}");
-            self.meters.note_failure();
-            self.plan.next_change = Some(now() + RETRY);
-            problem
-        });
-        self.record.save();
-        self.answer(problem.as_deref());
-    }
-
-    fn follow(&mut self, config: &Config) -> Result<()> {
-        self.view.damped = self.record.damped(config);
-        let before = self.view.started.clone();
-        self.view.started.look(taking(config, &self.view, now()), now());
-        let followed = self.follow_started(config);
-        if followed.is_err() {
-            self.view.started = before;
-        } else if self.view.started.all() != before.all() {
-            self.keep_or_log();
-        }
-        followed
-    }
-
-    fn follow_started(&mut self, config: &Config) -> Result<()> {
-        block_in_place(|| {
-            self.roads.follow(config, &self.view);
-            let began = now();
-            let plan = plan(config, &self.view, &mut self.tables, began);
-            let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now())?;
-            let planned = now();
-            self.meters.plan.observe(planned.saturating_sub(began).as_secs_f64());
-            let former = self.former_tables(&next);
-            self.dataplane.follow(&ops, &Guards::of(&plan, &next))?;
-            self.meters.apply.observe(now().saturating_sub(planned).as_secs_f64());
-            self.note_tables(&former, config, &plan, &next);
-            changes::log(&self.plan, &plan);
-            budget::log_changes(&self.plan, &plan);
-            self.applied = next;
-            self.plan = plan;
-            self.publish_to_peers();
-            Ok(())
-        })
-    }
-}
-
-/// A backend that leaves without its name, since another has it now, takes its health along.
-fn inherit_health(view: &mut View, config: &Config) {
-    for service in &config.services {
-        for leaving in view.wishes.leaving_of(service.key()) {
-            let Some(former) = leaving.former_name() else { continue };
-            let to = key(service, &leaving.backend.name);
-            if !view.health.contains_key(&to)
-                && let Some(&verdict) = view.health.get(&key(service, former))
-            {
-                view.health.insert(to, verdict);
-            }
-        }
     }
 }
 

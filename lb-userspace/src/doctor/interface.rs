@@ -89,7 +89,7 @@ fn sizes(name: &str, link: &Link, config: &Config) -> Option<Finding> {
         let least = service.backends.iter().map(|backend| budget::configured(service, backend, mtu)).min()?;
         budget::remedy(&service.key(), least).map(|remedy| (least, remedy))
     };
-    let (least, _) = config.services.iter().filter_map(of_service).min()?;
+    let (least, _) = config.services.iter().filter_map(|service| of_service(service)).min()?;
     let more = u32::from(1500_u16.saturating_sub(least));
     let found = format!("an MTU of {mtu} leaves clients {least} bytes through tunnels to backends");
     Some(Finding::hint(name, found).remedy(format!("ip link set dev {name} mtu {}", link.mtu + more)))

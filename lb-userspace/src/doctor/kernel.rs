@@ -66,7 +66,7 @@ pub(super) fn check_daemon(config: &Config, facts: &Facts) -> Vec<Finding> {
     }
     let by_path =
         |service: &crate::config::Service| service.probe.as_ref().is_some_and(|probe| probe.via == Via::Path);
-    if facts.egress_programs == Some(false) && config.services.iter().any(by_path) {
+    if facts.egress_programs == Some(false) && config.services.iter().any(|service| by_path(service)) {
         let found = "no program can be attached where packets leave (CONFIG_NET_CLS_ACT, CONFIG_NET_SCH_INGRESS), as probes by \
                      the path of traffic need it; `via = \"direct\"` in their table does without";
         findings.push(Finding::problem("kernel", found));

@@ -61,6 +61,12 @@ impl Damper {
         Some(Turn::Released)
     }
 
+    /// Whether its backend is held.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Until when its backend is held, if its health does not change any more; none where it is not.
     #[must_use]
     pub fn until(&self, rule: Option<Flap>) -> Option<Duration> {

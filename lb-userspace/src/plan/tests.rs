@@ -1,5 +1,6 @@
 //! Entries that follow from wishes, health and time.
 
+mod kept;
 mod rollout;
 
 use lb_common::backend::Forwarding;
@@ -41,7 +42,7 @@ pub(crate) fn view(config: &Config) -> View {
 
 fn planned(config: &Config, view: &View, now: Duration) -> (PlannedService, Option<Duration>) {
     let mut plan = plan(config, view, &mut Tables::default(), now);
-    (plan.services.remove(0), plan.next_change)
+    (Arc::unwrap_or_clone(plan.services.remove(0)), plan.next_change)
 }
 
 fn drain(view: &mut View, config: &Config, backend: &str) {
@@ -72,7 +73,10 @@ fn narrow_way_is_what_a_tunnels_entry_says_until_the_router_is_believed_no_more(
             "gue" => crate::config::Forwarding::Gue,
             _ => crate::config::Forwarding::L2,
         };
-        config.services[0].backends.iter_mut().for_each(|backend| backend.forwarding = forwarding);
+        Arc::make_mut(&mut config.services[0])
+            .backends
+            .iter_mut()
+            .for_each(|backend| backend.forwarding = forwarding);
         let mut view = view(&config);
         view.path_mtus.learn("192.0.2.12".parse().unwrap(), 1400, NOW);
         let mtus =
@@ -90,10 +94,10 @@ fn narrow_way_is_what_a_tunnels_entry_says_until_the_router_is_believed_no_more(
 fn leaving_backend_is_no_member_and_has_an_entry_of_its_own() {
     let before = config("");
     let mut after = before.clone();
-    let gone = after.services[0].backends.remove(1);
+    let gone = Arc::make_mut(&mut after.services[0]).backends.remove(1);
     let mut view = view(&before);
     view.wishes.release(&before, &after, NOW);
-    view.wishes.follow(&after, NOW);
+    view.wishes.follow(None, &after, NOW);
     let (service, _) = planned(&after, &view, NOW);
     let [leaving] = service.leaving[..] else { panic!("{:?}", service.leaving) };
     assert_eq!((service.backends.len(), service.table.shares().len()), (2, 2));
@@ -106,7 +110,7 @@ fn leaving_backend_is_no_member_and_has_an_entry_of_its_own() {
 fn leaving_backend_that_is_down_gives_up_its_flows_after_the_grace() {
     let before = config("down_grace = \"10s\"\non_down = \"reset\"");
     let mut after = before.clone();
-    let gone = after.services[0].backends.remove(1);
+    let gone = Arc::make_mut(&mut after.services[0]).backends.remove(1);
     let mut view = view(&before);
     view.wishes.release(&before, &after, NOW);
     let target = (gone.address, 80).into();
@@ -122,7 +126,7 @@ fn leaving_backend_that_is_down_gives_up_its_flows_after_the_grace() {
 fn backend_that_is_dropped_gives_up_its_flows_at_once() {
     let before = config("on_remove = \"drop\"");
     let mut after = before.clone();
-    after.services[0].backends.remove(0);
+    Arc::make_mut(&mut after.services[0]).backends.remove(0);
     let mut view = view(&before);
     view.wishes.release(&before, &after, NOW);
     let (service, next) = planned(&after, &view, NOW);
@@ -132,9 +136,9 @@ fn backend_that_is_dropped_gives_up_its_flows_at_once() {
 #[test]
 fn backend_that_asks_for_less_gets_less() {
     let mut config = config("");
-    let mut probe = config.services[0].probe.take().unwrap();
+    let mut probe = Arc::make_mut(&mut config.services[0]).probe.take().unwrap();
     probe.check = Arc::new(crate::config::Check::Agent { send: Vec::new() });
-    config.services[0].probe = Some(probe);
+    Arc::make_mut(&mut config.services[0]).probe = Some(probe);
     let mut view = view(&config);
     let mut says = |backend: &str, line: &str| {
         let target = config.services[0].backends.iter().find(|b| b.name == backend).unwrap().address;
@@ -237,11 +241,11 @@ fn place_of_the_balancer_chooses_between_tables() {
 fn start_begins_where_somebody_takes_flows_who_did_not() {
     let config = config("slow_start = \"40s\"");
     let mut world = down(&config, &[("b2", NOW)]);
-    world.started.look(taking(&config, &world, NOW), NOW);
+    world.started.look(taking(&config, &world, &Kept::nothing(&config), NOW), NOW);
     let up = view(&config);
     world.health = up.health;
     let later = NOW + Duration::from_secs(100);
-    world.started.look(taking(&config, &world, later), later);
+    world.started.look(taking(&config, &world, &Kept::nothing(&config), later), later);
     let (service, next) = planned(&config, &world, later);
     assert_eq!(service.shares.steps, [None, Some(1), None]);
     // A fifth beside two wholes, of 499 slots.
@@ -250,6 +254,6 @@ fn start_begins_where_somebody_takes_flows_who_did_not() {
     let (service, next) = planned(&config, &world, later + Duration::from_secs(40));
     assert_eq!((service.shares.steps, next), (vec![None; 3], None));
     drain(&mut world, &config, "b1");
-    world.started.look(taking(&config, &world, later), later);
+    world.started.look(taking(&config, &world, &Kept::nothing(&config), later), later);
     assert_eq!(world.started.all().len(), 1, "who drains has not begun");
 }

@@ -114,6 +114,7 @@ impl Applied {
             members: members(entry, image),
             server_ids: BTreeMap::new(),
             merged: None,
+            placed: None,
             idle_timeout: Duration::ZERO,
             moved_slots: 0,
             moved: Arc::default(),
@@ -123,7 +124,7 @@ impl Applied {
         service.server_ids = server_ids::of_service(id, &image.server_ids);
         service.drop_strange_server_ids();
         service.note_moves(&held, now);
-        match self.services.insert(entry.key, service) {
+        match self.services.insert(entry.key, Arc::new(service)) {
             None => Ok(()),
             Some(_) => Err(AdoptError::Twice(id)),
         }

@@ -21,12 +21,12 @@ use lb_common::{
 };
 
 use super::{Named, Op, index::ServiceIndex, stretch::Stretches};
-use crate::config::Limits;
+use crate::{config::Limits, plan::PlannedService};
 
 /// What the data plane holds, as far as the daemon has written it.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    pub(super) services: BTreeMap<ServiceKey, AppliedService>,
+    pub(super) services: BTreeMap<ServiceKey, Arc<AppliedService>>,
     /// The entries that mark VIPs.
     pub(super) vips: BTreeMap<Address, Vip>,
     pub(super) ids: Stretches,
@@ -64,6 +64,8 @@ pub struct AppliedService {
     /// The table that the slots were merged with, while nothing else that they follow from has changed. Most events
     /// concern few services, and reading all slots of the others would be most of the work.
     pub(super) merged: Option<Arc<Table>>,
+    /// What it was placed by, while nothing else has changed it: there is nothing to be done for the same again.
+    pub(super) placed: Option<Arc<PlannedService>>,
     /// How long a silent flow is remembered.
     pub idle_timeout: Duration,
     /// Slots that are not settled.
@@ -124,7 +126,14 @@ impl Applied {
 
     /// The services, by key.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &AppliedService)> {
-        self.services.iter()
+        self.services.iter().map(|(key, service)| (key, &**service))
+    }
+
+    /// A service, to be changed by something else than a plan.
+    pub(super) fn service_mut(&mut self, key: &ServiceKey) -> Option<&mut AppliedService> {
+        let service = Arc::make_mut(self.services.get_mut(key)?);
+        service.placed = None;
+        Some(service)
     }
 
     /// Takes note that a flow may have gone unremembered until `now`.
@@ -135,7 +144,7 @@ impl Applied {
     /// The service with `key`.
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<&AppliedService> {
-        self.services.get(key)
+        self.services.get(key).map(AsRef::as_ref)
     }
 
     /// The addresses that packets are translated for.

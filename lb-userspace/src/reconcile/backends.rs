@@ -12,7 +12,7 @@ impl<S: ReadSlots> Work<'_, S> {
     /// Makes the entries of a service's backends true. A new service is not found by any packet yet.
     pub(super) fn place_backends(&mut self, planned: &PlannedService) -> Result<(), CapacityError> {
         let mut service = match self.next.services.remove(&planned.key) {
-            Some(service) => service,
+            Some(service) => Arc::unwrap_or_clone(service),
             None => self.new_service(planned)?,
         };
         planned.name.clone_into(&mut service.name);
@@ -29,7 +29,7 @@ impl<S: ReadSlots> Work<'_, S> {
         self.place_retired(&mut service, &planned.leaving)?;
         self.grow(&mut service)?;
         self.place_server_ids(&mut service, planned);
-        self.next.services.insert(planned.key, service);
+        self.next.services.insert(planned.key, Arc::new(service));
         Ok(())
     }
 
@@ -75,6 +75,7 @@ impl<S: ReadSlots> Work<'_, S> {
             members: Vec::new(),
             server_ids: BTreeMap::new(),
             merged: None,
+            placed: None,
             idle_timeout: planned.idle_timeout,
             moved_slots: 0,
             moved: Arc::default(),

@@ -162,7 +162,7 @@ pub fn take_history(
     slots: &impl ReadSlots,
     now: Duration,
 ) -> Vec<Op> {
-    let Some(service) = applied.services.get_mut(&history.key) else { return Vec::new() };
+    let Some(service) = applied.service_mut(&history.key) else { return Vec::new() };
     let entry = service.entry;
     if !has_past(&entry) || entry.previous_table.length > 0 || entry.table.length == 0 {
         return Vec::new();
@@ -213,10 +213,12 @@ const fn with_past(slot: Slot, past: u16) -> Slot {
 }
 
 fn take_previous_table(applied: &mut Applied, history: &History, past: Vec<u16>, now: Duration) -> Vec<Op> {
-    let settled = |service: &&mut AppliedService| service.moved_slots == 0;
-    let Some(service) = applied.services.get_mut(&history.key).filter(settled) else { return Vec::new() };
+    if applied.service(&history.key).is_none_or(|service| service.moved_slots != 0) {
+        return Vec::new();
+    }
     // Where the arena is full, old flows follow the new table, as they would without peers.
     let Some(base) = applied.arena.take(history.length) else { return Vec::new() };
+    let Some(service) = applied.service_mut(&history.key) else { return Vec::new() };
     service.entry.previous_table = TableRef { base, length: history.length };
     service.entry.previous_source_bits = history.source_bits;
     service.moved_slots = service.entry.table.length;
@@ -236,7 +238,7 @@ pub fn sightings(
     now: Duration,
 ) -> Vec<Sighting> {
     let services: HashMap<u32, &AppliedService> =
-        applied.services.values().map(|service| (service.id, service)).collect();
+        applied.services.values().map(|service| (service.id, &**service)).collect();
     let mut tables: HashMap<u32, Table<'_>> = HashMap::new();
     let told = remembered.iter().filter_map(|(flow, connection)| {
         let service = *services.get(&connection.service)?;
@@ -273,7 +275,7 @@ pub fn take_flows(
     }
     let mut taken = Taken::default();
     for (key, mut flows) in by_service {
-        let Some(service) = applied.services.get_mut(&key) else { continue };
+        let Some(service) = applied.service_mut(&key) else { continue };
         flows.retain(|flow| now.saturating_sub(flow.seen) <= service.idle_timeout);
         if service.entry.track == Track::Never as u8 || service.entry.table.length == 0 {
             continue;

@@ -24,6 +24,7 @@ pub mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,7 +40,7 @@ use lb_common::{
     slot::Slot,
 };
 
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedService};
 
 pub use adopt::{AdoptError, Image};
 use applied::Vip;
@@ -153,10 +154,15 @@ pub fn reconcile(
     let mut work = Work { next: applied.clone(), ops: Vec::new(), slots, now };
     work.retract_pools(plan);
     work.remove_services(plan);
-    for planned in &plan.services {
+    let is_placed = |planned: &Arc<PlannedService>| {
+        let placed = applied.services.get(&planned.key).and_then(|service| service.placed.as_ref());
+        placed.is_some_and(|placed| Arc::ptr_eq(placed, planned))
+    };
+    let others: Vec<_> = plan.services.iter().filter(|planned| !is_placed(planned)).collect();
+    for planned in &others {
         work.place_backends(planned)?;
     }
-    for planned in &plan.services {
+    for planned in others {
         work.place_table(planned)?;
     }
     work.mark_vips(plan)?;

@@ -3,7 +3,7 @@
 //! An id that is not in the plan any more goes on naming a backend that has retired, until that one gives its index
 //! back: of the connections that it still has nothing else is remembered.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::quic::{Server, ServerId, ServerKey};
 
@@ -41,6 +41,7 @@ impl Applied {
     /// Takes note of when packets last named backends by server ids.
     pub fn note_server_ids(&mut self, used: &[(ServerKey, Server)]) {
         for service in self.services.values_mut().filter(|service| !service.server_ids.is_empty()) {
+            let service = Arc::make_mut(service);
             for (id, named) in of_service(service.id, used) {
                 service.server_ids.entry(id).and_modify(|known| known.used = known.used.max(named.used));
             }

@@ -42,11 +42,12 @@ pub fn settle(applied: &mut Applied, live: &[LiveFlow], slots: &impl ReadSlots, 
     }
     let mut ops = Vec::new();
     let due: Vec<ServiceKey> =
-        applied.services.iter().filter(|(_, s)| is_due(applied, s, now)).map(|(&key, _)| key).collect();
+        applied.services().filter(|(_, s)| is_due(applied, s, now)).map(|(&key, _)| key).collect();
+    let forgot_at = applied.forgot_at;
     for key in due {
-        let Some(service) = applied.services.get_mut(&key) else { continue };
+        let Some(service) = applied.service_mut(&key) else { continue };
         let live = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
-        let waited = service.has_waited(applied.forgot_at, now);
+        let waited = service.has_waited(forgot_at, now);
         settle_slots(service, live, slots, now, waited, &mut ops);
         if let Some(table) = drop_previous_table(service, &mut ops) {
             applied.arena.rest(table.base, table.length);

@@ -14,37 +14,47 @@ use crate::plan::PlannedService;
 
 impl<S: ReadSlots> Work<'_, S> {
     /// Publishes a service's table, if it is another than the one that is there.
-    pub(super) fn place_table(&mut self, planned: &PlannedService) -> Result<(), CapacityError> {
-        let Some(mut service) = self.next.services.remove(&planned.key) else { return Ok(()) };
+    pub(super) fn place_table(&mut self, planned: &Arc<PlannedService>) -> Result<(), CapacityError> {
+        let Some(service) = self.next.services.remove(&planned.key) else { return Ok(()) };
+        let mut service = Arc::unwrap_or_clone(service);
+        self.replace_table(&mut service, planned)?;
+        service.placed = Some(Arc::clone(planned));
+        self.next.services.insert(planned.key, Arc::new(service));
+        Ok(())
+    }
+
+    fn replace_table(
+        &mut self,
+        service: &mut AppliedService,
+        planned: &PlannedService,
+    ) -> Result<(), CapacityError> {
         let before = service.entry;
         service.entry.track = planned.track as u8;
         service.entry.source_bits = planned.source_bits;
         service.entry.options = planned.options;
         let same_table = service.merged.as_ref().is_some_and(|merged| Arc::ptr_eq(merged, &planned.table));
         if same_table && service.entry == before {
-            self.next.services.insert(planned.key, service);
             return Ok(());
         }
         if before.table.length == 0 {
-            let slots = target(&service, planned).map(Slot::settled).collect();
-            self.publish(&mut service, planned, slots)?;
+            let slots = target(service, planned).map(Slot::settled).collect();
+            self.publish(service, planned, slots)?;
             self.enter_index(&planned.key, service.id, &service.name)?;
         } else if before.table.length as usize != planned.table.slots().len()
             || before.source_bits != planned.source_bits
         {
-            self.rehash(&mut service, planned, before)?;
+            self.rehash(service, planned, before)?;
         } else {
             let old = self.slots.slots(before.table);
-            let new = merge(&old, &service, planned);
+            let new = merge(&old, service, planned);
             if new != old {
-                self.publish(&mut service, planned, new)?;
+                self.publish(service, planned, new)?;
                 self.rest_table(before.table);
             } else if service.entry != before {
                 self.ops.push(Op::WriteService { id: service.id, entry: service.entry });
             }
         }
         service.merged = Some(Arc::clone(&planned.table));
-        self.next.services.insert(planned.key, service);
         Ok(())
     }
 

@@ -31,7 +31,12 @@ use crate::{
         Protocol, Service, Sharing, XdpMode,
     },
     dataplane::{DataPlane as _, memory::Memory},
-    plan::{Tables, plan, tests::view},
+    plan::{
+        Tables,
+        kept::{Kept, Stale},
+        plan, plan_others,
+        tests::view,
+    },
 };
 
 const SEED: lb_common::hash::Seed = lb_common::hash::Seed([3; 16]);
@@ -55,6 +60,8 @@ struct World {
     memory: Memory,
     applied: Applied,
     tables: Tables,
+    /// What was planned last, of which services stay that are the very same.
+    plan: Plan,
     now: Duration,
 }
 
@@ -64,19 +71,21 @@ impl World {
             memory: Memory::new(&LIMITS, SEED.flow_key(), SEED.index_key()),
             applied: Applied::new(&LIMITS, SEED.index_key()),
             tables: Tables::default(),
+            plan: Plan::default(),
             now: Duration::from_secs(1000),
         }
     }
 
     /// Reconciles with a configuration; `look` sees the data plane after every operation.
     fn reconcile(&mut self, config: &Config, mut look: impl FnMut(&mut Memory)) -> Result<(), CapacityError> {
-        let plan = plan(config, &view(config), &mut self.tables, self.now);
+        let kept = Kept::of(&self.plan, config, &Stale::default(), self.now);
+        let plan = plan_others(config, &view(config), &mut self.tables, &kept, self.now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.memory, self.now)?;
         for op in &ops {
             self.memory.step(op);
             look(&mut self.memory);
         }
-        self.applied = next;
+        (self.applied, self.plan) = (next, plan);
         Ok(())
     }
 
@@ -90,7 +99,7 @@ impl World {
         let (applied, leftovers) =
             Applied::adopt(&LIMITS, SEED.index_key(), &image, &self.memory, self.now).unwrap();
         self.memory.apply(&leftovers);
-        (self.applied, self.tables) = (applied, Tables::default());
+        (self.applied, self.tables, self.plan) = (applied, Tables::default(), Plan::default());
     }
 
     fn settle(&mut self) {
@@ -192,12 +201,38 @@ fn config_of(services: Vec<Service>) -> Config {
         fleet: Fleet { seed: SEED, seed_is_default: false, peers: Vec::new(), port: 9902 },
         limits: LIMITS,
         lists: Vec::new(),
-        services,
+        services: services.into_iter().map(Arc::new).collect(),
     }
 }
 
 fn config(backends: impl IntoIterator<Item = u8>) -> Config {
     config_of(vec![service("web", VIP, backends.into_iter().map(backend).collect())])
+}
+
+#[test]
+fn service_that_stays_as_planned_is_not_looked_into_until_something_else_changes_it() {
+    let backends = || (1..=4).map(backend).collect::<Vec<_>>();
+    let mut config = config_of(vec![
+        service("dns", Ipv4Addr::new(203, 0, 113, 53), backends()),
+        service("web", VIP, backends()),
+    ]);
+    let mut world = World::new();
+    world.apply(&config);
+    let [dns, web] = [0, 1].map(|at| config.services[at].key());
+    let is_same = |world: &World, before: &Applied, key| {
+        Arc::ptr_eq(&before.services[key], &world.applied.services[key])
+    };
+    let before = world.applied.clone();
+    Arc::make_mut(&mut config.services[1]).backends.remove(0);
+    world.apply(&config);
+    assert_eq!((is_same(&world, &before, &dns), is_same(&world, &before, &web)), (true, false));
+    world.now += Duration::from_secs(61);
+    world.settle();
+    let settled = world.applied.clone();
+    assert!(settled.services[&web].placed.is_none() && settled.services[&dns].placed.is_some());
+    world.reconcile(&config, |_| panic!("the maps hold it")).unwrap();
+    assert_eq!((is_same(&world, &settled, &dns), is_same(&world, &settled, &web)), (true, false));
+    assert!(world.applied.services[&web].placed.is_some());
 }
 
 #[test]
@@ -273,7 +308,7 @@ fn tables_take_turns_where_the_arena_is_small() {
 }
 
 fn longer(mut config: Config) -> Config {
-    config.services[0].slots = 997;
+    Arc::make_mut(&mut config.services[0]).slots = 997;
     config
 }
 
@@ -310,7 +345,7 @@ fn same_name_with_another_address_is_another_backend() {
     world.apply(&config(1..=3));
     let old = world.hosts(true);
     let mut readdressed = config(1..=3);
-    readdressed.services[0].backends[0].address = address(99);
+    Arc::make_mut(&mut readdressed.services[0]).backends[0].address = address(99);
     world.apply(&readdressed);
     assert_eq!(world.hosts(false), old, "old flows stay with the old host");
     assert!(world.hosts(true).values().all(|&host| host != address(1)));
@@ -319,7 +354,7 @@ fn same_name_with_another_address_is_another_backend() {
 /// `config` with backends that the operator has something else in mind for.
 fn with_states(states: &[(u8, AdminState)]) -> Config {
     let mut config = config(1..=5);
-    for backend in &mut config.services[0].backends {
+    for backend in &mut Arc::make_mut(&mut config.services[0]).backends {
         let state = states.iter().find(|(n, _)| backend.address == address(*n));
         backend.admin = state.map_or(AdminState::Ready, |(_, state)| *state);
     }
@@ -371,7 +406,7 @@ fn what_chooses_the_slots_may_change_and_no_flow_moves() {
     world.apply(&config(1..=4));
     let (old, now) = (world.hosts(true), world.now);
     let mut by_source = config(1..=4);
-    by_source.services[0].source_bits = 32;
+    Arc::make_mut(&mut by_source.services[0]).source_bits = 32;
     world
         .reconcile(&by_source, |memory| {
             for (port, host_before) in &old {

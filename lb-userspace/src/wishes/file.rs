@@ -207,13 +207,14 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Kept, ParseErr
     }
     let saved: Saved = serde_json::from_str(text)?;
     let backends = saved.backends.into_iter();
-    let wishes = Wishes {
+    let mut wishes = Wishes {
         backends: backends
             .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
-        leaving: saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)).collect(),
+        leaving: Vec::new(),
         rollouts: saved.rollouts,
     };
+    wishes.add_leaving(saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)));
     let started = saved.started.into_iter();
     let started =
         started.map(|start| (key(&start.service, &start.backend), moment(start.since, boot, now))).collect();

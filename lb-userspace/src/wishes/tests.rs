@@ -49,7 +49,7 @@ fn order(state: AdminState) -> Order {
 fn ordered(file: AdminState, order: Order) -> Wishes {
     let config = config(&[("b1", file)]);
     let mut wishes = Wishes::default();
-    wishes.follow(&config, at(50));
+    wishes.follow(None, &config, at(50));
     wishes.obey(&config, &key("web", "b1"), order, at(100)).unwrap();
     wishes
 }
@@ -77,7 +77,7 @@ fn command_holds_until_the_file_says_something_else() {
     ];
     for (file, command, later, expected, overruled) in cases {
         let mut wishes = ordered(file, order(command));
-        let dropped = wishes.follow(&config(&[("b1", later)]), at(200));
+        let dropped = wishes.follow(None, &config(&[("b1", later)]), at(200));
         let case = format!("file {file:?}, command {command:?}, file {later:?}");
         assert_eq!((state(&wishes), !dropped.is_empty()), (expected, overruled), "{case}");
     }
@@ -134,14 +134,14 @@ fn backend_that_is_gone_leaves_and_one_that_is_back_does_not() {
     let (both, one) = (config(&[("b1", Ready), ("b2", Ready)]), config(&[("b1", Ready)]));
     let mut wishes = Wishes::default();
     wishes.release(&both, &one, at(100));
-    wishes.follow(&one, at(100));
+    wishes.follow(None, &one, at(100));
     let [leaving] = wishes.leaving() else { panic!("{wishes:?}") };
     assert_eq!((leaving.backend.name.as_str(), leaving.wish), ("b2", Wish::of_file(Drain, at(100))));
     let error = wishes.obey(&one, &key("web", "b2"), order(Ready), at(110)).unwrap_err();
     assert!(error.to_string().contains("web/b2 is gone from the file"), "{error}");
     wishes.obey(&one, &key("web", "b2"), order(Maintenance), at(110)).unwrap();
     assert_eq!(wishes.leaving()[0].wish.state, Maintenance);
-    wishes.follow(&both, at(120));
+    wishes.follow(None, &both, at(120));
     assert_eq!(wishes, Wishes::default());
 }
 
@@ -150,7 +150,7 @@ fn drain_goes_on_where_its_backend_leaves() {
     let (before, after) = (config(&[("b1", Ready)]), config(&[]));
     let mut wishes = ordered(Ready, Order { deadline: Some(at(600)), ..order(Drain) });
     wishes.release(&before, &after, at(200));
-    wishes.follow(&after, at(200));
+    wishes.follow(None, &after, at(200));
     let wish = wishes.leaving()[0].wish;
     assert_eq!((wish.over, wish.ends(&after.services[0])), (None, Some(at(700))));
     assert_eq!(wishes.of("web", "b1"), None);
@@ -160,12 +160,12 @@ fn drain_goes_on_where_its_backend_leaves() {
 fn name_that_moved_to_another_address_is_the_new_backends() {
     let before = config(&[("b1", Ready), ("b2", Ready)]);
     let mut after = before.clone();
-    after.services[0].backends[0].address = "192.0.2.99".parse().unwrap();
+    Arc::make_mut(&mut after.services[0]).backends[0].address = "192.0.2.99".parse().unwrap();
     let mut wishes = Wishes::default();
     wishes.release(&before, &after, at(100));
-    wishes.follow(&after, at(100));
+    wishes.follow(None, &after, at(100));
     assert_eq!(wishes.leaving()[0].backend.name, "b1@192.0.2.11");
-    wishes.follow(&after, at(200));
+    wishes.follow(None, &after, at(200));
     assert_eq!(wishes.leaving()[0].backend.name, "b1@192.0.2.11");
 }
 
@@ -173,10 +173,10 @@ fn name_that_moved_to_another_address_is_the_new_backends() {
 fn backends_of_a_service_that_is_gone_do_not_leave() {
     let before = config(&[("b1", Ready)]);
     let mut after = before.clone();
-    after.services[0].port = 81;
+    Arc::make_mut(&mut after.services[0]).port = 81;
     let mut wishes = Wishes::default();
     wishes.release(&before, &after, at(100));
-    wishes.follow(&after, at(100));
+    wishes.follow(None, &after, at(100));
     assert_eq!(wishes, Wishes::default());
 }
 
@@ -202,12 +202,12 @@ fn eventful() -> Kept {
     let before = config(&[("b1", Ready), ("b2", Drain), ("b3", Ready)]);
     let after = config(&[("b1", Ready), ("b2", Drain)]);
     let mut wishes = Wishes::default();
-    wishes.follow(&before, at(50));
+    wishes.follow(None, &before, at(50));
     let deadline = Some(Duration::from_millis(600_500));
     let order = Order { state: Drain, deadline, on_deadline: Some(OnDeadline::Reset) };
     wishes.obey(&before, &key("web", "b1"), order, at(100)).unwrap();
     wishes.release(&before, &after, at(200));
-    wishes.follow(&after, at(200));
+    wishes.follow(None, &after, at(200));
     Kept { wishes, started: [(key("web", "b2"), at(150))].into() }
 }
 

@@ -1,6 +1,6 @@
 //! What a new plan changes of services as a whole, in lines of the log.
 
-use std::{collections::HashMap, mem::discriminant};
+use std::mem::discriminant;
 
 use tracing::{info, warn};
 
@@ -14,9 +14,8 @@ use crate::{
 
 /// Tells which services are available, or are not any more, and where probes are not followed.
 pub(super) fn log(before: &Plan, after: &Plan) {
-    let known: HashMap<_, _> = before.services.iter().map(|service| (service.key, service)).collect();
-    for service in &after.services {
-        let before = known.get(&service.key).map(|before| &before.shares);
+    for (before, service) in before.changes(after) {
+        let before = before.map(|before| &before.shares);
         log_availability(service, before.map_or(Availability::Available, |shares| shares.availability));
         log_belief(service, before.map_or(Belief::Probes, |shares| shares.belief));
     }

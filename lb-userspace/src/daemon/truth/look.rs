@@ -89,7 +89,7 @@ impl Truth {
             self.with_wishes(service)
                 .any(|(_, wish)| wish.is_some_and(|wish| wish.state != AdminState::Ready))
         };
-        self.config.services.iter().filter(|service| drains(service)).map(Service::key).collect()
+        self.config.services.iter().filter(|service| drains(service)).map(|service| service.key()).collect()
     }
 
     /// Whether a backend is to be empty and is not.
@@ -136,7 +136,7 @@ impl Truth {
     /// Looks no more after backends that have left. Whether there are any.
     fn let_go(&mut self) -> bool {
         let applied = &self.applied;
-        self.view.wishes.let_go(|leaving| {
+        let left = self.view.wishes.let_go(|leaving| {
             let held = applied
                 .service(&leaving.service)
                 .is_some_and(|service| service.backend_id(leaving.backend.address).is_some());
@@ -145,6 +145,10 @@ impl Truth {
                 info!(backend, %address, "backend has left: nothing names it any more");
             }
             held
-        })
+        });
+        if left {
+            self.stale.everything();
+        }
+        left
     }
 }

@@ -37,6 +37,7 @@ impl Truth {
         }
         if self.view.wishes != before {
             let TargetKey { service, backend } = &target;
+            self.stale.service(service);
             let state = status::admin(order.state);
             info!(service, backend, state, "set by command");
             self.record.change(&target, Aspect::Admin, state, "by command");

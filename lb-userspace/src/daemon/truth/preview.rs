@@ -9,13 +9,13 @@ use lb_common::knobs::{
 };
 use tokio::task::block_in_place;
 
-use super::{Truth, check_change, features, inherit_health};
+use super::{Truth, check_change, features, follow::inherit_health};
 use crate::{
     admin::plan::Preview,
     config::Config,
     daemon::now,
     neighbours::NextHop,
-    plan::{View, plan, taking},
+    plan::{View, kept::Kept, plan, taking},
     preview::{self, Side},
     reconcile::reconcile,
 };
@@ -75,7 +75,7 @@ impl Truth {
     }
 
     fn missing(&self, config: &Config) -> Vec<String> {
-        let missing = features(config) & !self.features;
+        let missing = features(config, &config.services) & !self.features;
         let named = FEATURES.into_iter().filter(|(feature, _)| missing & feature != 0);
         named.map(|(_, name)| name.to_owned()).collect()
     }
@@ -96,12 +96,12 @@ impl Truth {
     fn view_of(&self, config: &Config, assumed: &mut Vec<String>) -> View {
         let mut view = self.view.clone();
         view.wishes.release(&self.config, config, now());
-        view.wishes.follow(config, now());
+        view.wishes.follow(Some(&self.config), config, now());
         view.wishes.follow_rollouts(config);
         inherit_health(&mut view, config);
         self.assume_ways(config, &mut view, assumed);
         view.damped = self.record.would_be_damped(config);
-        view.started.look(taking(config, &view, now()), now());
+        view.started.look(taking(config, &view, &Kept::nothing(config), now()), now());
         view
     }
 

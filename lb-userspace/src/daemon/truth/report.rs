@@ -78,17 +78,11 @@ impl Truth {
     /// How things are, in one line for the service manager.
     pub(in crate::daemon) fn summary(&self) -> String {
         let services = self.config.services.len();
-        let targets = self
-            .config
-            .services
-            .iter()
-            .flat_map(|service| service.backends.iter().map(move |backend| key(service, &backend.name)));
-        let down = |target: &TargetKey| {
-            self.view.health.get(target).is_some_and(|verdict| verdict.health == Health::Down)
-        };
-        let (all, down) =
-            targets.fold((0, 0), |(all, downs), target| (all + 1, downs + u32::from(down(&target))));
-        let available = |planned: &&PlannedService| planned.shares.availability == Availability::Available;
+        let all: usize = self.config.services.iter().map(|service| service.backends.len()).sum();
+        let downs = self.view.health.iter().filter(|(_, verdict)| verdict.health == Health::Down);
+        let down = downs.filter(|(target, _)| self.config.has(target)).count();
+        let available =
+            |planned: &&Arc<PlannedService>| planned.shares.availability == Availability::Available;
         let unavailable = services - self.plan.services.iter().filter(available).count();
         format!("forwarding {services} services, {unavailable} not available; {all} backends, {down} down")
     }
@@ -260,7 +254,7 @@ impl Truth {
 
     pub(super) fn planned(&self, service: &Service) -> Option<&PlannedService> {
         let key = service.key();
-        self.plan.services.iter().find(|planned| planned.key == key)
+        self.plan.services.iter().map(AsRef::as_ref).find(|planned: &&PlannedService| planned.key == key)
     }
 
     /// What was decided about a backend's part of the new flows, unless it is leaving.
@@ -280,6 +274,7 @@ impl Truth {
 
     fn told(&self, change: &Change) -> status::Change {
         let Change { at, aspect: what, is, why } = change.clone();
+        let (is, why) = (is.into_owned(), why.into_owned());
         status::Change { at: (self.boot + at).as_secs_f64(), what, is, why }
     }
 

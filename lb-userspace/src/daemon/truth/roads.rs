@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs,
+    fs, mem,
     net::IpAddr,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     },
     interface::Netlink,
     neighbours::{NextHop, OwnWay, own_ways},
-    plan::{View, entry::way},
+    plan::{View, entry::way, kept::Kept},
     road::{
         Road,
         reply::{Detour, source},
@@ -37,6 +37,8 @@ pub(in crate::daemon) struct Roads {
     road: Option<Road>,
     /// This host's own ways to the VIPs.
     own: HashMap<IpAddr, OwnWay>,
+    /// What the kernel does with replies, by interface.
+    filters: HashMap<String, u8>,
     numbers: Numbers,
     /// What each way leads to.
     led: HashMap<TargetKey, (u32, Entry)>,
@@ -44,6 +46,10 @@ pub(in crate::daemon) struct Roads {
     told: HashSet<(String, Detour)>,
     /// Whose probes do not take the path of traffic, though they are to.
     detours: HashMap<TargetKey, Detour>,
+    /// Whose ways have been looked for, by service.
+    known: HashMap<String, Vec<TargetKey>>,
+    /// Whether something has changed that the way of any service may follow from.
+    is_anew: bool,
     ways: watch::Sender<Ways>,
 }
 
@@ -52,10 +58,13 @@ impl Roads {
         Self {
             road: None,
             own: HashMap::new(),
+            filters: HashMap::new(),
             numbers: Numbers::default(),
             led: HashMap::new(),
             told: HashSet::new(),
             detours: HashMap::new(),
+            known: HashMap::new(),
+            is_anew: false,
             ways: watch::Sender::new(Ways::new()),
         }
     }
@@ -79,47 +88,85 @@ impl Roads {
             .map(|service| service.address)
             .collect();
         self.told.clear();
+        let filters =
+            self.filters.keys().map(|interface| (interface.clone(), rp_filter(interface))).collect();
+        self.is_anew |= filters != self.filters;
+        self.filters = filters;
         if vips.is_empty() {
             return;
         }
         if self.road.is_none() {
             let (mark, room) = (config.balancer.probe_mark, config.limits.backends);
             match Road::open(netlink, pins, mark, room, &config.fleet.seed).await {
-                Ok(road) => self.road = Some(road),
+                Ok(road) => {
+                    self.road = Some(road);
+                    self.is_anew = true;
+                }
                 Err(error) => warn!("there is no road for probes: {}", with_causes(&error)),
             }
         }
         match own_ways(&vips).await {
-            Ok(own) => self.own = own,
+            Ok(own) => {
+                self.is_anew |= own != self.own;
+                self.own = own;
+            }
             Err(error) => warn!("it is not known how replies to probes come: {}", with_causes(&error)),
         }
     }
 
-    /// Leads the ways of what is probed to where packets go. What has no next hop yet keeps its probes waiting.
-    pub(in crate::daemon) fn follow(&mut self, config: &Config, view: &View) {
-        let mut ways = Ways::new();
-        self.detours.clear();
-        for service in config.services.iter().filter(|service| has_paths(service)) {
-            let leaving = view.wishes.leaving_of(service.key()).map(|leaving| &leaving.backend);
-            for backend in service.backends.iter().chain(leaving) {
-                if !service.is_probed_by_path(backend) {
-                    continue;
-                }
-                let way = match view.next_hops.get(&backend.address) {
-                    // This host's own server: nothing that it sends there leaves it.
-                    _ if view.own.contains(&backend.address) => Way::Direct,
-                    Some(next_hop) => self.way(service, backend, next_hop, view),
-                    None => continue,
-                };
-                ways.insert(key(service, &backend.name), way);
+    /// Leads the ways of what is probed to where packets go, but for services that stay as they were planned. What has no
+    /// next hop yet keeps its probes waiting.
+    pub(in crate::daemon) fn follow(&mut self, config: &Config, view: &View, kept: &Kept) {
+        let all = mem::take(&mut self.is_anew).then(|| Kept::nothing(config));
+        let due: Vec<_> = all.as_ref().unwrap_or(kept).others(config).collect();
+        let mut gone: HashSet<TargetKey> = HashSet::new();
+        let names: HashSet<&str> = due.iter().map(|service| service.name.as_str()).collect();
+        self.known.retain(|service, keys| {
+            let stays = !names.contains(service.as_str()) && config.service(service).is_some();
+            if !stays {
+                gone.extend(keys.drain(..));
             }
+            stays
+        });
+        for key in &gone {
+            self.detours.remove(key);
         }
-        self.forget_others(&ways);
+        let mut ways = Ways::new();
+        for service in due.into_iter().filter(|service| has_paths(service)) {
+            let found = self.ways_of(service, view);
+            gone.retain(|key| !found.contains_key(key));
+            self.known.insert(service.name.clone(), found.keys().cloned().collect());
+            ways.extend(found);
+        }
+        self.give_back(&gone, &ways);
         self.ways.send_if_modified(|told| {
-            let differs = *told != ways;
-            *told = ways;
+            let mut differs = false;
+            for key in &gone {
+                differs |= told.remove(key).is_some();
+            }
+            for (key, way) in ways {
+                differs |= told.insert(key, way) != Some(way);
+            }
             differs
         });
+    }
+
+    fn ways_of(&mut self, service: &Service, view: &View) -> Ways {
+        let mut ways = Ways::new();
+        let leaving = view.wishes.leaving_of(service.key()).map(|leaving| &leaving.backend);
+        for backend in service.backends.iter().chain(leaving) {
+            if !service.is_probed_by_path(backend) {
+                continue;
+            }
+            let way = match view.next_hops.get(&backend.address) {
+                // This host's own server: nothing that it sends there leaves it.
+                _ if view.own.contains(&backend.address) => Way::Direct,
+                Some(next_hop) => self.way(service, backend, next_hop, view),
+                None => continue,
+            };
+            ways.insert(key(service, &backend.name), way);
+        }
+        ways
     }
 
     fn way(&mut self, service: &Service, backend: &Backend, next_hop: &NextHop, view: &View) -> Way {
@@ -144,7 +191,9 @@ impl Roads {
     ) -> Result<Path, Detour> {
         let vip = service.address;
         let own = self.own.get(&vip).copied().unwrap_or(OwnWay::Nowhere);
-        let source = source(vip, own, next_hop, rp_filter)?;
+        let interface = &next_hop.interface;
+        let filter = *self.filters.entry(interface.clone()).or_insert_with(|| rp_filter(interface));
+        let source = source(vip, own, next_hop, |_| filter)?;
         let road = self.road.as_ref().ok_or(Detour::NoRoad)?;
         if vip.is_ipv6() && !road.carries_v6() {
             return Err(Detour::NoRoad);
@@ -162,15 +211,14 @@ impl Roads {
         Ok(Path { mark: road.mark(number), source, vip })
     }
 
-    fn forget_others(&mut self, ways: &Ways) {
-        let numbers = &mut self.numbers;
-        self.led.retain(|key, (number, _)| {
-            let stays = matches!(ways.get(key), Some(Way::Path(_)));
-            if !stays {
-                numbers.give_back(*number);
+    /// Lets others have the numbers of those that are `gone`, or that take another way now.
+    fn give_back(&mut self, gone: &HashSet<TargetKey>, ways: &Ways) {
+        let direct = ways.iter().filter(|(_, way)| !matches!(way, Way::Path(_))).map(|(key, _)| key);
+        for key in gone.iter().chain(direct) {
+            if let Some((number, _)) = self.led.remove(key) {
+                self.numbers.give_back(number);
             }
-            stays
-        });
+        }
     }
 }
 

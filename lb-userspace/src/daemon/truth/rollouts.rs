@@ -38,6 +38,7 @@ impl Truth {
         }
         let wish = self.view.wishes.rollout_of(&service);
         if wish != before.as_ref() {
+            self.stale.service(&service);
             info!(service, "roll-out set by command: {}", wish.map_or("as the file says".to_owned(), words));
         }
         let warning =

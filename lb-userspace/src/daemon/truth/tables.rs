@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,12 +12,12 @@ use tracing::info;
 use super::{Truth, key};
 use crate::{
     admin::status,
-    config::{Config, Service},
+    config::Service,
     daemon::now,
     dataplane::DataPlane as _,
-    measured::Readings,
+    measured::{Packets, Readings},
     moves::{Change, Changes, Concerned, Moves, Standing},
-    plan::Plan,
+    plan::{Plan, PlannedService},
     reconcile::{Applied, AppliedService, ReadSlots as _},
 };
 
@@ -36,22 +37,14 @@ pub(super) struct Former {
     slots: Vec<Slot>,
 }
 
-/// One side of a change: a configuration, and what was planned for it.
-#[derive(Clone, Copy)]
-struct Side<'a>(&'a Config, &'a Plan);
-
-impl<'a> Side<'a> {
-    /// A service's backends; none where there is no such service.
-    fn backends(self, service: ServiceKey) -> Option<impl Iterator<Item = Standing<'a, Address>> + use<'a>> {
-        let planned = self.1.services.iter().find(|planned| planned.key == service)?;
-        let config = self.0.services.iter().find(|config| config.key() == service)?;
-        let targets = config.backends.iter().zip(&planned.shares.targets);
-        Some(targets.map(|(backend, &target)| Standing {
-            name: &backend.name,
-            address: backend.address.into(),
-            target,
-        }))
-    }
+/// A service's backends, and what they were promised.
+fn standings(planned: &PlannedService) -> impl Iterator<Item = Standing<'_, Address>> {
+    let targets = planned.source.backends.iter().zip(&planned.shares.targets);
+    targets.map(|(backend, &target)| Standing {
+        name: &backend.name,
+        address: backend.address.into(),
+        target,
+    })
 }
 
 impl Truth {
@@ -68,12 +61,14 @@ impl Truth {
     }
 
     /// Takes note of the tables that were published, and tells the log of each.
-    pub(super) fn note_tables(&mut self, former: &[Former], config: &Config, plan: &Plan, next: &Applied) {
+    pub(super) fn note_tables(&mut self, former: &[Former], plan: &Plan, next: &Applied) {
+        let changes: HashMap<ServiceKey, _> =
+            self.plan.changes(plan).map(|(before, after)| (after.key, (before, after))).collect();
         for Former { service, slots } in former {
             let Some(after) = next.service(service) else { continue };
-            let (before, since) = (Side(&self.config, &self.plan).backends(*service), Side(config, plan));
-            let concerned =
-                before.zip(since.backends(*service)).map(|(before, since)| Concerned::between(before, since));
+            let concerned = changes.get(service).and_then(|(before, since)| {
+                Some(Concerned::between(standings((*before)?), standings(since)))
+            });
             let (moves, cause) = self.moves(slots, after, concerned.as_ref());
             log(after, &moves, &cause);
             let change = Change {
@@ -115,7 +110,7 @@ impl Truth {
 
     /// What has become of a backend since the data plane was made to follow before.
     fn last_of(&self, service: &str, backend: &str) -> Option<String> {
-        let service = self.config.services.iter().find(|candidate| candidate.name == service)?;
+        let service = self.config.service(service)?;
         let last = self.record.histories().of(&key(service, backend)).next_back()?;
         let is_new = last.at >= self.published.followed_at;
         is_new.then(|| format!("{} {}: {}", last.aspect.name(), last.is, last.why))
@@ -126,13 +121,22 @@ impl Truth {
         if now() < self.published.readings.next() {
             return;
         }
-        let of_service = |applied: &AppliedService| {
-            let ids = applied.entries().into_iter().map(|(address, (id, _))| (address, id));
-            ids.map(|(address, id)| (address, self.dataplane.backend_traffic(id).packets)).collect()
+        let readings = &self.published.readings;
+        let of_service = |key: &ServiceKey, applied: &AppliedService| {
+            let all = self.dataplane.service_traffic(applied.id).packets;
+            // A read of a counter is a system call: none where nothing can have been counted.
+            let before = readings.last_of(key).filter(|before| before.all == all);
+            before.map_or_else(|| Arc::new(self.read_backends(all, applied)), Arc::clone)
         };
         let packets: HashMap<_, _> =
-            self.applied.services().map(|(&service, applied)| (service, of_service(applied))).collect();
+            self.applied.services().map(|(key, applied)| (*key, of_service(key, applied))).collect();
         self.published.readings.add(now(), packets);
+    }
+
+    fn read_backends(&self, all: u64, applied: &AppliedService) -> Packets<Address> {
+        let ids = applied.entries().into_iter().map(|(address, (id, _))| (address, id));
+        let of = ids.map(|(address, id)| (address, self.dataplane.backend_traffic(id).packets));
+        Packets { all, of: of.collect() }
     }
 
     /// Puts the parts that backends have got into the status of a service.

@@ -51,9 +51,10 @@ impl Found {
 }
 
 impl Truth {
-    /// Compares the maps with what they are to hold, but for rules. What is due is carried out before, as it would be a moment later, so
-    /// that the plan is that of now.
+    /// Compares the maps with what they are to hold, but for rules. What is due is carried out before, as it would be a moment
+    /// later, so that the plan is that of now; all of it is made anew, so that nothing is taken for right since it was before.
     pub(in crate::daemon) fn compare_maps(&mut self) -> Result<Found> {
+        self.stale.everything();
         let behind = self.converge().err().map(|error| with_causes(error.as_ref()));
         block_in_place(|| {
             let name = |service: &str, address: Address| self.name_of(service, address);

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ pub(super) fn next_step(candidates: &[Candidate], takes: Duration, now: Duration
 }
 
 /// Who takes flows of the services whose backends start slowly, by their names.
-pub type Taking = BTreeMap<String, Takers>;
+pub type Taking = BTreeMap<String, Arc<Takers>>;
 
 /// Who takes flows of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +67,20 @@ impl Started {
             takers.is_some_and(|takers| now < *since + takers.slow_start)
         });
         for (service, takers) in &taking {
-            let Some(already) = self.taking.get(service) else { continue };
+            let Some(already) = self.taking.get(service).filter(|already| !Arc::ptr_eq(already, takers))
+            else {
+                continue;
+            };
             let began = takers.names.difference(&already.names).cloned();
             self.since.extend(began.map(|backend| (TargetKey { service: service.clone(), backend }, now)));
         }
         self.taking = taking;
+    }
+
+    /// Who took flows of a service at the last look.
+    #[must_use]
+    pub fn takers(&self, service: &str) -> Option<&Arc<Takers>> {
+        self.taking.get(service)
     }
 
     /// When a backend began to take flows, if that was seen.
@@ -118,7 +128,7 @@ mod tests {
 
     fn taking(names: &[&str]) -> Taking {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        [("web".to_owned(), Takers { slow_start: at(5), names })].into()
+        [("web".to_owned(), Arc::new(Takers { slow_start: at(5), names }))].into()
     }
 
     fn began(expected: &[(&str, u64)]) -> BTreeMap<TargetKey, Duration> {

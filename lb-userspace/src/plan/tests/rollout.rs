@@ -13,10 +13,11 @@ use crate::{
 /// [`config`] with a version for each backend, and a roll-out.
 fn rolling(prefer: PreferVersion, canary: &str, versions: [&str; 3]) -> Config {
     let mut config = config("");
-    for (backend, version) in config.services[0].backends.iter_mut().zip(versions) {
+    for (backend, version) in Arc::make_mut(&mut config.services[0]).backends.iter_mut().zip(versions) {
         backend.version = Some(version.parse().unwrap());
     }
-    config.services[0].rollout = Some(Rollout { prefer, canary: canary.parse().ok(), ..Rollout::default() });
+    Arc::make_mut(&mut config.services[0]).rollout =
+        Some(Rollout { prefer, canary: canary.parse().ok(), ..Rollout::default() });
     config
 }
 

@@ -37,7 +37,7 @@ fn assert_clean(world: &mut World, config: &Config, after: &str) {
 
 fn of_length(slots: u32) -> Config {
     let mut config = config(1..=4);
-    config.services[0].slots = slots;
+    Arc::make_mut(&mut config.services[0]).slots = slots;
     config
 }
 

@@ -198,7 +198,7 @@ fn moved_slots(world: &World) -> impl Iterator<Item = (u32, Slot)> {
 #[test]
 fn change_of_affinity_is_told() {
     let by_source = |mut config: Config| {
-        config.services[0].source_bits = 32;
+        Arc::make_mut(&mut config.services[0]).source_bits = 32;
         config
     };
     let mut old = World::new();

@@ -84,8 +84,8 @@ fn id_that_another_backend_has_now_is_the_other_ones() {
     let mut world = World::new();
     world.apply(&quic(1..=3));
     let mut config = quic(1..=4);
-    config.services[0].backends.remove(2);
-    config.services[0].backends[2].server_id = ServerId::new(&[3]);
+    Arc::make_mut(&mut config.services[0]).backends.remove(2);
+    Arc::make_mut(&mut config.services[0]).backends[2].server_id = ServerId::new(&[3]);
     world.apply(&config);
     assert_eq!(world.named(), [(1, address(1)), (2, address(2)), (3, address(4))]);
 }

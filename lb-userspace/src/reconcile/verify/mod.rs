@@ -21,7 +21,7 @@ mod index;
 mod slots;
 mod words;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lb_common::{address::Address, nat::Pool};
 
@@ -70,7 +70,7 @@ pub fn verify(expected: Expected<'_>, held: &Image, slots: &impl ReadSlots, now:
         moved: Vec::new(),
     };
     for planned in &expected.plan.services {
-        if let Some(service) = expected.applied.services.get(&planned.key) {
+        if let Some(service) = expected.applied.service(&planned.key) {
             look.service(service);
             look.tables(service, planned);
             look.entry(service);
@@ -157,7 +157,9 @@ impl<S: ReadSlots> Look<'_, S> {
         repair.extend(clearances);
         let next = changes.then(|| {
             let mut next = expected.applied.clone();
-            next.services.extend(moved.into_iter().map(|service| (service.entry.key, service)));
+            for service in moved {
+                next.services.insert(service.entry.key, Arc::new(AppliedService { placed: None, ..service }));
+            }
             next
         });
         Comparison { differences, looked_at, repair, next }

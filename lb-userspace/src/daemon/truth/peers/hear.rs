@@ -79,6 +79,7 @@ impl Truth {
             }
         }
         if took_in {
+            self.stale.everything();
             self.converge_or_log();
             self.keep_or_log();
         }

@@ -1,0 +1,197 @@
+//! Reading a file again: what has been read before and has not changed is not read anew.
+//!
+//! A text is cut before each `[[service]]`. What lies before the first one is its *head*: every service depends on it, and
+//! on nothing else but that no two have what only one may have. While the head stays the same, only those services are read
+//! whose text is another than before. A text that cannot be cut with certainty is read as a whole, and so is one in which
+//! there is something to be said of a service, so that every message is as it would be of a new file.
+
+use std::{
+    cell::LazyCell,
+    collections::{HashMap, HashSet},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
+
+use memchr::{memchr_iter, memmem};
+
+use super::{
+    Config, List, Service,
+    diagnostics::{Diagnostics, Warning},
+    load::{self, Reading, Text},
+};
+
+/// Reads a file again and again.
+#[derive(Debug, Default)]
+pub struct Reader {
+    text: Option<Arc<String>>,
+    kept: Option<Kept>,
+}
+
+/// The last text that was right and could be cut, and what it came to.
+#[derive(Debug)]
+struct Kept {
+    text: Arc<String>,
+    cut: Cut,
+    lists: Vec<List>,
+    /// What is written in each of the cut's services; none where there was something to be said of it.
+    services: Vec<Option<Arc<Service>>>,
+}
+
+impl Reader {
+    /// Reads and checks the file at `path`, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or why it cannot be read.
+    pub fn load(&mut self, path: &Path) -> Result<(Config, Vec<Warning>), Diagnostics> {
+        self.take(path, &Text::read(path)?)
+    }
+
+    /// The same of what the file held a moment ago.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn take(&mut self, path: &Path, held: &Text) -> Result<(Config, Vec<Warning>), Diagnostics> {
+        let (config, mut warnings) = self.read(path, Arc::clone(&held.text))?;
+        let of_public_seed = held.of_public_seed.clone();
+        warnings.extend(of_public_seed.filter(|_| !config.fleet.seed_is_default));
+        Ok((config, warnings))
+    }
+
+    /// Checks `text` as if the file at `path` held it, as [`Config::read`] does.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; where it is not TOML, only how.
+    pub fn read(&mut self, path: &Path, text: Arc<String>) -> Result<(Config, Vec<Warning>), Diagnostics> {
+        let cut = Cut::of(&text);
+        let changed = self.kept.as_ref().zip(cut.as_ref());
+        let changed = changed.and_then(|(kept, cut)| kept.read_changed(path, &text, cut));
+        let reading = changed.map_or_else(|| load::read(path, &text, &[]), Ok)?;
+        let Reading { config, warnings, .. } = &reading;
+        let result = (config.clone(), warnings.clone());
+        self.text = Some(Arc::clone(&text));
+        self.kept = cut.and_then(|cut| Kept::new(text, cut, reading));
+        Ok(result)
+    }
+
+    /// The last text that was right; none where there was none yet.
+    #[must_use]
+    pub fn text(&self) -> Option<&Arc<String>> {
+        self.text.as_ref()
+    }
+}
+
+impl Kept {
+    fn new(text: Arc<String>, cut: Cut, reading: Reading) -> Option<Self> {
+        let Reading { config, warnings, services } = reading;
+        let questionable: HashSet<usize> = warnings.iter().filter_map(service_of).collect();
+        let is_as_cut = services.len() == cut.services.len();
+        let services = services.into_iter().enumerate();
+        let services =
+            services.map(|(at, service)| (!questionable.contains(&at)).then_some(service)).collect();
+        is_as_cut.then_some(Self { text, cut, lists: config.lists, services })
+    }
+
+    /// What another text comes to, where it is enough to read the services that are not in this one; none where it is not.
+    fn read_changed(&self, path: &Path, text: &str, cut: &Cut) -> Option<Reading> {
+        let head = &text[cut.head()];
+        if *head != self.text[self.cut.head()] {
+            return None;
+        }
+        let found = self.find(text, cut);
+        let known: Vec<_> = found.iter().flatten().map(|service| Arc::clone(service)).collect();
+        if known.is_empty() {
+            return None;
+        }
+        let others = cut.services.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let mut changed = head.to_owned();
+        changed.extend(others.flat_map(|(range, _)| [&text[range.clone()], "\n"]));
+        let reading = load::read(path, &changed, &known).ok()?;
+        let is_enough = reading.config.lists == self.lists
+            && known.len() + reading.services.len() == cut.services.len()
+            && !reading.warnings.iter().any(|warning| warning.0.key_path().starts_with(SERVICE));
+        let mut read = reading.services.iter();
+        let services = found.into_iter().map(|known| known.or_else(|| read.next()).map(Arc::clone));
+        let services = is_enough.then(|| services.collect::<Option<Vec<_>>>())??;
+        Some(Reading { services, ..reading })
+    }
+
+    /// The services of another text that this one has word for word; mostly at the same place.
+    fn find(&self, text: &str, cut: &Cut) -> Vec<Option<&Arc<Service>>> {
+        let own = || self.cut.services.iter().map(|range| &self.text[range.clone()]).zip(&self.services);
+        let by_beginning: LazyCell<HashMap<&[u8], Vec<_>>, _> = LazyCell::new(|| {
+            let mut found: HashMap<_, Vec<_>> = HashMap::new();
+            own().for_each(|(text, service)| found.entry(beginning(text)).or_default().push((text, service)));
+            found
+        });
+        let mut places = own();
+        let find = |range: &Range<usize>| {
+            let wanted = &text[range.clone()];
+            let same = places.next().filter(|(own, _)| *own == wanted).map(|(_, service)| service);
+            let elsewhere = || {
+                let mut alike = by_beginning.get(beginning(wanted))?.iter();
+                alike.find(|(own, _)| *own == wanted).map(|(_, service)| *service)
+            };
+            same.or_else(elsewhere)?.as_ref()
+        };
+        cut.services.iter().map(find).collect()
+    }
+}
+
+/// The first bytes of a service's text. They mostly have its name in them, and to hash all of a large file takes longer than
+/// to compare it.
+fn beginning(text: &str) -> &[u8] {
+    const BYTES: usize = 96;
+    &text.as_bytes()[..text.len().min(BYTES)]
+}
+
+/// The key of services in messages.
+const SERVICE: &str = "service";
+
+/// The number of the service that a warning is about.
+fn service_of(warning: &Warning) -> Option<usize> {
+    let (number, _) = warning.0.key_path().strip_prefix(SERVICE)?.strip_prefix('[')?.split_once(']')?;
+    number.parse().ok()
+}
+
+/// Where the services of a text are, in bytes.
+#[derive(Debug)]
+struct Cut {
+    services: Vec<Range<usize>>,
+}
+
+impl Cut {
+    /// Cuts a text in which each header of a service is written plainly, and nothing else behind the first of them could be
+    /// taken for one.
+    fn of(text: &str) -> Option<Self> {
+        // Within a string of several lines anything looks like a header.
+        if [r#"""""#, "'''"].iter().any(|quotes| memmem::find(text.as_bytes(), quotes.as_bytes()).is_some()) {
+            return None;
+        }
+        let mut starts = Vec::new();
+        for at in memchr_iter(b'[', text.as_bytes()) {
+            let line = text[..at].trim_end_matches([' ', '\t']);
+            if !line.is_empty() && !line.ends_with('\n') {
+                continue;
+            }
+            let header = &text[at..];
+            if header.starts_with("[[service]]") {
+                starts.push(line.len());
+            } else if !starts.is_empty()
+                && !["[service.", "[[service."].iter().any(|own| header.starts_with(own))
+            {
+                return None;
+            }
+        }
+        let ends = starts.iter().skip(1).copied().chain([text.len()]);
+        // Blank lines between two are nobody's.
+        let section = |(&start, end): (&usize, usize)| start..start + text[start..end].trim_end().len();
+        let services: Vec<_> = starts.iter().zip(ends).map(section).collect();
+        (!services.is_empty()).then_some(Self { services })
+    }
+
+    /// What lies before the first service.
+    fn head(&self) -> Range<usize> {
+        0..self.services.first().map_or(0, |first| first.start)
+    }
+}
