@@ -8,7 +8,9 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -110,6 +112,7 @@ impl<'site> Crowd<'site> {
         let changed =
             if before.each == version.each && before.all == version.all { 1 } else { self.size.services };
         let old = self.generations()?;
+        self.wait_idle()?;
         fs::write(self.path(), text)?;
         let start = std::time::Instant::now();
         self.daemon.process.signal(Signal::HUP)?;
@@ -124,6 +127,16 @@ impl<'site> Crowd<'site> {
             lb_tests::interrupt::check()?;
             anyhow::ensure!(start.elapsed() < DEADLINE, "the data plane does not follow the file");
         }
+    }
+
+    /// Waits until the daemon has done with the change before: histories and tasks follow after the data plane.
+    fn wait_idle(&self) -> anyhow::Result<()> {
+        let mut socket = UnixStream::connect(self.files.path().join("sluice.sock"))?;
+        socket.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "the daemon is not ready: {answer}");
+        Ok(())
     }
 
     /// The file.
@@ -181,7 +194,7 @@ impl Size {
             "[balancer]\ninterfaces = [\"eth0\"]\nsocket = \"{files}/sluice.sock\"\npin_path = \"{pins}\"\n\
              state_path = \"{files}/state.json\"\n[fleet]\nseed = \"000102030405060708090a0b0c0d0e0f\"\n\
              [limits]\nservices = {}\nbackends = {}\nslots = {}\n\
-             [defaults]\nforwarding = \"ipip\"\nslots = {slots}\n",
+             [defaults]\nforwarding = \"ipip\"\nslots = {slots}\nprobe = {{ type = \"none\" }}\n",
             services * 2 + 16,
             services * backends + 1024,
             (services + 16) * line,
