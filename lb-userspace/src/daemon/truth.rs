@@ -331,10 +331,10 @@ impl Truth {
     }
 
     fn note_next_hop(&mut self, address: IpAddr, resolution: Resolution) {
+        self.stale.address(address);
         if resolution == Resolution::Failed(Unreachable::Local) {
             return self.note_own(address);
         }
-        self.stale.address(address);
         if self.view.own.remove(&address) {
             info!(%address, "this host is the backend no more");
         }
