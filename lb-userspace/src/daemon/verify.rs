@@ -1,7 +1,7 @@
 //! Whether the kernel holds what the daemon has applied: maps, pins, and the program on every interface.
 //!
 //! It is read in the daemon's one task, between two events, since nothing else knows what was applied. Maps are read
-//! through the memory that is shared with the kernel, so ten thousand services take a fraction of a second. Rules are read prefix by
+//! through the memory that is shared with the kernel, after all services have been planned anew. Rules are read prefix by
 //! prefix, and a million of them take seconds: a look leaves that to a thread, with what they are to be, while the task goes
 //! on; only a repair reads them in the task, since it writes what it has found. What is fixed with the
 //! program (the constants of `lb_common::knobs`) cannot be changed after it was loaded: its number stands for them.
