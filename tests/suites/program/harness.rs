@@ -1,5 +1,8 @@
 //! A loaded balancer whose maps a configuration has filled, by the daemon's own plan and reconciliation.
 
+#[path = "pool.rs"]
+mod pool;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
@@ -17,12 +20,14 @@ use lb_common::{
 };
 use sluice::{
     config::Config,
-    dataplane::{DataPlane as _, ebpf::EbpfDataPlane, load::Knobs},
+    dataplane::DataPlane as _,
     health::{Health, TargetKey},
     neighbours::NextHop,
     plan::{Plan, Tables, Verdict, View, guards::Guards, plan},
     reconcile::{Applied, reconcile},
 };
+
+use self::pool::Pooled;
 
 /// What every configuration of a test begins with.
 const PRELUDE: &str = r#"
@@ -90,7 +95,7 @@ pub struct Outcome {
 
 /// A loaded balancer.
 pub struct Harness {
-    pub dataplane: EbpfDataPlane,
+    pub dataplane: Pooled,
     pub applied: Applied,
     pub plan: Plan,
     pub view: View,
@@ -134,12 +139,7 @@ impl Harness {
 
     fn load(features: u32, limits: &str, toml: &str, adjust: impl Fn(&mut NextHop)) -> Self {
         let config = parse(limits, toml);
-        let knobs = Knobs {
-            limits: &config.limits,
-            seed: &config.fleet.seed,
-            features: features | features_of(&config),
-        };
-        let dataplane = EbpfDataPlane::load(knobs, None).unwrap_or_else(|error| panic!("{error}"));
+        let dataplane = Pooled::get(&config, features | features_of(&config));
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
             let mut next_hop = next_hop(backend.address);
@@ -233,7 +233,7 @@ impl Harness {
 
     fn converge(&mut self) {
         let plan = plan(&self.config, &self.view, &mut self.tables, self.now);
-        let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, self.now).expect("the plan fits");
+        let (ops, next) = reconcile(&self.applied, &plan, &*self.dataplane, self.now).expect("the plan fits");
         self.dataplane.follow(&ops, &Guards::of(&plan, &next)).expect("the kernel takes the guards");
         (self.applied, self.plan) = (next, plan);
     }

@@ -21,6 +21,7 @@ mod opened;
 mod pass;
 mod passive;
 mod path;
+mod pooled;
 mod quic;
 mod remember;
 mod reset;
