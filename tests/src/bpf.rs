@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::{EbpfLoader, programs::Xdp};
 use rustix::{
     fs::statfs,
     mount::{MountFlags, mount},
@@ -56,15 +57,26 @@ pub fn ensure_bpffs() -> Result<()> {
 #[derive(Debug)]
 pub struct PassProgram(Pins);
 
+/// It, and it for a device whose frames may consist of several pieces.
+const PASS: &str = "sluice_pass";
+const PASS_FRAMES: &str = "sluice_pass_frames";
+
 impl PassProgram {
-    /// Loads it from `object`.
+    /// Loads it from `object`, without the others, of which the verifier takes long for some.
     ///
     /// # Errors
     ///
-    /// bpftool is missing or cannot load the programs.
+    /// The object has no such programs, or the kernel refuses them.
     pub fn load(object: &Path) -> Result<Self> {
         let pins = Pins::unique("pass")?;
-        output(Command::new("bpftool").args(["prog", "loadall"]).arg(object).arg(pins.path()))?;
+        fs::create_dir(pins.path())?;
+        let mut ebpf = EbpfLoader::new().load_file(object)?;
+        for name in [PASS, PASS_FRAMES] {
+            let program = ebpf.program_mut(name).with_context(|| format!("the object has no `{name}`"))?;
+            let program: &mut Xdp = program.try_into()?;
+            program.load()?;
+            program.pin(pins.path().join(name))?;
+        }
         Ok(Self(pins))
     }
 
@@ -75,8 +87,7 @@ impl PassProgram {
     /// The path is taken.
     pub fn pin(&self, path: &Path) -> Result<()> {
         let mut bpftool = Command::new("bpftool");
-        output(bpftool.args(["prog", "pin", "pinned"]).arg(self.0.path().join("sluice_pass")).arg(path))
-            .map(drop)
+        output(bpftool.args(["prog", "pin", "pinned"]).arg(self.0.path().join(PASS)).arg(path)).map(drop)
     }
 
     /// Attaches it to a veth device: what XDP transmits into its peer arrives only then.
@@ -86,7 +97,7 @@ impl PassProgram {
     /// There is no such device, or it has a program.
     pub fn attach(&self, netns: &Netns, device: &str) -> Result<()> {
         // Beyond what a page holds, a device takes only programs that know frames of several pieces.
-        let program = if mtu(netns, device)? > 3000 { "sluice_pass_frames" } else { "sluice_pass" };
+        let program = if mtu(netns, device)? > 3000 { PASS_FRAMES } else { PASS };
         let mut bpftool = Command::new("bpftool");
         bpftool.args(["net", "attach", "xdpdrv", "pinned"]).arg(self.0.path().join(program));
         netns.output(bpftool.args(["dev", device])).map(drop)

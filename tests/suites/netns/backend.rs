@@ -1,11 +1,12 @@
 //! `sluice backend`: what it sets up, and that it leaves nothing behind.
 
-use std::{net::IpAddr, process::Command};
+use std::{net::IpAddr, process::Command, time::Duration};
 
 use lb_tests::{
     balancer::{Prepared, binary},
     bpf::{self, PassProgram},
     netns::Netns,
+    process::wait_until,
     topology::{Host, Lan, OTHER_VIP4, VIP4, VIP6},
 };
 
@@ -31,6 +32,14 @@ fn observe(host: &Host) -> Observed {
     Observed { settings, addresses, program: ip(&host.netns, "link show dev eth0").contains("prog/xdp") }
 }
 
+/// The kernel detaches a program some time after its link has been let go of.
+const DETACH: Duration = Duration::from_secs(5);
+
+fn assert_restored(host: &Host, before: &Observed) {
+    let _ = wait_until(DETACH, "the program to be gone", || !observe(host).program);
+    assert_eq!(observe(host), *before);
+}
+
 fn ip(netns: &Netns, arguments: &str) -> String {
     netns.output(Command::new("ip").args(arguments.split(' '))).unwrap()
 }
@@ -52,7 +61,7 @@ fn backend_down_restores_everything() {
     assert!(prepared.state_path().exists() && prepared.pins.path().exists());
 
     prepared.down().unwrap();
-    assert_eq!(observe(host), before);
+    assert_restored(host, &before);
     assert!(!prepared.state_path().exists() && !prepared.pins.path().exists());
     prepared.down().expect("a second `down` has nothing to do");
 }
@@ -71,9 +80,9 @@ fn backend_up_again_changes_the_vips() {
     assert_eq!(decap_vips(&prepared), 2);
 
     prepared.again(&[VIP4], &["--no-decap"]).unwrap();
-    assert!(!observe(host).program);
+    wait_until(DETACH, "the program to be gone", || !observe(host).program).unwrap();
     prepared.down().unwrap();
-    assert_eq!(observe(host), before);
+    assert_restored(host, &before);
 }
 
 fn decap_vips(prepared: &Prepared) -> usize {

@@ -46,10 +46,6 @@ fn backend<'a>(status: &'a Status, name: &str) -> Option<&'a Backend> {
     status.service("web")?.backend(name)
 }
 
-fn tracks(status: &Status, name: &str) -> bool {
-    backend(status, name).is_some_and(|backend| backend.tracked_flows > 0)
-}
-
 /// Asserts that no new connection gets to `b1`.
 fn assert_gets_no_new(lan: &Lan) {
     let answers = fetch(&lan.client.netns, (VIP4, 80).into(), COUNT).unwrap();
@@ -65,9 +61,11 @@ fn drained_backend_keeps_its_connections_until_they_end() {
     assert_gets_no_new(&lan);
 
     held.go_on().unwrap();
-    let status = scene.daemon.wait_for("old flows to be tracked", |status| tracks(status, "b1")).unwrap();
+    let went_on =
+        |status: &Status| backend(status, "b1").is_some_and(|backend| backend.last_packet_ago.is_some());
+    let status = scene.daemon.wait_for("old flows to be seen to go on", went_on).unwrap();
     let b1 = backend(&status, "b1").unwrap();
-    assert!(b1.last_packet_ago.is_some() && !b1.empty, "{b1:?}");
+    assert!(b1.tracked_flows > 0 && !b1.empty, "{b1:?}");
 
     let ends = held.finish().unwrap();
     assert!(ends.of("b1") > 0 && ends.answered() == COUNT, "{ends:?}");
