@@ -9,6 +9,7 @@
 
 mod scene;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lb_tests::bpf;
@@ -118,7 +119,8 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
         for run in 0..runs {
             progress.tell(run + 1, &format!("{}, {}", case.group, case.name));
             interrupt::check()?;
-            samples.push(milliseconds(case.run(&mut scene, run % BACKENDS)?));
+            let pause = INTERVAL * run as u32 / runs as u32;
+            samples.push(milliseconds(case.run(&mut scene, run % BACKENDS, pause)?));
         }
         kept.extend(case.kept(&samples));
         let reference = case.reference(&scene)?;
@@ -134,13 +136,17 @@ pub(crate) fn measure(settings: &Settings) -> anyhow::Result<Report> {
 
 impl Case {
     /// Ends that backend, and gives how long packets were sent to it after that.
-    fn run(&self, scene: &mut Scene<'_>, backend: usize) -> anyhow::Result<Duration> {
+    ///
+    /// That is `pause` later than it could be: a run begins as soon as a probe has found the backend of the one before, so
+    /// all ends would come at the same few moments between two probes.
+    fn run(&self, scene: &mut Scene<'_>, backend: usize, pause: Duration) -> anyhow::Result<Duration> {
         scene.wait_whole(self.target)?;
         let traffic = scene.traffic(self.target)?;
         scene.watch(self.target, backend)?;
         wait_until(DEADLINE, "packets to the backend", || {
             scene.last_seen().is_ok_and(|last| last > Duration::ZERO)
         })?;
+        thread::sleep(pause);
         let start = now();
         self.end(scene, backend)?;
         let (mut last, mut sent) = (scene.last_seen()?, traffic.sent());

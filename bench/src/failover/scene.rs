@@ -124,6 +124,7 @@ impl<'net> Scene<'net> {
         let frames = Frames { vip: target.vip, services: 1, open: target.open, last_flow: u64::MAX, macs };
         let client = &self.lan.client.netns;
         let mut generator = Generator::load(&self.object, &frames, interface::index(client, "eth0")?)?;
+        client.run(|| generator.stay_listed())??;
         let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&sent));
         let task = move || -> anyhow::Result<()> {
@@ -158,7 +159,7 @@ impl<'net> Scene<'net> {
     }
 }
 
-/// Frames at a time, and the pause after them: each of three backends gets one every 50 µs or so.
+/// Frames at a time, and the pause after them: each of three backends gets some five of them every half a millisecond.
 const BURST: u32 = 16;
 const PAUSE: Duration = Duration::from_micros(250);
 
