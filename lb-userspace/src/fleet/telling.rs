@@ -140,12 +140,12 @@ async fn tell_all(shared: &Shared, stream: TcpStream, told: &Told) -> Result<Inf
     set_options(&stream)?;
     let (mut reader, writer) = secure::accept(stream, shared.settings.key).await?;
     let question = question(&mut reader).await?;
-    // Before the answer is made, so that nothing is missed in between.
+    // Before the answer is made, so that nothing is missed in between: flows are told only where somebody listens.
     let parcels = shared.parcels.subscribe();
+    let _listening = Listening::new(told);
     let (answer, answered) = oneshot::channel();
     shared.event(Event::Ask(question, answer)).await;
     let answer = answered.await.map_err(|_| SecureError::Over)?;
-    let _listening = Listening::new(told);
     let mut voice = Voice { writer, told, next: None };
     voice.answer(&answer).await?;
     drop(answer);

@@ -175,6 +175,23 @@ async fn newcomer_is_told_histories_then_flows_then_news() {
     assert_eq!((told.flows, told.dropped, told.listening), (2_003, 0, true));
 }
 
+/// The answer holds what was remembered when it was made.
+#[tokio::test]
+async fn news_that_come_while_an_answer_is_on_its_way_are_told_after_it() {
+    let peers = addresses(2);
+    let mut one = start(peers[0], &peers, 1, Here::default());
+    let mut other = start(peers[1], &peers, 1, Here::default());
+    let asked = |event| match event {
+        Event::Ask(_, reply) => Some(reply),
+        _ => None,
+    };
+    let reply = other.expect(asked).await;
+    other.fleet.tell(sightings(1..2));
+    reply.send(Answer { flows: sightings(0..1), ..Answer::default() }).expect("the asker waits");
+    assert_eq!(one.flows().await, [flow(0)]);
+    assert_eq!(one.flows().await, [flow(1)]);
+}
+
 #[tokio::test]
 async fn balancer_that_forwards_asks_for_flows_alone() {
     let peers = addresses(2);

@@ -110,8 +110,8 @@ impl Truth {
 
     /// Makes the published tables known, and looks for news from now on, since slots may have moved.
     pub(super) fn publish_to_peers(&mut self) {
+        self.tell_soon();
         let Some(peers) = &mut self.peers else { return };
-        peers.next_telling = now();
         let is_new = self.is_new && !peers.serves;
         peers.fleet.publish(Here { tables: published(&self.applied), is_new });
     }

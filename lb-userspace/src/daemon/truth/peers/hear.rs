@@ -21,8 +21,11 @@ impl Truth {
             // What is told next waits until `_done` is dropped.
             Event::History(_, history, _done) => return self.take_history(&history),
             Event::Flows(peer, flows, _done) => return self.take_flows(peer, &flows),
-            // It does not wait any more where this fails.
-            Event::Ask(question, answer) => drop(answer.send(self.answer_to(&question))),
+            Event::Ask(question, answer) => {
+                // It does not wait any more where this fails.
+                drop(answer.send(self.answer_to(&question)));
+                self.tell_soon();
+            }
             event => {
                 if let Some(peers) = &mut self.peers {
                     peers.note(event);

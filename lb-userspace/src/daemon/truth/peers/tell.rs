@@ -75,6 +75,13 @@ impl Truth {
         self.peers.as_ref().filter(|peers| !peers.addresses.is_empty()).map(|peers| peers.next_telling)
     }
 
+    /// Looks for news at once, and as often as there is a listener from then on: without one that is rare.
+    pub(super) fn tell_soon(&mut self) {
+        if let Some(peers) = &mut self.peers {
+            peers.next_telling = now();
+        }
+    }
+
     /// Tells peers of flows that went on in moved slots since the last time, and of all others now and then.
     pub(in crate::daemon) fn tell_peers(&mut self) {
         let news = self.dataplane.news(MOST_NEWS).into_iter().map(|news| (news.flow, news.connection));
