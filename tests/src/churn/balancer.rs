@@ -16,6 +16,7 @@ use super::settings::{Service as Wanted, Settings};
 use crate::{
     balancer::Daemon,
     bpf::Pins,
+    process::wait_until,
     status::{Service, Status},
     temporary,
     topology::Host,
@@ -149,18 +150,23 @@ impl<'net> Balancer<'net> {
         if self.settings.state_path.exists() {
             fs::remove_file(&self.settings.state_path).context("cannot remove the state")?;
         }
-        Ok(())
+        // The kernel takes programs off when it comes to it.
+        wait_until(END_DEADLINE, "the interfaces to have no program", || {
+            self.settings.interfaces.iter().all(|name| matches!(self.program(name), Ok(None)))
+        })
     }
 
     /// The kernel's numbers of the programs that this balancer's interfaces have.
     pub(super) fn programs(&self) -> Result<Vec<u64>> {
-        let number = |interface: &String| {
-            let mut ip = Command::new("ip");
-            let text = self.host.netns.output(ip.args(["-json", "link", "show", "dev", interface]))?;
-            let links: serde_json::Value = serde_json::from_str(&text)?;
-            links[0]["xdp"]["prog"]["id"].as_u64().with_context(|| format!("{interface} has no program"))
-        };
+        let number = |name: &String| self.program(name)?.with_context(|| format!("{name} has no program"));
         self.settings.interfaces.iter().map(number).collect()
+    }
+
+    fn program(&self, interface: &str) -> Result<Option<u64>> {
+        let mut ip = Command::new("ip");
+        let text = self.host.netns.output(ip.args(["-json", "link", "show", "dev", interface]))?;
+        let links: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(links[0]["xdp"]["prog"]["id"].as_u64())
     }
 
     fn path(&self) -> PathBuf {
