@@ -151,8 +151,13 @@ pub static NAT_ELSEWHERE: Scene =
     Scene::new(|| Harness::with_next_hops(&translating(), |hop| hop.ifindex = INGRESS + 1));
 
 /// The same, where every SYN is answered with a cookie.
-pub static COOKIES: Scene =
-    Scene::new(|| balancer(&("[defaults.guard]\nsyn_cookies = \"always\"\n".to_owned() + &translating())));
+pub static COOKIES: Scene = Scene::new(with_cookies);
+/// The same for what opens for good, and so keeps the one port that there is.
+pub static OPENED_BY_COOKIES: Scene = Scene::new(with_cookies);
+
+fn with_cookies() -> Harness {
+    balancer(&("[defaults.guard]\nsyn_cookies = \"always\"\n".to_owned() + &translating()))
+}
 
 fn translating() -> String {
     let [v4, v6] = NAT_POOLS;

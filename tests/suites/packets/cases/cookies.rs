@@ -10,7 +10,7 @@ use lb_tests::packet::{End, Packet};
 use crate::{
     case::Case,
     expected::{Expected, nat, nat_reply, to_client},
-    scenes::COOKIES,
+    scenes::{COOKIES, OPENED_BY_COOKIES},
 };
 
 pub fn cases() -> Vec<Case> {
@@ -35,7 +35,7 @@ fn of_family(packet: &Packet) -> Vec<Case> {
             .gives(named("a backend's answer"), syn_ack(&answered), Acknowledged, acknowledgement(&answered))
             .after(&answered)
             .after_answer(bring_back),
-        COOKIES
+        OPENED_BY_COOKIES
             .sends(named("data"), &data, but_for_number(nat(&data), &data, ACKNOWLEDGEMENT_AT))
             .after(&open)
             .after_answer(bring_back)
