@@ -1,13 +1,45 @@
 //! `[balancer.api]`: where the admin API listens beside its socket, and who may use it there.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    Api, Certificate, Clients,
     file::Located,
     schema,
     section::{Entry, Section},
 };
+
+/// Where the admin API listens beside its socket, and who may use it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// File with hashes of tokens, and their roles.
+    pub tokens: Option<PathBuf>,
+    /// What the daemon shows of itself; none: plain HTTP.
+    pub certificate: Option<Certificate>,
+    /// Whose certificates are taken; none: nobody's.
+    pub clients: Option<Clients>,
+    /// Names that requests may call this host by, beside its addresses and `localhost`.
+    pub hosts: Vec<String>,
+}
+
+/// A certificate and its key, as files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate, and those between it and its authority.
+    pub chain: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Clients that have certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// File with the authorities, in PEM.
+    pub authority: PathBuf,
+    /// Names in certificates of operators; others may read.
+    pub operators: Vec<String>,
+}
 
 /// Reads `[balancer.api]`, if it is there.
 pub(super) fn api(balancer: &Section<'_>) -> Option<Api> {

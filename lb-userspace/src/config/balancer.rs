@@ -8,13 +8,51 @@ use std::{
 use lb_common::way::{NUMBER_BITS, NUMBER_MASK};
 
 use super::{
-    Balancer, XdpMode,
-    api::api,
-    location::location,
-    nat::NatReading,
+    api::{Api, api},
+    location::{Location, location},
+    nat::{Nat, NatReading},
     schema,
     section::{Entry, Section},
 };
+
+/// How this balancer attaches and where it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balancer {
+    /// Names of the interfaces that clients' packets arrive at; at least one.
+    pub interfaces: Vec<String>,
+    /// Which kind of XDP.
+    pub mode: XdpMode,
+    /// Path of the Unix socket of the admin API.
+    pub socket: PathBuf,
+    /// Directory in a BPF file system where maps, programs and links are pinned.
+    pub pin_path: PathBuf,
+    /// File that keeps what the operator has said at run time.
+    pub state_path: PathBuf,
+    /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
+    pub probe_mark: u32,
+    /// Where this host is.
+    pub location: Option<Location>,
+    /// Where the XDP program is pinned that gets what passes.
+    pub next_program: Option<PathBuf>,
+    /// What packets are translated to; none: no backend is reached so.
+    pub nat: Option<Nat>,
+    /// Where the admin API listens beside its socket; none: nowhere.
+    pub api: Option<Api>,
+    /// File that gets a line for every change by the admin API.
+    pub audit_path: Option<PathBuf>,
+}
+
+/// Which kind of XDP to attach with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native where the driver has it, otherwise generic with a warning.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the kernel's stack: any driver, several times slower.
+    Generic,
+}
 
 const MODES: &[(&str, XdpMode)] =
     &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];

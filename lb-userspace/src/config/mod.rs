@@ -73,6 +73,8 @@ use utoipa::ToSchema;
 
 use crate::version::Version;
 
+pub use api::{Api, Certificate, Clients};
+pub use balancer::{Balancer, XdpMode};
 pub use check::{
     Check, DnsCheck, GrpcCheck, HttpCheck, HttpVersion, Rcode, Record, TlsCheck, Trust, UdpCheck,
 };
@@ -87,6 +89,7 @@ pub(crate) use list::fingerprint;
 pub use load::Text;
 pub use location::Location;
 pub use mss::Mss;
+pub use nat::Nat;
 pub use passive::Passive;
 pub use probe::{Probe, Via};
 pub use reader::Reader;
@@ -116,87 +119,6 @@ pub struct Config {
     pub lists: Vec<List>,
     /// The services, sorted by name.
     pub services: Vec<Arc<Service>>,
-}
-
-/// How this balancer attaches and where it is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Balancer {
-    /// Names of the interfaces that clients' packets arrive at; at least one.
-    pub interfaces: Vec<String>,
-    /// Which kind of XDP.
-    pub mode: XdpMode,
-    /// Path of the Unix socket of the admin API.
-    pub socket: PathBuf,
-    /// Directory in a BPF file system where maps, programs and links are pinned.
-    pub pin_path: PathBuf,
-    /// File that keeps what the operator has said at run time.
-    pub state_path: PathBuf,
-    /// Upper bits of the marks that probes' sockets have; the lower [`lb_common::way::NUMBER_BITS`] are zero.
-    pub probe_mark: u32,
-    /// Where this host is.
-    pub location: Option<Location>,
-    /// Where the XDP program is pinned that gets what passes.
-    pub next_program: Option<PathBuf>,
-    /// What packets are translated to; none: no backend is reached so.
-    pub nat: Option<Nat>,
-    /// Where the admin API listens beside its socket; none: nowhere.
-    pub api: Option<Api>,
-    /// File that gets a line for every change by the admin API.
-    pub audit_path: Option<PathBuf>,
-}
-
-/// Where the admin API listens beside its socket, and who may use it there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Api {
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// File with hashes of tokens, and their roles.
-    pub tokens: Option<PathBuf>,
-    /// What the daemon shows of itself; none: plain HTTP.
-    pub certificate: Option<Certificate>,
-    /// Whose certificates are taken; none: nobody's.
-    pub clients: Option<Clients>,
-    /// Names that requests may call this host by, beside its addresses and `localhost`.
-    pub hosts: Vec<String>,
-}
-
-/// A certificate and its key, as files in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The certificate, and those between it and its authority.
-    pub chain: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
-/// Clients that have certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clients {
-    /// File with the authorities, in PEM.
-    pub authority: PathBuf,
-    /// Names in certificates of operators; others may read.
-    pub operators: Vec<String>,
-}
-
-/// What packets are translated to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nat {
-    /// Addresses of this balancer, at most [`lb_common::nat::MAX_ADDRESSES`] of each family.
-    pub addresses: Vec<IpAddr>,
-    /// Their ports that flows are given.
-    pub ports: RangeInclusive<u16>,
-}
-
-/// Which kind of XDP to attach with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum XdpMode {
-    /// Native where the driver has it, otherwise generic with a warning.
-    #[default]
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// In the kernel's stack: any driver, several times slower.
-    Generic,
 }
 
 /// What all balancers of a fleet share.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc};
 use lb_common::nat::MAX_ADDRESSES;
 
 use super::{
-    Fleet, Forwarding, Nat, Service,
+    Fleet, Forwarding, Service,
     backend::Reading as BackendReading,
     file::{File, Located, Place},
     policy::family,
@@ -13,6 +13,15 @@ use super::{
     section::{Entry, Section},
     service::Reading,
 };
+
+/// What packets are translated to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Addresses of this balancer, at most [`lb_common::nat::MAX_ADDRESSES`] of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Their ports that flows are given.
+    pub ports: RangeInclusive<u16>,
+}
 
 /// Those below are left to the host.
 const DEFAULT_PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
