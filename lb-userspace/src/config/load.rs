@@ -102,6 +102,19 @@ impl PartialEq for Text {
 }
 
 impl Text {
+    /// It, as it was written.
+    #[must_use]
+    pub const fn text(&self) -> &Arc<String> {
+        &self.text
+    }
+
+    /// Has a text that is as it was `before` be there once.
+    pub fn share(&mut self, before: &Self) {
+        if self == before {
+            self.text = Arc::clone(&before.text);
+        }
+    }
+
     /// What the file at `path` holds now.
     ///
     /// # Errors

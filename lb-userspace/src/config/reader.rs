@@ -4,6 +4,8 @@
 //! on nothing else but that no two have what only one may have. While the head stays the same, only those services are read
 //! whose text is another than before. A text that cannot be cut with certainty is read as a whole, and so is one in which
 //! there is something to be said of a service, so that every message is as it would be of a new file.
+//!
+//! What there is to read of a large text is read in portions, since a document takes many times the memory of its text.
 
 use std::{
     cell::LazyCell,
@@ -24,7 +26,6 @@ use super::{
 /// Reads a file again and again.
 #[derive(Debug, Default)]
 pub struct Reader {
-    text: Option<Arc<String>>,
     kept: Option<Kept>,
 }
 
@@ -64,20 +65,12 @@ impl Reader {
     /// Everything that is wrong with it; where it is not TOML, only how.
     pub fn read(&mut self, path: &Path, text: Arc<String>) -> Result<(Config, Vec<Warning>), Diagnostics> {
         let cut = Cut::of(&text);
-        let changed = self.kept.as_ref().zip(cut.as_ref());
-        let changed = changed.and_then(|(kept, cut)| kept.read_changed(path, &text, cut));
-        let reading = changed.map_or_else(|| load::read(path, &text, &[]), Ok)?;
+        let parts = cut.as_ref().and_then(|cut| read_parts(path, &text, cut, self.kept.as_ref()));
+        let reading = parts.map_or_else(|| load::read(path, &text, &[]), Ok)?;
         let Reading { config, warnings, .. } = &reading;
         let result = (config.clone(), warnings.clone());
-        self.text = Some(Arc::clone(&text));
         self.kept = cut.and_then(|cut| Kept::new(text, cut, reading));
         Ok(result)
-    }
-
-    /// The last text that was right; none where there was none yet.
-    #[must_use]
-    pub fn text(&self) -> Option<&Arc<String>> {
-        self.text.as_ref()
     }
 }
 
@@ -92,32 +85,8 @@ impl Kept {
         is_as_cut.then_some(Self { text, cut, lists: config.lists, services })
     }
 
-    /// What another text comes to, where it is enough to read the services that are not in this one; none where it is not.
-    fn read_changed(&self, path: &Path, text: &str, cut: &Cut) -> Option<Reading> {
-        let head = &text[cut.head()];
-        if *head != self.text[self.cut.head()] {
-            return None;
-        }
-        let found = self.find(text, cut);
-        let known: Vec<_> = found.iter().flatten().map(|service| Arc::clone(service)).collect();
-        if known.is_empty() {
-            return None;
-        }
-        let others = cut.services.iter().zip(&found).filter(|(_, found)| found.is_none());
-        let mut changed = head.to_owned();
-        changed.extend(others.flat_map(|(range, _)| [&text[range.clone()], "\n"]));
-        let reading = load::read(path, &changed, &known).ok()?;
-        let is_enough = reading.config.lists == self.lists
-            && known.len() + reading.services.len() == cut.services.len()
-            && !reading.warnings.iter().any(|warning| warning.0.key_path().starts_with(SERVICE));
-        let mut read = reading.services.iter();
-        let services = found.into_iter().map(|known| known.or_else(|| read.next()).map(Arc::clone));
-        let services = is_enough.then(|| services.collect::<Option<Vec<_>>>())??;
-        Some(Reading { services, ..reading })
-    }
-
     /// The services of another text that this one has word for word; mostly at the same place.
-    fn find(&self, text: &str, cut: &Cut) -> Vec<Option<&Arc<Service>>> {
+    fn find(&self, text: &str, cut: &Cut) -> Vec<Option<Arc<Service>>> {
         let own = || self.cut.services.iter().map(|range| &self.text[range.clone()]).zip(&self.services);
         let by_beginning: LazyCell<HashMap<&[u8], Vec<_>>, _> = LazyCell::new(|| {
             let mut found: HashMap<_, Vec<_>> = HashMap::new();
@@ -132,10 +101,68 @@ impl Kept {
                 let mut alike = by_beginning.get(beginning(wanted))?.iter();
                 alike.find(|(own, _)| *own == wanted).map(|(_, service)| *service)
             };
-            same.or_else(elsewhere)?.as_ref()
+            same.or_else(elsewhere)?.clone()
         };
         cut.services.iter().map(find).collect()
     }
+}
+
+/// How much of the services' text is read at a time.
+const PORTION: usize = 2 << 20;
+
+/// What a text comes to, where it is enough to read those of its services that are not `kept`, in portions; none where it
+/// is not, or where that would be to read it as a whole.
+fn read_parts(path: &Path, text: &str, cut: &Cut, kept: Option<&Kept>) -> Option<Reading> {
+    let head = &text[cut.head()];
+    let kept = kept.filter(|kept| *head == kept.text[kept.cut.head()]);
+    let mut services: Vec<_> =
+        kept.map_or_else(|| vec![None; cut.services.len()], |kept| kept.find(text, cut));
+    let others: Vec<_> = (0..services.len()).filter(|&at| services[at].is_none()).collect();
+    let mut known: Vec<Arc<Service>> = services.iter().flatten().cloned().collect();
+    let mut portions = portions(&others, |at| cut.services[at].len());
+    if known.is_empty() && portions.len() < 2 {
+        return None;
+    }
+    if portions.is_empty() {
+        portions.push(&[]);
+    }
+    let mut last = None;
+    for portion in &portions {
+        let mut part = head.to_owned();
+        part.extend(portion.iter().flat_map(|&at| [&text[cut.services[at].clone()], "\n"]));
+        let reading = load::read(path, &part, &known).ok()?;
+        let lists = &reading.config.lists;
+        // Lists may be long, and several portions would each have their own.
+        let are_lists_right =
+            kept.is_none_or(|kept| kept.lists == *lists) && (portions.len() == 1 || lists.is_empty());
+        let says_of_services =
+            reading.warnings.iter().any(|warning| warning.0.key_path().starts_with(SERVICE));
+        if !are_lists_right || says_of_services || reading.services.len() != portion.len() {
+            return None;
+        }
+        for (&at, service) in portion.iter().zip(&reading.services) {
+            services[at] = Some(Arc::clone(service));
+        }
+        known.extend_from_slice(&reading.services);
+        last = Some(reading);
+    }
+    let services = services.into_iter().collect::<Option<Vec<_>>>()?;
+    // With the last one, all others were known.
+    Some(Reading { services, ..last? })
+}
+
+/// Stretches of `all` that come to about a portion.
+fn portions(all: &[usize], length: impl Fn(usize) -> usize) -> Vec<&[usize]> {
+    let mut sum = 0;
+    let mut number = |&at: &usize| {
+        let number = sum / PORTION;
+        sum += length(at);
+        number
+    };
+    let numbers: Vec<_> = all.iter().map(&mut number).collect();
+    let mut rest = all;
+    let lengths = numbers.chunk_by(|one, next| one == next).map(<[_]>::len);
+    lengths.map(|length| rest.split_off(..length).expect("the stretches are all of it")).collect()
 }
 
 /// The first bytes of a service's text. They mostly have its name in them, and to hash all of a large file takes longer than

@@ -70,7 +70,11 @@ fn services(
     }
     nat::check(root.file, beside.nat, beside.fleet, &readings, beside.services);
     limits.check(root.file, beside.nat, &readings, beside.services);
-    readings.into_iter().filter_map(|reading| reading.into_service(lists)).map(Arc::new).collect()
+    let services = readings.into_iter().filter_map(|reading| reading.into_service(lists));
+    let mut services: Vec<_> = services.map(Arc::new).collect();
+    // They have been collected in the place of what was read, which is many times as large.
+    services.shrink_to_fit();
+    services
 }
 
 fn check_together(root: &Section<'_>, readings: &[Reading<'_>], known: &[Arc<Service>]) {
@@ -106,7 +110,7 @@ fn go_together(readings: &[Reading<'_>], known: &[Arc<Service>]) -> bool {
         return false;
     }
     let read = readings.iter().filter_map(|reading| Some(reading.address.as_ref()?.value));
-    let added: Vec<IpAddr> = read.filter(|vip| !vips.contains(vip)).collect();
+    let added: HashSet<IpAddr> = read.filter(|vip| !vips.contains(vip)).collect();
     let mut backends = known.iter().flat_map(|service| &service.backends);
     added.is_empty() || !backends.any(|backend| added.contains(&backend.address))
 }

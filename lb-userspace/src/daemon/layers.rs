@@ -173,7 +173,7 @@ fn load(reader: &mut Reader, path: &Path, text: &Text) -> Result<(Config, Docume
     for warning in warnings {
         warn!("{}", warning.unnamed());
     }
-    Ok((config, reader.text().map_or_else(Document::default, |text| Document::of(Arc::clone(text)))))
+    Ok((config, Document::of(Arc::clone(text.text()))))
 }
 
 /// The configuration that is said; `of_file` where nothing was changed.

@@ -156,8 +156,11 @@ impl Watched {
     /// Whether any file is another than when it was looked at last, or read.
     async fn look(&mut self) -> bool {
         let file = self.file.clone();
-        let Ok(read) = task::spawn_blocking(move || Text::read(&file)).await else { return false };
+        let Ok(mut read) = task::spawn_blocking(move || Text::read(&file)).await else { return false };
         let mut changed = read != self.text;
+        if let (Ok(read), Ok(before)) = (&mut read, &self.text) {
+            read.share(before);
+        }
         self.text = read;
         let lists = self.lists.borrow().clone();
         for (path, read) in lists {
