@@ -5,6 +5,7 @@
 //! ([`dataplane`]). The first two are pure.
 
 pub mod admin;
+mod alike;
 pub mod budget;
 pub mod capture;
 pub mod causes;

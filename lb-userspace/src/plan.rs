@@ -50,8 +50,8 @@ pub use translation::Translation;
 pub struct View {
     /// The probes' verdicts. One that is missing is not known yet.
     pub health: HashMap<TargetKey, Verdict>,
-    /// The last known way to each backend address.
-    pub next_hops: HashMap<IpAddr, NextHop>,
+    /// The last known way to each backend address. Those that are reached alike share it.
+    pub next_hops: HashMap<IpAddr, Arc<NextHop>>,
     /// Backend addresses that are this host's own.
     pub own: HashSet<IpAddr>,
     /// What routers have said of the ways there.

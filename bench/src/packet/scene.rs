@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -185,7 +186,7 @@ impl Scene {
         let now: Duration = sluice::daemon::now();
         let mut view = View::default();
         for backend in config.services.iter().flat_map(|service| &service.backends) {
-            view.next_hops.insert(backend.address, next_hop(backend.address, self.egress));
+            view.next_hops.insert(backend.address, Arc::new(next_hop(backend.address, self.egress)));
         }
         let plan = plan(config, &view, &mut self.tables, now);
         let (ops, next) = reconcile(&self.applied, &plan, &self.dataplane, now)?;

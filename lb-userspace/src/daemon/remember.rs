@@ -1,6 +1,6 @@
 //! What an earlier daemon knew: what it kept in its file, and what the maps say. It holds until somebody says otherwise.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{
     address::Address,
@@ -31,7 +31,7 @@ pub(super) fn view(config: &Config, applied: &Applied, file: &mut StateFile, boo
             view.wishes.leaving_of(service.key()).map(|leaving| leaving.backend.clone()).collect();
         for backend in service.backends.iter().chain(&leaving) {
             let Some((_, entry)) = entries.get(&Address::from(backend.address)) else { continue };
-            view.next_hops.extend(next_hop(entry).map(|next_hop| (backend.address, next_hop)));
+            view.next_hops.extend(next_hop(entry).map(|next_hop| (backend.address, Arc::new(next_hop))));
             let verdict = verdict(service, backend, entry);
             view.health.extend(verdict.map(|verdict| (key(service, &backend.name), verdict)));
         }

@@ -332,7 +332,7 @@ impl Truth {
 
     fn note_next_hop(&mut self, address: IpAddr, resolution: Resolution) {
         self.stale.address(address);
-        if resolution == Resolution::Failed(Unreachable::Local) {
+        if matches!(&resolution, Resolution::Failed(reason) if **reason == Unreachable::Local) {
             return self.note_own(address);
         }
         if self.view.own.remove(&address) {

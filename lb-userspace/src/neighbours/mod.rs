@@ -24,6 +24,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt, io,
     net::IpAddr,
+    sync::Arc,
 };
 
 pub use task::Neighbours;
@@ -32,7 +33,7 @@ pub use task::Neighbours;
 pub type Mac = [u8; 6];
 
 /// All that is needed to send a frame towards an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// Index of the interface to send through. Of a VLAN interface it is the parent.
     pub ifindex: u32,
@@ -101,16 +102,16 @@ pub async fn own_ways(to: &BTreeSet<IpAddr>) -> Result<HashMap<IpAddr, OwnWay>, 
 /// What is known about the next hop of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// Packets can be sent.
-    Resolved(NextHop),
+    /// Packets can be sent. Addresses that are reached alike share it.
+    Resolved(Arc<NextHop>),
     /// The kernel was asked to resolve the neighbour and has not finished.
     Pending,
     /// Packets cannot be sent, until something changes.
-    Failed(Unreachable),
+    Failed(Arc<Unreachable>),
 }
 
 /// Why packets cannot be sent to an address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unreachable {
     /// The routing table has nothing.
     #[error("no route")]

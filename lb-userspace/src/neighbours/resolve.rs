@@ -1,31 +1,38 @@
 //! One address: its route, the egress link and the neighbour joined into a next hop.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     NextHop, Resolution, Unreachable,
     route::Route,
     tables::{Hop, Link, State, Tables},
 };
+use crate::alike::Alike;
 
 /// Whom a packet for `destination` is handed to.
 pub(super) fn hop(destination: IpAddr, route: &Route) -> Hop {
     Hop { ifindex: route.ifindex, address: route.gateway.unwrap_or(destination) }
 }
 
-/// What the tables say about `destination`, which `route` leads to.
-pub(super) fn resolve(destination: IpAddr, route: &Route, tables: &Tables) -> Resolution {
+/// What the tables say about `destination`, which `route` leads to. Next hops that are `known` are shared.
+pub(super) fn resolve(
+    destination: IpAddr,
+    route: &Route,
+    tables: &Tables,
+    known: &mut Alike<NextHop>,
+) -> Resolution {
     let egress = match egress(route, tables) {
         Ok(Some(egress)) => egress,
         // The route knows a link whose announcement is still on its way.
         Ok(None) => return Resolution::Pending,
-        Err(unreachable) => return Resolution::Failed(unreachable),
+        Err(unreachable) => return Resolution::Failed(Arc::new(unreachable)),
     };
     let hop = hop(destination, route);
     match tables.neighbours.get(&hop).map(|neighbour| neighbour.state) {
-        Some(State::Usable(mac)) => Resolution::Resolved(egress.next_hop(route, mac)),
+        Some(State::Usable(mac)) => Resolution::Resolved(known.share(egress.next_hop(route, mac))),
         Some(State::Failed) => {
-            Resolution::Failed(Unreachable::Silent { hop: hop.address, interface: egress.link.name.clone() })
+            let interface = egress.link.name.clone();
+            Resolution::Failed(Arc::new(Unreachable::Silent { hop: hop.address, interface }))
         }
         Some(State::Incomplete) | None => Resolution::Pending,
     }
@@ -121,7 +128,7 @@ mod tests {
     }
 
     fn resolution(route: &Route, tables: &Tables) -> Resolution {
-        resolve(HOST.parse().unwrap(), route, tables)
+        resolve(HOST.parse().unwrap(), route, tables, &mut Alike::default())
     }
 
     #[test]
@@ -136,7 +143,7 @@ mod tests {
             vlan: 0,
             gateway: None,
         };
-        assert_eq!(resolution(&route(3), &tables()), Resolution::Resolved(expected));
+        assert_eq!(resolution(&route(3), &tables()), Resolution::Resolved(Arc::new(expected)));
     }
 
     #[test]
@@ -159,7 +166,7 @@ mod tests {
     #[test]
     fn tags_that_the_fast_path_cannot_push_are_refused() {
         for ifindex in [5, 6] {
-            let refused = Resolution::Failed(Unreachable::UnsupportedVlan("vlan".to_owned()));
+            let refused = Resolution::Failed(Arc::new(Unreachable::UnsupportedVlan("vlan".to_owned())));
             assert_eq!(resolution(&route(ifindex), &tables()), refused);
         }
     }
@@ -178,12 +185,12 @@ mod tests {
         let mut message = link_message(3, "eth0");
         message.header.flags = LinkFlags::Up;
         tables.insert_link(&message);
-        let down = Resolution::Failed(Unreachable::InterfaceDown("eth0".to_owned()));
+        let down = Resolution::Failed(Arc::new(Unreachable::InterfaceDown("eth0".to_owned())));
         assert_eq!(resolution(&route(3), &tables), down);
         assert_eq!(resolution(&route(4), &tables), down, "the parent of a VLAN interface counts too");
         message.header.link_layer_type = LinkLayerType::None;
         tables.insert_link(&message);
-        let not_ethernet = Resolution::Failed(Unreachable::NotEthernet("eth0".to_owned()));
+        let not_ethernet = Resolution::Failed(Arc::new(Unreachable::NotEthernet("eth0".to_owned())));
         assert_eq!(resolution(&route(3), &tables), not_ethernet);
     }
 

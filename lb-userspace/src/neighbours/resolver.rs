@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,10 +12,11 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::time::Instant;
 
 use super::{
-    Resolution, Unreachable, resolve,
+    NextHop, Resolution, Unreachable, resolve,
     route::Route,
     tables::{Care, Change, Hop, Tables},
 };
+use crate::alike::Alike;
 
 /// How long one request to resolve a neighbour is given: longer than the kernel's own retries (three, a second
 /// apart).
@@ -25,16 +27,22 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Resolver {
     tables: Tables,
     wanted: BTreeMap<IpAddr, Wanted>,
+    /// Mostly there are few for many addresses.
+    routes: Alike<Answer>,
+    next_hops: Alike<NextHop>,
     /// Wanted addresses whose route has to be asked for.
     stale: BTreeSet<IpAddr>,
     /// When the kernel was last asked to keep a hop resolved.
     asked: BTreeMap<Hop, Instant>,
 }
 
+/// What the kernel says of the way to an address.
+type Answer = Result<Route, Arc<Unreachable>>;
+
 #[derive(Debug, Default)]
 struct Wanted {
     /// None until the first answer.
-    route: Option<Result<Route, Unreachable>>,
+    route: Option<Arc<Answer>>,
     /// None until the first event.
     told: Option<Resolution>,
 }
@@ -53,14 +61,14 @@ pub(super) enum Request {
 impl Resolver {
     /// Replaces the set of wanted addresses. What is known of those that stay is kept.
     pub(super) fn want(&mut self, addresses: &BTreeSet<IpAddr>) {
-        self.wanted.retain(|address, _| addresses.contains(address));
-        for &address in addresses {
-            self.wanted.entry(address).or_insert_with(|| {
-                self.stale.insert(address);
-                Wanted::default()
-            });
-        }
+        let mut before = std::mem::take(&mut self.wanted);
         self.stale.retain(|address| addresses.contains(address));
+        self.stale.extend(addresses.iter().filter(|address| !before.contains_key(address)));
+        // Collected in order, a map takes half of what it would take if it grew.
+        let wanted = addresses.iter().map(|&address| (address, before.remove(&address).unwrap_or_default()));
+        self.wanted = wanted.collect();
+        self.routes.forget_unused();
+        self.next_hops.forget_unused();
     }
 
     /// Follows one multicast message.
@@ -96,25 +104,21 @@ impl Resolver {
     /// Takes in the kernel's answer about one route.
     pub(super) fn set_route(&mut self, address: IpAddr, route: Result<Route, Unreachable>) {
         if let Some(wanted) = self.wanted.get_mut(&address) {
-            wanted.route = Some(route);
+            wanted.route = Some(self.routes.share(route.map_err(Arc::new)));
         }
     }
 
-    /// Takes what has become different since the last call.
+    /// Takes what has become different of one address since that was taken.
+    pub(super) fn take_change_of(&mut self, address: IpAddr) -> Option<Resolution> {
+        self.wanted.get_mut(&address)?.take_change(address, &self.tables, &mut self.next_hops)
+    }
+
+    /// Takes what has become different of all.
     pub(super) fn take_changes(&mut self) -> Vec<(IpAddr, Resolution)> {
-        let mut changes = Vec::new();
-        for (&address, wanted) in &mut self.wanted {
-            let Some(route) = &wanted.route else { continue };
-            let resolution = match route {
-                Ok(route) => resolve::resolve(address, route, &self.tables),
-                Err(unreachable) => Resolution::Failed(unreachable.clone()),
-            };
-            if is_news(wanted.told.as_ref(), &resolution) {
-                wanted.told = Some(resolution.clone());
-                changes.push((address, resolution));
-            }
-        }
-        changes
+        let (tables, next_hops) = (&self.tables, &mut self.next_hops);
+        let all = self.wanted.iter_mut();
+        all.filter_map(|(&address, wanted)| Some((address, wanted.take_change(address, tables, next_hops)?)))
+            .collect()
     }
 
     /// What the kernel should be asked at `now`, so that it resolves what is wanted and nothing else.
@@ -139,7 +143,7 @@ impl Resolver {
 
     /// The hops that wanted addresses depend on.
     fn hops(&self) -> BTreeSet<Hop> {
-        let of = |(&address, wanted): (&IpAddr, &Wanted)| match &wanted.route {
+        let of = |(&address, wanted): (&IpAddr, &Wanted)| match wanted.route.as_deref() {
             Some(Ok(route)) if resolve::has_egress(route, &self.tables) => Some(resolve::hop(address, route)),
             _ => None,
         };
@@ -155,10 +159,30 @@ impl Resolver {
     }
 }
 
+impl Wanted {
+    fn take_change(
+        &mut self,
+        address: IpAddr,
+        tables: &Tables,
+        next_hops: &mut Alike<NextHop>,
+    ) -> Option<Resolution> {
+        let resolution = match self.route.as_deref()? {
+            Ok(route) => resolve::resolve(address, route, tables, next_hops),
+            Err(unreachable) => Resolution::Failed(Arc::clone(unreachable)),
+        };
+        is_news(self.told.as_ref(), &resolution).then(|| {
+            self.told = Some(resolution.clone());
+            resolution
+        })
+    }
+}
+
 /// A silent neighbour is asked again and again: that it is being asked is no news.
 fn is_news(told: Option<&Resolution>, resolution: &Resolution) -> bool {
     match (told, resolution) {
-        (Some(Resolution::Failed(Unreachable::Silent { .. })), Resolution::Pending) => false,
+        (Some(Resolution::Failed(reason)), Resolution::Pending) => {
+            !matches!(**reason, Unreachable::Silent { .. })
+        }
         (told, resolution) => told != Some(resolution),
     }
 }
@@ -302,7 +326,7 @@ mod tests {
         assert_eq!(resolver.take_stale(), BTreeSet::from([address(HOST)]));
         assert_eq!(
             outcome(&mut resolver),
-            Some(Resolution::Failed(Unreachable::InterfaceDown("eth0".to_owned())))
+            Some(Resolution::Failed(Arc::new(Unreachable::InterfaceDown("eth0".to_owned()))))
         );
     }
 
@@ -313,6 +337,6 @@ mod tests {
         resolver.want(&BTreeSet::new());
         resolver.want(&BTreeSet::from([address(HOST)]));
         resolver.set_route(address(HOST), Err(Unreachable::NoRoute));
-        assert_eq!(outcome(&mut resolver), Some(Resolution::Failed(Unreachable::NoRoute)));
+        assert_eq!(outcome(&mut resolver), Some(Resolution::Failed(Arc::new(Unreachable::NoRoute))));
     }
 }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::Unreachable;
 
 /// The way of a packet, up to the neighbour table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) ifindex: u32,
     pub(super) gateway: Option<IpAddr>,

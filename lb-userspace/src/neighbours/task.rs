@@ -1,7 +1,8 @@
 //! The task that keeps next hops resolved: waits, collects what changed, asks, tells.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, pin::pin, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::{mpsc, watch},
     time::{self, Instant, MissedTickBehavior},
@@ -18,6 +19,10 @@ use crate::causes::with_causes;
 /// How long announcements are collected before they are acted on: a link that fails or a routing daemon that starts
 /// makes thousands of them.
 const BURST: Duration = Duration::from_millis(50);
+
+/// Questions that wait for their answers at a time. The kernel answers at once, so all answers together have to fit into the
+/// socket's buffer.
+const AT_ONCE: usize = 32;
 
 /// How often everything is read anew, in ticks of [`RETRY`]: 30 s. What an announcement does not tell (a route's
 /// path MTU expired, a next-hop object was replaced) is found by then.
@@ -99,17 +104,32 @@ impl Neighbours {
 
     /// Brings routes up to date, tells what changed, asks for what is missing. False once nobody listens.
     async fn act(&mut self, events: &mpsc::Sender<(IpAddr, Resolution)>) -> bool {
-        for address in self.resolver.take_stale() {
-            let route = self.questions.route(address).await;
-            self.resolver.set_route(address, route);
+        if !self.ask_routes(events).await {
+            return false;
         }
         for (address, resolution) in self.resolver.take_changes() {
-            debug!(%address, ?resolution, "next hop");
-            if events.send((address, resolution)).await.is_err() {
+            if !tell(events, address, resolution).await {
                 return false;
             }
         }
         self.request().await;
+        true
+    }
+
+    /// Brings routes up to date, and tells what that changes at once: of a million addresses, the last answer is long in
+    /// coming. False once nobody listens.
+    async fn ask_routes(&mut self, events: &mpsc::Sender<(IpAddr, Resolution)>) -> bool {
+        let questions = &self.questions;
+        let ask = async |address| (address, questions.route(address).await);
+        let mut routes = pin!(stream::iter(self.resolver.take_stale()).map(ask).buffer_unordered(AT_ONCE));
+        while let Some((address, route)) = routes.next().await {
+            self.resolver.set_route(address, route);
+            if let Some(change) = self.resolver.take_change_of(address)
+                && !tell(events, address, change).await
+            {
+                return false;
+            }
+        }
         true
     }
 
@@ -169,4 +189,10 @@ impl Neighbours {
         self.resolver.want(&BTreeSet::new());
         self.request().await;
     }
+}
+
+/// False once nobody listens.
+async fn tell(events: &mpsc::Sender<(IpAddr, Resolution)>, address: IpAddr, resolution: Resolution) -> bool {
+    debug!(%address, ?resolution, "next hop");
+    events.send((address, resolution)).await.is_ok()
 }

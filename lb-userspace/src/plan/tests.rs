@@ -37,7 +37,10 @@ pub(crate) fn view(config: &Config) -> View {
     };
     let backends = config.services.iter().flat_map(|service| &service.backends);
     let addresses = backends.map(|backend| backend.address);
-    View { next_hops: addresses.map(|address| (address, next_hop(address))).collect(), ..View::default() }
+    View {
+        next_hops: addresses.map(|address| (address, Arc::new(next_hop(address)))).collect(),
+        ..View::default()
+    }
 }
 
 fn planned(config: &Config, view: &View, now: Duration) -> (PlannedService, Option<Duration>) {

@@ -7,7 +7,7 @@
 //!  lb0.42 203.0.113.1/24 ----- 802.1Q id 42 ----- host0.42 203.0.113.7/24
 //! ```
 
-use std::{collections::BTreeSet, net::IpAddr, process::Command, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lb_tests::{netns::Netns, skip::skip};
@@ -243,7 +243,7 @@ impl Lab {
     }
 
     /// The next hop that the next event about `address` names.
-    async fn resolved(&mut self, address: &str) -> NextHop {
+    async fn resolved(&mut self, address: &str) -> Arc<NextHop> {
         match self.next(address).await {
             Resolution::Resolved(next_hop) => next_hop,
             other => panic!("{address} is not resolved: {other:?}"),
@@ -252,7 +252,7 @@ impl Lab {
 
     async fn failed(&mut self, address: &str) -> Unreachable {
         match self.next(address).await {
-            Resolution::Failed(reason) => reason,
+            Resolution::Failed(reason) => Arc::unwrap_or_clone(reason),
             other => panic!("{address} has not failed: {other:?}"),
         }
     }

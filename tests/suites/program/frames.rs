@@ -1,5 +1,7 @@
 //! Frames of several pieces: as long as they are, whatever of them can be read.
 
+use std::sync::Arc;
+
 use lb_common::{
     counter::Reason::{BadHeader, Echo, NotOurs, TooBig, Transmitted},
     knobs::FEATURE_FRAMES,
@@ -8,7 +10,7 @@ use lb_tests::{
     answers,
     packet::{ICMP, Packet, TCP},
 };
-use sluice::{dataplane::DataPlane as _, neighbours::NextHop};
+use sluice::dataplane::DataPlane as _;
 
 use crate::{
     decap::Decapsulator,
@@ -23,7 +25,7 @@ fn balancer(forwarding: &str, backend: &str) -> Harness {
     let v4 = service("v4", "203.0.113.10", "80", &rest, &[backend]);
     let v6 = service("v6", "2001:db8:113::10", "80", &rest, &[backend]);
     let mut balancer = Harness::with_features(FEATURE_FRAMES, "", &(v4 + &v6));
-    balancer.view.next_hops.values_mut().for_each(|hop: &mut NextHop| hop.mtu = JUMBO);
+    balancer.view.next_hops.values_mut().for_each(|hop| Arc::make_mut(hop).mtu = JUMBO);
     balancer.advance(std::time::Duration::ZERO);
     balancer
 }

@@ -5,6 +5,7 @@ mod pool;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -144,7 +145,7 @@ impl Harness {
         for backend in config.services.iter().flat_map(|service| &service.backends) {
             let mut next_hop = next_hop(backend.address);
             adjust(&mut next_hop);
-            view.next_hops.insert(backend.address, next_hop);
+            view.next_hops.insert(backend.address, Arc::new(next_hop));
         }
         let applied = Applied::new(&config.limits, config.fleet.seed.index_key());
         let plan = Plan::default();
@@ -167,7 +168,7 @@ impl Harness {
     pub fn reload(&mut self, toml: &str) {
         self.config = parse(&self.limits, toml);
         for backend in self.config.services.iter().flat_map(|service| &service.backends) {
-            self.view.next_hops.entry(backend.address).or_insert_with(|| next_hop(backend.address));
+            self.view.next_hops.entry(backend.address).or_insert_with(|| Arc::new(next_hop(backend.address)));
         }
         self.converge();
     }

@@ -137,7 +137,7 @@ fn automatic_mss_is_what_fits_on_the_way_to_the_backend() {
 fn automatic_mss_never_asks_for_less_than_every_host_takes() {
     let toml = services("mss = \"auto\"\nforwarding = \"l2\"", V4_BACKEND);
     let mut balancer = Harness::with_features(FEATURE_MSS, "", &toml);
-    balancer.view.next_hops.values_mut().for_each(|hop| hop.mtu = 200);
+    balancer.view.next_hops.values_mut().for_each(|hop| std::sync::Arc::make_mut(hop).mtu = 200);
     balancer.advance(std::time::Duration::ZERO);
     assert_becomes(&mut balancer, &syn(&Packet::default(), &announces(1460)), &announces(536));
 }

@@ -1,6 +1,9 @@
 //! What another configuration would change, without changing anything.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use lb_common::knobs::{
     FEATURE_AFFINITY, FEATURE_ANY_PORT, FEATURE_ECHO, FEATURE_FRAGMENTS, FEATURE_GUE, FEATURE_LIMITS,
@@ -120,7 +123,7 @@ impl Truth {
             let (mac, source_mac) = ([0; 6], [0; 6]);
             let way =
                 NextHop { ifindex, interface, mac, source_mac, source: address, mtu, vlan: 0, gateway: None };
-            view.next_hops.insert(address, way);
+            view.next_hops.insert(address, Arc::new(way));
             assumed.push(format!("{address} can be reached, by a way that carries {mtu} bytes, and is up"));
         }
     }
