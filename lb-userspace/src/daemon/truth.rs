@@ -277,18 +277,20 @@ impl Truth {
         self.plan.next_change
     }
 
-    /// Whether every backend's next hop and health have been heard of.
-    pub(super) fn knows_everything(&self) -> bool {
-        self.config
-            .services
-            .iter()
-            .flat_map(|service| service.backends.iter().map(move |b| (service, b)))
-            .all(|(service, backend)| {
-                let way = self.view.next_hops.contains_key(&backend.address)
-                    || self.view.own.contains(&backend.address)
-                    || self.unreachable.contains_key(&backend.address);
-                way && self.has_been_probed(service, &backend.name)
-            })
+    /// How many of the first services there are of whose backends next hops and health have been heard, where that is known
+    /// of so many.
+    pub(super) fn known_services(&self, known: usize) -> usize {
+        let others = self.config.services[known..].iter();
+        known + others.take_while(|service| self.knows(service)).count()
+    }
+
+    fn knows(&self, service: &Service) -> bool {
+        service.backends.iter().all(|backend| {
+            let way = self.view.next_hops.contains_key(&backend.address)
+                || self.view.own.contains(&backend.address)
+                || self.unreachable.contains_key(&backend.address);
+            way && self.has_been_probed(service, &backend.name)
+        })
     }
 
     /// What an agent has said is in no map, so it has to say it again.
