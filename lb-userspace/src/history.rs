@@ -5,11 +5,7 @@
 
 pub mod journal;
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,13 +49,16 @@ pub struct Change {
 /// What a backend is while damping holds it.
 pub const HELD: &str = "held";
 
-/// The last changes of one backend, the oldest first.
-pub type History = VecDeque<Change>;
+/// The last changes of one backend, the oldest first. What has become of many backends at once is there once.
+type History = Vec<Arc<Change>>;
 
 /// The histories of all backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Histories {
-    of: HashMap<TargetKey, History>,
+    /// By service and backend: there may be a million of them, most with one change.
+    of: HashMap<String, HashMap<Box<str>, History>>,
+    /// The last change of all.
+    last: Option<Arc<Change>>,
 }
 
 impl Aspect {
@@ -81,7 +80,11 @@ impl Histories {
     /// The changes of a backend, the oldest first.
     #[must_use]
     pub fn of(&self, key: &TargetKey) -> impl DoubleEndedIterator<Item = &Change> + use<'_> {
-        self.of.get(key).into_iter().flatten()
+        self.history(key).unwrap_or_default().iter().map(AsRef::as_ref)
+    }
+
+    fn history(&self, key: &TargetKey) -> Option<&[Arc<Change>]> {
+        self.of.get(&key.service)?.get(key.backend.as_str()).map(Vec::as_slice)
     }
 
     /// The last change of that aspect.
@@ -90,57 +93,92 @@ impl Histories {
         self.of(key).rfind(|change| change.aspect == aspect)
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = (&TargetKey, &Change)> {
-        self.of.iter().flat_map(|(key, history)| history.iter().map(move |change| (key, change)))
+    /// All changes, with the names of service and backend.
+    pub fn all(&self) -> impl Iterator<Item = ([&str; 2], &Change)> {
+        self.backends().flat_map(|(key, history)| history.iter().map(move |change| (key, &**change)))
     }
 
-    /// The backends that have one.
+    /// How many backends have one.
     #[must_use]
-    pub fn backends(&self) -> impl ExactSizeIterator<Item = &TargetKey> {
-        self.of.keys()
+    pub fn len(&self) -> usize {
+        self.of.values().map(HashMap::len).sum()
+    }
+
+    /// Whether no backend has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn backends(&self) -> impl Iterator<Item = ([&str; 2], &History)> {
+        self.of.iter().flat_map(|(service, backends)| {
+            backends.iter().map(move |(backend, history)| ([service.as_str(), backend], history))
+        })
+    }
+
+    /// The dampers of the backends that need one.
+    pub fn dampers(&self) -> impl Iterator<Item = (TargetKey, Damper)> {
+        let of_backend = |([service, backend], history): ([&str; 2], &History)| {
+            (TargetKey::new(service, backend), damper(history))
+        };
+        self.backends().map(of_backend).filter(|(_, damper)| *damper != Damper::default())
     }
 
     /// Adds a change. What is oldest makes room, but for what says that the backend is held while it is.
-    pub fn add(&mut self, key: TargetKey, change: Change) {
-        // Most have one change, and there may be a million of them.
-        let history = self.of.entry(key).or_insert_with(|| VecDeque::with_capacity(1));
-        history.push_back(change);
+    pub fn add(&mut self, key: &TargetKey, change: Change) {
+        let last = self.last.take().filter(|last| **last == change);
+        let change = last.unwrap_or_else(|| Arc::new(change));
+        self.last = Some(Arc::clone(&change));
+        let history = self.of_mut(key);
+        history.push(change);
         if history.len() > KEPT {
             let mark = is_held(history).then(|| mark(history)).flatten();
             history.remove(usize::from(mark == Some(0)));
         }
     }
 
+    fn of_mut(&mut self, key: &TargetKey) -> &mut History {
+        if !self.of.contains_key(&key.service) {
+            self.of.insert(key.service.clone(), HashMap::new());
+        }
+        let of_service = self.of.get_mut(&key.service).expect("it has just been made sure of");
+        of_service.entry(key.backend.as_str().into()).or_insert_with(|| Vec::with_capacity(1))
+    }
+
     /// Gives a history to a backend's new name. Whether there is one.
-    pub fn rename(&mut self, from: &TargetKey, to: TargetKey) -> bool {
-        let history = self.of.remove(from);
-        history.map(|history| self.of.insert(to, history)).is_some()
+    pub fn rename(&mut self, from: &TargetKey, to: &TargetKey) -> bool {
+        let of_service = self.of.get_mut(&from.service);
+        let Some(history) = of_service.and_then(|backends| backends.remove(from.backend.as_str())) else {
+            return false;
+        };
+        *self.of_mut(to) = history;
+        true
     }
 
-    /// Forgets the backends that are not `known`. Whether there were any.
-    pub fn retain(&mut self, known: impl Fn(&TargetKey) -> bool) -> bool {
-        let before = self.of.len();
-        self.of.retain(|key, _| known(key));
-        self.of.len() != before
-    }
-
-    /// The damping of a backend with this history.
-    #[must_use]
-    pub fn damper(&self, key: &TargetKey) -> Damper {
-        let Some(history) = self.of.get(key) else { return Damper::default() };
-        let begin = history.iter().rposition(|change| change.aspect == Aspect::Damping && change.is != HELD);
-        let since = history.iter().skip(begin.map_or(0, |begin| begin + 1));
-        let changes = since.filter(|change| change.aspect == Aspect::Health).map(|change| change.at);
-        Damper::resumed(changes, is_held(history))
+    /// Forgets the backends that are not `known` by the names of service and backend. Whether there were any.
+    pub fn retain(&mut self, known: impl Fn(&str, &str) -> bool) -> bool {
+        let before = self.len();
+        self.of.retain(|service, backends| {
+            backends.retain(|backend, _| known(service, backend));
+            !backends.is_empty()
+        });
+        self.len() != before
     }
 }
 
-fn mark(history: &History) -> Option<usize> {
+/// The damping of a backend with this history.
+fn damper(history: &[Arc<Change>]) -> Damper {
+    let begin = history.iter().rposition(|change| change.aspect == Aspect::Damping && change.is != HELD);
+    let since = history.iter().skip(begin.map_or(0, |begin| begin + 1));
+    let changes = since.filter(|change| change.aspect == Aspect::Health).map(|change| change.at);
+    Damper::resumed(changes, is_held(history))
+}
+
+fn mark(history: &[Arc<Change>]) -> Option<usize> {
     history.iter().rposition(|change| change.aspect == Aspect::Damping)
 }
 
-fn is_held(history: &History) -> bool {
+fn is_held(history: &[Arc<Change>]) -> bool {
     mark(history).is_some_and(|mark| history[mark].is == HELD)
 }
 
@@ -148,6 +186,12 @@ fn is_held(history: &History) -> bool {
 mod tests {
     use super::*;
     use crate::config::Flap;
+
+    impl PartialEq for Histories {
+        fn eq(&self, other: &Self) -> bool {
+            self.of == other.of
+        }
+    }
 
     const RULE: Option<Flap> =
         Some(Flap { changes: 3, within: Duration::from_secs(10), hold: Duration::from_secs(30) });
@@ -162,7 +206,7 @@ mod tests {
 
     fn histories(changes: impl IntoIterator<Item = Change>) -> Histories {
         let mut histories = Histories::default();
-        changes.into_iter().for_each(|change| histories.add(key("b1"), change));
+        changes.into_iter().for_each(|change| histories.add(&key("b1"), change));
         histories
     }
 
@@ -190,22 +234,25 @@ mod tests {
         };
         let held = changes(HELD);
         assert_eq!(moments(&held)[..2], [2, 15], "the last of the marks");
-        assert!(held.damper(&key("b1")).until(RULE).is_some());
+        assert!(held.dampers().next().unwrap().1.until(RULE).is_some());
         let released = changes("released");
         assert_eq!(moments(&released)[0], 14);
-        assert_eq!(released.damper(&key("b1")).until(RULE), None);
+        assert_eq!(released.dampers().next().unwrap().1.until(RULE), None);
     }
 
     #[test]
     fn damper_goes_on_where_the_history_ends() {
-        let mut damper = histories([
+        let (key, mut damper) = histories([
             change(90, Aspect::Health, "down"),
             change(91, Aspect::Damping, "released"),
             change(97, Aspect::Health, "up"),
             change(98, Aspect::Weight, "3"),
             change(99, Aspect::Health, "down"),
         ])
-        .damper(&key("b1"));
+        .dampers()
+        .next()
+        .unwrap();
+        assert_eq!(key, super::tests::key("b1"));
         assert_eq!(damper, Damper::resumed([97, 99].map(Duration::from_secs), false));
         assert_eq!(
             damper.note_change(RULE, Duration::from_secs(100)),
@@ -217,11 +264,11 @@ mod tests {
     #[test]
     fn history_follows_a_backend_to_its_new_name() {
         let mut histories = histories([change(1, Aspect::Health, "up")]);
-        assert!(histories.rename(&key("b1"), key("b1@192.0.2.11")));
-        assert!(!histories.rename(&key("b1"), key("b2")));
+        assert!(histories.rename(&key("b1"), &key("b1@192.0.2.11")));
+        assert!(!histories.rename(&key("b1"), &key("b2")));
         assert_eq!(histories.of(&key("b1")).count(), 0);
         assert_eq!(histories.of(&key("b1@192.0.2.11")).count(), 1);
-        assert!(histories.retain(|key| key.backend == "b1"));
-        assert_eq!(histories, Histories::default());
+        assert!(histories.retain(|_, backend| backend == "b1"));
+        assert!(histories.is_empty());
     }
 }

@@ -107,7 +107,7 @@ impl Wishes {
     #[must_use]
     pub fn of(&self, service: &str, backend: &str) -> Option<&Wish> {
         // Mostly nobody wants anything, and a key costs two allocations.
-        if self.backends.is_empty() { None } else { self.backends.get(&key(service, backend)) }
+        if self.backends.is_empty() { None } else { self.backends.get(&TargetKey::new(service, backend)) }
     }
 
     /// The backends that are gone from the file.
@@ -215,7 +215,7 @@ impl Wishes {
             backend.admin != AdminState::Ready || wished.contains(&service.name)
         };
         for (service, backend) in backends.filter(matter) {
-            let key = key(&service.name, &backend.name);
+            let key = TargetKey::new(&service.name, &backend.name);
             let wish = before.remove(&key);
             if wish.is_some_and(|wish| wish.over.is_some_and(|over| over != backend.admin)) {
                 overruled.push(key.clone());
@@ -271,8 +271,4 @@ fn followed(wish: Option<Wish>, file: AdminState, now: Duration) -> Option<Wish>
 fn leaves(leaving: &Leaving, services: &HashMap<ServiceKey, &Service>) -> bool {
     let service = services.get(&leaving.service);
     service.is_some_and(|service| service.backends.iter().all(|b| b.address != leaving.backend.address))
-}
-
-fn key(service: &str, backend: &str) -> TargetKey {
-    TargetKey { service: service.to_owned(), backend: backend.to_owned() }
 }

@@ -50,8 +50,7 @@ impl Record {
             warn!("{}; the histories of backends begin anew", with_causes(&error));
             Histories::default()
         });
-        let dampers: HashMap<_, _> =
-            histories.backends().map(|key| (key.clone(), histories.damper(key))).collect();
+        let dampers: HashMap<_, _> = histories.dampers().collect();
         let held = dampers.iter().filter(|(_, damper)| damper.is_held()).map(|(key, _)| key.clone());
         Self { held: held.collect(), histories, dampers, journal, is_failing: false }
     }
@@ -68,9 +67,12 @@ impl Record {
         is: impl Into<Cow<'static, str>>,
         why: impl Into<Cow<'static, str>>,
     ) {
-        let change = Change { at: now(), aspect, is: is.into(), why: why.into() };
+        self.note(key, Change { at: now(), aspect, is: is.into(), why: why.into() });
+    }
+
+    fn note(&mut self, key: &TargetKey, change: Change) {
         self.journal.note(key, &change);
-        self.histories.add(key.clone(), change);
+        self.histories.add(key, change);
     }
 
     /// Takes in a change and tells the log.
@@ -144,9 +146,11 @@ impl Record {
 
     /// Takes in what the file says when a daemon starts: what is new in it, and what has changed since an earlier one.
     pub(super) fn begin(&mut self, config: &Config, wishes: &Wishes) {
+        let at = now();
         for (key, (backend, admin)) in backends(&config.services, wishes) {
             if self.histories.of(&key).next().is_none() {
-                self.change(&key, Aspect::Admin, status::admin(admin), "the file has it");
+                let (is, why) = (status::admin(admin).into(), "the file has it".into());
+                self.note(&key, Change { at, aspect: Aspect::Admin, is, why });
             }
             for (aspect, is) in
                 [(Aspect::Weight, backend.weight.to_string()), (Aspect::Version, version(backend))]
@@ -216,7 +220,7 @@ impl Record {
             if self.held.remove(&from) {
                 self.held.insert(key.clone());
             }
-            if self.histories.rename(&from, key.clone()) {
+            if self.histories.rename(&from, &key) {
                 self.change(
                     &key,
                     Aspect::Admin,
@@ -233,13 +237,15 @@ impl Record {
 
     /// Forgets backends that are neither in the file nor leaving.
     pub(super) fn forget(&mut self, config: &Config, wishes: &Wishes) {
-        let known: HashSet<TargetKey> = backends(&config.services, wishes)
-            .map(|(key, _)| key)
-            .chain(leaving((config, wishes)).map(|(key, _)| key))
-            .collect();
-        self.dampers.retain(|key, _| known.contains(key));
-        self.held.retain(|key| known.contains(key));
-        if self.histories.retain(|key| known.contains(key)) {
+        let leaving: HashSet<TargetKey> = leaving((config, wishes)).map(|(key, _)| key).collect();
+        let known = |service: &str, backend: &str| {
+            let is_in = config.service(service).is_some_and(|service| service.backend(backend).is_some());
+            is_in || !leaving.is_empty() && leaving.contains(&TargetKey::new(service, backend))
+        };
+        let is_known = |key: &TargetKey| known(&key.service, &key.backend);
+        self.dampers.retain(|key, _| is_known(key));
+        self.held.retain(is_known);
+        if self.histories.retain(known) {
             self.rewrite();
         }
     }

@@ -465,5 +465,5 @@ impl Truth {
 
 /// What a backend of a service is called among all.
 pub(super) fn key(service: &Service, backend: &str) -> TargetKey {
-    TargetKey { service: service.name.clone(), backend: backend.to_owned() }
+    TargetKey::new(&service.name, backend)
 }

@@ -61,6 +61,14 @@ pub struct TargetKey {
     pub backend: String,
 }
 
+impl TargetKey {
+    /// That of a backend by these names.
+    #[must_use]
+    pub fn new(service: &str, backend: &str) -> Self {
+        Self { service: service.to_owned(), backend: backend.to_owned() }
+    }
+}
+
 /// What is probed, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -93,14 +93,15 @@ impl Journal {
             self.lines += 1;
             let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
             let (key, change) = line.into_change(self.boot, now);
-            histories.add(key, change);
+            histories.add(&key, change);
         }
         Ok(histories)
     }
 
     /// Takes in a change. [`Self::save`] writes it.
     pub fn note(&mut self, key: &TargetKey, change: &Change) {
-        self.pending.push_str(&Line::new(key, change, self.boot).text());
+        let names = [key.service.as_str(), key.backend.as_str()];
+        self.pending.push_str(&Line::new(names, change, self.boot).text());
         self.lines += 1;
     }
 
@@ -110,7 +111,7 @@ impl Journal {
     ///
     /// [`JournalError::Write`].
     pub fn save(&mut self, histories: &Histories) -> Result<(), JournalError> {
-        let needed = histories.backends().len() * KEPT;
+        let needed = histories.len() * KEPT;
         if self.lines > 2 * needed + SPARE {
             return self.rewrite(histories);
         }
@@ -129,7 +130,8 @@ impl Journal {
     pub fn rewrite(&mut self, histories: &Histories) -> Result<(), JournalError> {
         let mut all: Vec<_> = histories.all().collect();
         all.sort_by_key(|(_, change)| change.at);
-        let text: String = all.iter().map(|(key, change)| Line::new(key, change, self.boot).text()).collect();
+        let text: String =
+            all.iter().map(|&(names, change)| Line::new(names, change, self.boot).text()).collect();
         self.replace(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
         (self.pending, self.file, self.lines) = (String::new(), None, all.len());
         Ok(())
@@ -158,8 +160,8 @@ impl Journal {
 }
 
 impl Line {
-    fn new(key: &TargetKey, change: &Change, boot: Duration) -> Self {
-        let TargetKey { service, backend } = key.clone();
+    fn new(names: [&str; 2], change: &Change, boot: Duration) -> Self {
+        let [service, backend] = names.map(str::to_owned);
         let Change { at, aspect: what, is, why } = change.clone();
         let (is, why) = (is.into_owned(), why.into_owned());
         Self { at: (boot + at).as_secs_f64(), service, backend, what, is, why }
@@ -201,7 +203,7 @@ mod tests {
         for n in range {
             let change = change(n, Aspect::Health, "up");
             journal.note(&key(n), &change);
-            histories.add(key(n), change);
+            histories.add(&key(n), change);
         }
         journal.save(histories).unwrap();
     }

@@ -15,7 +15,7 @@ use std::{
 use lb_common::service::ServiceKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Leaving, RolloutWish, Wish, Wishes, key};
+use super::{Leaving, RolloutWish, Wish, Wishes};
 use crate::{
     config::{AdminState, Backend, Forwarding, OnDeadline, Protocol},
     health::TargetKey,
@@ -209,15 +209,16 @@ pub fn parse(text: &str, boot: Duration, now: Duration) -> Result<Kept, ParseErr
     let backends = saved.backends.into_iter();
     let mut wishes = Wishes {
         backends: backends
-            .map(|saved| (key(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
+            .map(|saved| (TargetKey::new(&saved.service, &saved.backend), saved.wish.into_wish(boot, now)))
             .collect(),
         leaving: Vec::new(),
         rollouts: saved.rollouts,
     };
     wishes.add_leaving(saved.leaving.into_iter().map(|leaving| leaving.into_leaving(boot, now)));
     let started = saved.started.into_iter();
-    let started =
-        started.map(|start| (key(&start.service, &start.backend), moment(start.since, boot, now))).collect();
+    let started = started
+        .map(|start| (TargetKey::new(&start.service, &start.backend), moment(start.since, boot, now)))
+        .collect();
     Ok(Kept { wishes, started })
 }
 

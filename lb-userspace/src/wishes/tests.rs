@@ -50,7 +50,7 @@ fn ordered(file: AdminState, order: Order) -> Wishes {
     let config = config(&[("b1", file)]);
     let mut wishes = Wishes::default();
     wishes.follow(None, &config, at(50));
-    wishes.obey(&config, &key("web", "b1"), order, at(100)).unwrap();
+    wishes.obey(&config, &TargetKey::new("web", "b1"), order, at(100)).unwrap();
     wishes
 }
 
@@ -87,14 +87,14 @@ fn command_holds_until_the_file_says_something_else() {
 fn repeated_drain_has_not_begun_anew() {
     let config = config(&[("b1", Ready)]);
     let mut wishes = ordered(Ready, Order { deadline: Some(at(600)), ..order(Drain) });
-    wishes.obey(&config, &key("web", "b1"), order(Drain), at(300)).unwrap();
+    wishes.obey(&config, &TargetKey::new("web", "b1"), order(Drain), at(300)).unwrap();
     let service = &config.services[0];
     assert_eq!(
         (state(&wishes), wishes.of("web", "b1").unwrap().ends(service)),
         (Some((Drain, 100)), Some(at(700)))
     );
     let later = Order { deadline: Some(at(60)), on_deadline: Some(OnDeadline::Reset), ..order(Drain) };
-    wishes.obey(&config, &key("web", "b1"), later, at(300)).unwrap();
+    wishes.obey(&config, &TargetKey::new("web", "b1"), later, at(300)).unwrap();
     let wish = wishes.of("web", "b1").unwrap();
     assert_eq!(
         (wish.since, wish.ends(service)),
@@ -108,7 +108,7 @@ fn repeated_drain_has_not_begun_anew() {
 fn ready_ends_a_drain_with_its_deadline() {
     let config = config(&[("b1", Ready)]);
     let mut wishes = ordered(Ready, Order { deadline: Some(at(600)), ..order(Drain) });
-    wishes.obey(&config, &key("web", "b1"), order(Ready), at(300)).unwrap();
+    wishes.obey(&config, &TargetKey::new("web", "b1"), order(Ready), at(300)).unwrap();
     assert_eq!(wishes, Wishes::default());
 }
 
@@ -124,7 +124,7 @@ fn orders_that_cannot_be_followed_change_nothing() {
     ];
     for (service, backend, order, told) in cases {
         let mut wishes = Wishes::default();
-        let error = wishes.obey(&config, &key(service, backend), order, at(100)).unwrap_err();
+        let error = wishes.obey(&config, &TargetKey::new(service, backend), order, at(100)).unwrap_err();
         assert_eq!((error.to_string().as_str(), wishes), (told, Wishes::default()));
     }
 }
@@ -137,9 +137,9 @@ fn backend_that_is_gone_leaves_and_one_that_is_back_does_not() {
     wishes.follow(None, &one, at(100));
     let [leaving] = wishes.leaving() else { panic!("{wishes:?}") };
     assert_eq!((leaving.backend.name.as_str(), leaving.wish), ("b2", Wish::of_file(Drain, at(100))));
-    let error = wishes.obey(&one, &key("web", "b2"), order(Ready), at(110)).unwrap_err();
+    let error = wishes.obey(&one, &TargetKey::new("web", "b2"), order(Ready), at(110)).unwrap_err();
     assert!(error.to_string().contains("web/b2 is gone from the file"), "{error}");
-    wishes.obey(&one, &key("web", "b2"), order(Maintenance), at(110)).unwrap();
+    wishes.obey(&one, &TargetKey::new("web", "b2"), order(Maintenance), at(110)).unwrap();
     assert_eq!(wishes.leaving()[0].wish.state, Maintenance);
     wishes.follow(None, &both, at(120));
     assert_eq!(wishes, Wishes::default());
@@ -205,10 +205,10 @@ fn eventful() -> Kept {
     wishes.follow(None, &before, at(50));
     let deadline = Some(Duration::from_millis(600_500));
     let order = Order { state: Drain, deadline, on_deadline: Some(OnDeadline::Reset) };
-    wishes.obey(&before, &key("web", "b1"), order, at(100)).unwrap();
+    wishes.obey(&before, &TargetKey::new("web", "b1"), order, at(100)).unwrap();
     wishes.release(&before, &after, at(200));
     wishes.follow(None, &after, at(200));
-    Kept { wishes, started: [(key("web", "b2"), at(150))].into() }
+    Kept { wishes, started: [(TargetKey::new("web", "b2"), at(150))].into() }
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn file_keeps_everything_also_over_a_boot() {
     assert_eq!(state(&rebooted.wishes), Some((Drain, 0)));
     let set_back = parse(&text, BOOT, at(30)).unwrap();
     assert_eq!(state(&set_back.wishes), Some((Drain, 30)));
-    assert_eq!(set_back.started[&key("web", "b2")], at(30));
+    assert_eq!(set_back.started[&TargetKey::new("web", "b2")], at(30));
 }
 
 #[test]
