@@ -101,7 +101,7 @@ fn targets(backends: usize, percent: impl Fn(usize) -> u64) -> Vec<u64> {
 }
 
 fn merge(live: &[Slot], next: &Table) -> Vec<Slot> {
-    live.iter().zip(next.slots()).map(|(slot, &owner)| slot.moved_to(owner)).collect()
+    live.iter().zip(&*next.slots()).map(|(slot, &owner)| slot.moved_to(owner)).collect()
 }
 
 #[cfg(test)]

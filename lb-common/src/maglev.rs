@@ -12,12 +12,14 @@
 mod digest;
 mod fill;
 mod length;
+mod owners;
 mod targets;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod walk;
 
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,6 +28,7 @@ pub use length::{DEFAULT_LENGTH, MAX_LENGTH, SLOTS_PER_MEMBER, is_prime, length_
 
 use crate::hash::Seed;
 use crate::slot;
+use owners::Owners;
 use turns::{Seat, Turns, UNBOUNDED};
 use walk::Walk;
 
@@ -75,7 +78,7 @@ pub enum TableError {
 /// Which member each slot belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    slots: Vec<u16>,
+    slots: Owners,
     shares: Vec<u32>,
     digest: u64,
 }
@@ -84,8 +87,14 @@ impl Table {
     /// The owner of each slot: an index into the members that the base was built from, or [`slot::NONE`] in *every*
     /// slot where nobody takes new flows.
     #[must_use]
-    pub fn slots(&self) -> &[u16] {
-        &self.slots
+    pub fn slots(&self) -> Cow<'_, [u16]> {
+        self.slots.unpacked()
+    }
+
+    /// How many slots there are.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.slots.len()
     }
 
     /// How many slots each member owns, in the order of the members.
@@ -104,7 +113,7 @@ impl Table {
     fn new(slots: Vec<u16>, names: &[u64]) -> Self {
         let shares = count(&slots, names.len());
         let digest = digest::of(&slots, names);
-        Self { slots, shares, digest }
+        Self { slots: Owners::new(slots, names.len()), shares, digest }
     }
 }
 

@@ -18,7 +18,7 @@ impl Base {
     /// Where each target is the member's weight (or the same multiple of it) or 0, this is [`Base::refill`].
     #[must_use]
     pub fn with_targets(&self, targets: &[u64]) -> Arc<Table> {
-        self.with_quotas(&quotas(&self.weights, targets, self.table.slots.len() as u32))
+        self.with_quotas(&quotas(&self.weights, targets, self.table.length() as u32))
     }
 
     /// The table in which nobody has more slots than its quota. Somebody's is [`UNBOUNDED`], or all are 0.
@@ -42,7 +42,7 @@ impl Base {
         // All ones turn an owner into NONE, without a branch that nobody could predict.
         let gone: Vec<u16> =
             (0..quotas.len()).map(|member| if is_over(member) { slot::NONE } else { 0 }).collect();
-        let owners = &self.table.slots;
+        let owners = self.table.slots();
         let mut slots: Vec<u16> = owners.iter().map(|&owner| owner | gone[usize::from(owner)]).collect();
         for (member, mut owned) in self.owned(|member| is_over(member) && quotas[member] > 0) {
             let (quota, length) = (quotas[member] as usize, slots.len() as u32);
@@ -59,7 +59,8 @@ impl Base {
         let asked: Vec<bool> = (0..self.names.len()).map(is_asked).collect();
         let mut owned: Vec<Vec<u32>> = alloc::vec![Vec::new(); asked.len()];
         if asked.contains(&true) {
-            let owners = (0..).zip(&self.table.slots).map(|(slot, &owner)| (slot, usize::from(owner)));
+            let slots = self.table.slots();
+            let owners = (0..).zip(&*slots).map(|(slot, &owner)| (slot, usize::from(owner)));
             for (slot, owner) in owners.filter(|&(_, owner)| asked[owner]) {
                 owned[owner].push(slot);
             }

@@ -40,7 +40,7 @@ impl<S: ReadSlots> Work<'_, S> {
             let slots = target(service, planned).map(Slot::settled).collect();
             self.publish(service, planned, slots)?;
             self.enter_index(&planned.key, service.id, &service.name)?;
-        } else if before.table.length as usize != planned.table.slots().len()
+        } else if before.table.length as usize != planned.table.length()
             || before.source_bits != planned.source_bits
         {
             self.rehash(service, planned, before)?;
@@ -122,18 +122,15 @@ impl<S: ReadSlots> Work<'_, S> {
 const TCP: u8 = 6;
 
 /// The planned table in the service's own indexes.
-pub(super) fn target<'a>(
+pub(super) fn target(
     service: &AppliedService,
-    planned: &'a PlannedService,
-) -> impl Iterator<Item = u16> + use<'a> {
+    planned: &PlannedService,
+) -> impl Iterator<Item = u16> + use<> {
     let known = service.indexes();
     let index = |entry: &Entry| known.get(&entry.address).copied().unwrap_or(slot::NONE);
     let indexes: Vec<u16> = planned.backends.iter().map(index).collect();
-    planned
-        .table
-        .slots()
-        .iter()
-        .map(move |&member| indexes.get(usize::from(member)).copied().unwrap_or(slot::NONE))
+    let members = planned.table.slots().into_owned().into_iter();
+    members.map(move |member| indexes.get(usize::from(member)).copied().unwrap_or(slot::NONE))
 }
 
 /// Whether the flows of moved slots are to be remembered. What opens no connection cannot be told from what is older,
