@@ -164,8 +164,7 @@ pub struct Tables {
 
 #[derive(Debug)]
 struct Memo {
-    members: Vec<(String, u32)>,
-    length: u32,
+    source: Arc<Service>,
     base: Base,
     targets: Vec<u64>,
     table: Arc<Table>,
@@ -355,8 +354,10 @@ fn drain(service: &Service, wish: &Wish) -> Wanted {
 }
 
 impl Tables {
-    fn table(&mut self, config: &Config, service: &Service, targets: &[u64]) -> Arc<Table> {
+    fn table(&mut self, config: &Config, service: &Arc<Service>, targets: &[u64]) -> Arc<Table> {
         if let Some(memo) = self.memo.get_mut(&service.name).filter(|memo| memo.is_of(service)) {
+            // The one of before may go.
+            memo.source = Arc::clone(service);
             memo.aim(targets);
             return Arc::clone(&memo.table);
         }
@@ -367,22 +368,22 @@ impl Tables {
     }
 }
 
+/// What a table follows from, beside its length and the seed.
+fn members(service: &Service) -> impl Iterator<Item = Member<'_>> {
+    service.backends.iter().map(|backend| Member { name: &backend.name, weight: backend.weight })
+}
+
 impl Memo {
-    fn build(config: &Config, service: &Service, targets: &[u64]) -> Self {
-        let members = service.backends.iter();
-        let of_base: Vec<_> =
-            members.clone().map(|backend| Member { name: &backend.name, weight: backend.weight }).collect();
-        let base = Base::build(&of_base, service.slots, &config.fleet.seed)
+    fn build(config: &Config, service: &Arc<Service>, targets: &[u64]) -> Self {
+        let members: Vec<_> = members(service).collect();
+        let base = Base::build(&members, service.slots, &config.fleet.seed)
             .expect("a checked configuration has a prime length, unique names and few enough backends");
         let table = base.with_targets(targets);
-        let members = members.map(|backend| (backend.name.clone(), backend.weight)).collect();
-        Self { members, length: service.slots, base, targets: targets.to_vec(), table }
+        Self { source: Arc::clone(service), base, targets: targets.to_vec(), table }
     }
 
     fn is_of(&self, service: &Service) -> bool {
-        let members = service.backends.iter().map(|backend| (backend.name.as_str(), backend.weight));
-        self.length == service.slots
-            && members.eq(self.members.iter().map(|(name, weight)| (name.as_str(), *weight)))
+        self.source.slots == service.slots && members(&self.source).eq(members(service))
     }
 
     fn aim(&mut self, targets: &[u64]) {

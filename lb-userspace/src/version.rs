@@ -9,6 +9,7 @@ use std::{
     fmt::{self, Display, Formatter},
     hash::{Hash, Hasher},
     str::FromStr,
+    sync::Arc,
 };
 
 use semver::{BuildMetadata, Prerelease};
@@ -20,7 +21,11 @@ const MOST_NUMBERS: usize = 4;
 /// A version. Two that differ in zeros alone (`1.0`, `1.0.0`) are the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Version {
+pub struct Version(Arc<Parts>);
+
+/// A backend that has none pays for a pointer alone.
+#[derive(Debug)]
+struct Parts {
     /// As it was written.
     text: String,
     numbers: [u64; MOST_NUMBERS],
@@ -39,11 +44,12 @@ impl Version {
     /// The first `count` numbers.
     #[must_use]
     pub fn numbers(&self, count: usize) -> &[u64] {
-        &self.numbers[..count.min(MOST_NUMBERS)]
+        &self.0.numbers[..count.min(MOST_NUMBERS)]
     }
 
-    const fn key(&self) -> (&[u64; MOST_NUMBERS], &Prerelease, &BuildMetadata) {
-        (&self.numbers, &self.before, &self.build)
+    fn key(&self) -> (&[u64; MOST_NUMBERS], &Prerelease, &BuildMetadata) {
+        let Parts { numbers, before, build, .. } = &*self.0;
+        (numbers, before, build)
     }
 }
 
@@ -60,12 +66,9 @@ impl FromStr for Version {
         if text.len() > MOST_BYTES || before == Some("") || build == Some("") {
             return Err(refused());
         }
-        Ok(Self {
-            text: text.to_owned(),
-            numbers,
-            before: Prerelease::new(before.unwrap_or_default()).map_err(|_| refused())?,
-            build: BuildMetadata::new(build.unwrap_or_default()).map_err(|_| refused())?,
-        })
+        let before = Prerelease::new(before.unwrap_or_default()).map_err(|_| refused())?;
+        let build = BuildMetadata::new(build.unwrap_or_default()).map_err(|_| refused())?;
+        Ok(Self(Arc::new(Parts { text: text.to_owned(), numbers, before, build })))
     }
 }
 
@@ -79,7 +82,7 @@ impl TryFrom<String> for Version {
 
 impl From<Version> for String {
     fn from(version: Version) -> Self {
-        version.text
+        version.0.text.clone()
     }
 }
 
@@ -103,7 +106,7 @@ pub(crate) fn number(text: &str) -> Option<u64> {
 
 impl Display for Version {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        out.pad(&self.text)
+        out.pad(&self.0.text)
     }
 }
 

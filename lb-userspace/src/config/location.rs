@@ -1,12 +1,12 @@
 //! Where a host is: labels with dots between them, from the largest to the smallest, such as `eu.ams.dc2.rack7`.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::section::Entry;
 
 /// Where a host is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Location(String);
+pub struct Location(Arc<str>);
 
 impl Location {
     const MAX_BYTES: usize = 255;
@@ -16,7 +16,7 @@ impl Location {
     pub fn parse(text: &str) -> Option<Self> {
         let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let is_label = |label: &str| !label.is_empty() && label.chars().all(is_fit);
-        (text.len() <= Self::MAX_BYTES && text.split('.').all(is_label)).then(|| Self(text.to_owned()))
+        (text.len() <= Self::MAX_BYTES && text.split('.').all(is_label)).then(|| Self(text.into()))
     }
 
     /// Its labels, the largest place first.

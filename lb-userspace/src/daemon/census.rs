@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
     time::Duration,
 };
 
@@ -10,7 +9,7 @@ use lb_common::{address::Address, service::ServiceKey, slot::Slot};
 
 use crate::{
     preview::Placed,
-    reconcile::{Applied, AppliedService, LiveFlow, ReadSlots},
+    reconcile::{Applied, AppliedService, LiveFlow, Member, ReadSlots},
 };
 
 /// What the last walk has told.
@@ -18,7 +17,8 @@ use crate::{
 pub(super) struct Census {
     /// When it began, on the monotonic clock.
     at: Duration,
-    held: HashMap<(ServiceKey, Address), Held>,
+    /// By address.
+    held: HashMap<ServiceKey, Box<[(Address, Held)]>>,
     placed: Vec<Placed>,
 }
 
@@ -56,27 +56,29 @@ impl Census {
     /// Takes in a walk that began at `at` and found `live`. A service that `named` leaves out counts as naming all of
     /// its backends.
     pub(super) fn take(&mut self, applied: &Applied, named: &Named, live: &[LiveFlow], at: Duration) {
-        let mut before = std::mem::take(&mut self.held);
         let mut flows: HashMap<(u32, u16), Held> = HashMap::new();
         for flow in live {
             let held = flows.entry((flow.service, flow.backend)).or_default();
             held.flows += 1;
             held.last_packet = held.last_packet.max(Some(flow.last_seen));
         }
-        for (&key, service) in applied.services() {
+        let mut of_service = |key: ServiceKey, service: &AppliedService| {
             let named = named.get(&service.id);
-            for (index, member) in (0..).zip(&service.members) {
-                let Some(member) = member else { continue };
-                let host = (key, member.entry.address);
+            let of_member = |(index, member): (u16, &Member)| {
+                let address = member.entry.address;
                 let mut held = flows.remove(&(service.id, index)).unwrap_or_default();
-                held.last_packet =
-                    held.last_packet.max(before.remove(&host).and_then(|held| held.last_packet));
-                held.last_packet = held.last_packet.max(service.last_named(index));
+                let before = self.of(key, address).last_packet;
+                held.last_packet = held.last_packet.max(before).max(service.last_named(index));
                 held.named = named.is_none_or(|named| named.contains(&index))
                     || service.named_lately(at).any(|named| named == index);
-                self.held.insert(host, held);
-            }
-        }
+                (address, held)
+            };
+            let mut held: Box<[_]> = service.members().map(of_member).collect();
+            held.sort_unstable_by_key(|&(address, _)| address);
+            held
+        };
+        let held = applied.services().map(|(&key, service)| (key, of_service(key, service)));
+        self.held = held.collect();
         let placed =
             |flow: &LiveFlow| Placed { service: flow.service, hash: flow.hash, backend: flow.backend };
         self.placed = live.iter().map(placed).collect();
@@ -89,12 +91,14 @@ impl Census {
     }
 
     /// What there is of a backend's flows.
-    pub(super) fn of(&self, service: ServiceKey, backend: IpAddr) -> Held {
-        self.held.get(&(service, backend.into())).copied().unwrap_or_default()
+    pub(super) fn of(&self, service: ServiceKey, backend: Address) -> Held {
+        let Some(held) = self.held.get(&service) else { return Held::default() };
+        let found = held.binary_search_by_key(&backend, |&(address, _)| address);
+        found.map_or_else(|_| Held::default(), |at| held[at].1)
     }
 
     /// Whether nothing names a backend that has been given no flows since then.
-    pub(super) fn is_empty(&self, service: ServiceKey, backend: IpAddr, since: Duration) -> bool {
+    pub(super) fn is_empty(&self, service: ServiceKey, backend: Address, since: Duration) -> bool {
         let held = self.of(service, backend);
         self.at >= since && held.flows == 0 && !held.named
     }

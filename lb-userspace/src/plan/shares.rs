@@ -68,7 +68,7 @@ pub struct Candidate {
 pub struct Shares {
     /// Each candidate's target weight. Only their proportions count.
     pub targets: Vec<u64>,
-    /// Each candidate's step of slow start, 1 to [`STEPS`]; none where it has its whole share.
+    /// Each candidate's step of slow start, 1 to [`STEPS`]; none where it has its whole share. Nothing at all where all have.
     pub steps: Vec<Option<u32>>,
     /// Which part of the new flows each level is to have, by priority.
     pub levels: BTreeMap<u8, f64>,
@@ -96,7 +96,7 @@ pub fn shares(sharing: &Sharing, candidates: &[Candidate], sweep: Duration, now:
     let counted: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.counts(sharing)).collect();
     let belief = belief::belief(sharing, &counted, sweep);
     let steps = candidates.iter().map(|candidate| start::step(candidate.started, sharing.slow_start, now));
-    let steps: Vec<Option<u32>> = steps.collect();
+    let mut steps: Vec<Option<u32>> = steps.collect();
     let able = candidates.iter().zip(&steps);
     let able: Vec<u64> = able
         .map(
@@ -107,6 +107,9 @@ pub fn shares(sharing: &Sharing, candidates: &[Candidate], sweep: Duration, now:
         .collect();
     let classes = Classes::new(sharing, candidates, &able, belief);
     let targets = candidates.iter().zip(&able).map(|(candidate, &able)| classes.target(candidate, able));
+    if steps.iter().all(Option::is_none) {
+        steps = Vec::new();
+    }
     Shares {
         targets: targets.collect(),
         levels: classes.priorities,

@@ -203,7 +203,7 @@ impl AppliedService {
     }
 
     /// The backends with their indexes.
-    pub(super) fn members(&self) -> impl Iterator<Item = (u16, &Member)> {
+    pub fn members(&self) -> impl Iterator<Item = (u16, &Member)> {
         (0..).zip(&self.members).filter_map(|(index, member)| Some((index, member.as_ref()?)))
     }
 

@@ -72,7 +72,7 @@ impl<S: ReadSlots> Work<'_, S> {
             id,
             entry: Service { key: planned.key, ..Service::zeroed() },
             policy: Policy::zeroed(),
-            members: Vec::new(),
+            members: Vec::with_capacity(planned.backends.len()),
             server_ids: BTreeMap::new(),
             merged: None,
             placed: None,

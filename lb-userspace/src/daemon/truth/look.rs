@@ -130,7 +130,8 @@ impl Truth {
         let Some(entry) = entry else { return true };
         let since = wish.map_or(Duration::MAX, |wish| wish.since);
         entry.takes_new == 0
-            && (entry.old_flows != OldFlows::Keep as u8 || self.census.is_empty(service, backend, since))
+            && (entry.old_flows != OldFlows::Keep as u8
+                || self.census.is_empty(service, backend.into(), since))
     }
 
     /// Looks no more after backends that have left. Whether there are any.

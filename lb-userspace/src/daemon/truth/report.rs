@@ -214,7 +214,7 @@ impl Truth {
             priority: backend.priority,
             location: backend.location.as_ref().map(ToString::to_string),
             slow_start: self.of_shares(subject, slow_start).flatten(),
-            tracked_flows: self.census.of(service.key(), backend.address).flows,
+            tracked_flows: self.census.of(service.key(), backend.address.into()).flows,
             empty: self.is_empty(
                 service.key(),
                 backend.address,
@@ -286,7 +286,7 @@ impl Truth {
 
     /// How long ago the last packet of an old flow came, if one came since the drain began.
     fn last_packet_ago(&self, service: &Service, backend: &Backend, wish: &Wish) -> Option<f64> {
-        let last = self.census.of(service.key(), backend.address).last_packet?;
+        let last = self.census.of(service.key(), backend.address.into()).last_packet?;
         let ago: Duration = now().saturating_sub(last);
         (last >= wish.since).then_some(ago.as_secs_f64())
     }

@@ -134,6 +134,9 @@ impl Truth {
     }
 
     fn read_backends(&self, all: u64, applied: &AppliedService) -> Packets<Address> {
+        if all == 0 {
+            return Packets { all, of: HashMap::new() };
+        }
         let ids = applied.entries().into_iter().map(|(address, (id, _))| (address, id));
         let of = ids.map(|(address, id)| (address, self.dataplane.backend_traffic(id).packets));
         Packets { all, of: of.collect() }
