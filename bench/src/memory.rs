@@ -5,6 +5,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lb_common::backend::Backend;
@@ -99,10 +101,12 @@ name = "b1"
 address = "198.51.100.1"
 "#;
 
-/// A daemon with that many services, after everything is in the maps.
-fn daemon(place: &Site, size: Size) -> anyhow::Result<[Row; 3]> {
+/// A daemon with that many services, after everything is in the maps and it has come to rest.
+fn daemon(place: &Site, size: Size) -> anyhow::Result<[Row; 4]> {
     let crowd = Crowd::start(place, size)?;
-    let own = own_memory(crowd.daemon.process.id())?;
+    let pid = crowd.daemon.process.id();
+    let own = memory_at_rest(pid)?;
+    let most = memory(pid, "VmHWM")?;
     let maps = bytes_of_maps(crowd.pins())?;
     let of_service = size_of::<Service>() + size.backends as usize * size_of::<Backend>();
     let of_service = of_service + size.slots as usize * size_of::<Slot>();
@@ -113,15 +117,40 @@ fn daemon(place: &Site, size: Size) -> anyhow::Result<[Row; 3]> {
         let mebibytes = |bytes| Spread::exactly(figure(bytes)).scaled(1.0 / f64::from(1 << 20));
         Row::new(&case, name, Unit::Mebibytes, mebibytes(bytes), mebibytes(entries))
     };
-    Ok([row("daemon", own), row("maps", maps), row("both", own + maps)])
+    Ok([
+        row("daemon", own),
+        row("maps", maps),
+        row("both", own + maps),
+        row("daemon at its most, with what it has mapped of them", most),
+    ])
 }
 
-/// What a process has for itself alone: anonymous memory that is resident.
-fn own_memory(pid: u32) -> anyhow::Result<u64> {
+/// How long it has to stay the same to count as at rest, and for how long that is waited for.
+const REST: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What a process has for itself alone, anonymous memory that is resident, once that changes by a hundredth at most.
+fn memory_at_rest(pid: u32) -> anyhow::Result<u64> {
+    let start = Instant::now();
+    let mut before = memory(pid, "RssAnon")?;
+    loop {
+        sleep(REST);
+        lb_tests::interrupt::check()?;
+        let now = memory(pid, "RssAnon")?;
+        if now.abs_diff(before) <= before / 100 {
+            return Ok(now);
+        }
+        anyhow::ensure!(start.elapsed() < PATIENCE, "the daemon's memory does not come to rest");
+        before = now;
+    }
+}
+
+/// A line of a process's status in bytes.
+fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("the kernel tells no RssAnon")?;
-    Ok(kib.parse::<u64>()? << 10)
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.with_context(|| format!("the kernel tells no {name}"))?.parse::<u64>()? << 10)
 }
 
 fn bytes_of_maps(pins: &Path) -> anyhow::Result<u64> {
