@@ -121,7 +121,7 @@ fn daemon(place: &Site, size: Size) -> anyhow::Result<[Row; 4]> {
         row("daemon", own),
         row("maps", maps),
         row("both", own + maps),
-        row("daemon at its most, with what it has mapped of them", most),
+        row("daemon at its most, with mapped maps", most),
     ])
 }
 
