@@ -67,6 +67,10 @@ impl Resolver {
         // Collected in order, a map takes half of what it would take if it grew.
         let wanted = addresses.iter().map(|&address| (address, before.remove(&address).unwrap_or_default()));
         self.wanted = wanted.collect();
+        self.forget_unused();
+    }
+
+    fn forget_unused(&mut self) {
         self.routes.forget_unused();
         self.next_hops.forget_unused();
     }
@@ -89,6 +93,7 @@ impl Resolver {
     pub(super) fn replace_tables(&mut self, tables: Tables) {
         self.tables = tables;
         self.asked.retain(|hop, _| self.tables.neighbours.contains_key(hop));
+        self.forget_unused();
         self.distrust_routes();
     }
 
