@@ -222,3 +222,44 @@ impl Cut {
         0..self.services.first().map_or(0, |first| first.start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three services, more than go into one portion.
+    fn long(last_name: &str) -> String {
+        let service = |(name, number): (&str, u32)| {
+            let comment = "x".repeat(PORTION * 2 / 3);
+            format!(
+                "[[service]]\n# {comment}\nname = \"{name}\"\naddress = \"203.0.113.{number}\"\nport = 80\nprotocol = \"tcp\"\n\
+                 forwarding = \"ipip\"\nprobe = {{ type = \"none\" }}\n\
+                 backend = [{{ name = \"b\", address = \"198.51.100.{number}\" }}]\n"
+            )
+        };
+        let services: String = [("a", 1), ("b", 2), (last_name, 3)].map(service).concat();
+        format!("[balancer]\ninterfaces = [\"eth0\"]\n{services}")
+    }
+
+    #[test]
+    fn portions_are_all_that_was_asked_for_in_its_order() {
+        let all = [3, 4, 7, 9];
+        assert_eq!(portions(&all, |_| PORTION / 2), [&all[..2], &all[2..]]);
+        assert_eq!(portions(&all, |_| 1), [&all[..]]);
+        assert_eq!(portions(&[], |_| 1), [&[0usize; 0]; 0]);
+    }
+
+    #[test]
+    fn portions_come_to_what_the_whole_is() {
+        let (path, text) = (Path::new("sluice.toml"), long("c"));
+        let cut = Cut::of(&text).unwrap();
+        let parts = read_parts(path, &text, &cut, None).expect("it is long enough");
+        let whole = load::read(path, &text, &[]).unwrap();
+        assert_eq!((parts.config, parts.services), (whole.config, whole.services));
+        assert_eq!(parts.warnings, whole.warnings);
+        let clash = long("a");
+        assert!(read_parts(path, &clash, &Cut::of(&clash).unwrap(), None).is_none());
+        let told = Reader::default().read(path, Arc::new(clash)).unwrap_err().to_string();
+        assert!(told.contains("service name a is used twice"), "{told}");
+    }
+}
